@@ -1,0 +1,1 @@
+//! Names for compiled code that travel between processes running the same executable

@@ -1,0 +1,1 @@
+//! Attribute macros of Firesteel: the main function of a program

@@ -1,0 +1,13 @@
+//! Firesteel's shared vocabulary: ids, storage levels, configuration keys, errors, metrics.
+//!
+//! Every other crate of Firesteel speaks in these words; this one knows none of them.
+
+mod error;
+mod id;
+mod metrics;
+mod storage_level;
+
+pub use error::{Error, JobFailure, Result};
+pub use id::*;
+pub use metrics::TaskMetrics;
+pub use storage_level::StorageLevel;

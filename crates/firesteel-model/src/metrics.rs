@@ -1,0 +1,31 @@
+//! What one task attempt measured about itself: Spark's task metrics.
+
+use serde::{Deserialize, Serialize};
+
+/// Spark's task metrics of one attempt. Times in the unit that the field's name ends with, sizes in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is Spark's metric of the same name")]
+pub struct TaskMetrics {
+    pub deserialize_ns: u64,
+    pub deserialize_cpu_ns: u64,
+    pub run_ns: u64,
+    pub cpu_ns: u64,
+    pub result_size: u64,
+    pub result_serialize_ns: u64,
+    pub memory_bytes_spilled: u64,
+    pub disk_bytes_spilled: u64,
+    pub peak_execution_memory: u64,
+    pub input_bytes: u64,
+    pub input_records: u64,
+    pub output_bytes: u64,
+    pub output_records: u64,
+    pub shuffle_read_local_blocks: u64,
+    pub shuffle_read_remote_blocks: u64,
+    pub shuffle_read_local_bytes: u64,
+    pub shuffle_read_remote_bytes: u64,
+    pub shuffle_read_records: u64,
+    pub shuffle_fetch_wait_ns: u64,
+    pub shuffle_write_bytes: u64,
+    pub shuffle_write_records: u64,
+    pub shuffle_write_ns: u64,
+}

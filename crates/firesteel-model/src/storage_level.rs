@@ -1,0 +1,34 @@
+//! Where a cached partition is kept.
+
+use serde::{Deserialize, Serialize};
+
+/// Where and how a cached partition is kept; the constants are Spark's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct StorageLevel {
+    /// Kept on disk, or moved there when memory is short.
+    pub use_disk: bool,
+    /// Kept in memory.
+    pub use_memory: bool,
+    /// Kept as values rather than as bytes while in memory.
+    pub deserialized: bool,
+    /// On how many executors.
+    pub replication: u8,
+}
+
+#[rustfmt::skip]
+#[allow(missing_docs, reason = "the names say it; the struct's fields are documented")]
+impl StorageLevel {
+    const fn of(use_disk: bool, use_memory: bool, deserialized: bool, replication: u8) -> Self { Self { use_disk, use_memory, deserialized, replication } }
+    pub const NONE: Self = Self::of(false, false, false, 1);
+    pub const DISK_ONLY: Self = Self::of(true, false, false, 1);
+    pub const DISK_ONLY_2: Self = Self::of(true, false, false, 2);
+    pub const DISK_ONLY_3: Self = Self::of(true, false, false, 3);
+    pub const MEMORY_ONLY: Self = Self::of(false, true, true, 1);
+    pub const MEMORY_ONLY_2: Self = Self::of(false, true, true, 2);
+    pub const MEMORY_ONLY_SER: Self = Self::of(false, true, false, 1);
+    pub const MEMORY_ONLY_SER_2: Self = Self::of(false, true, false, 2);
+    pub const MEMORY_AND_DISK: Self = Self::of(true, true, true, 1);
+    pub const MEMORY_AND_DISK_2: Self = Self::of(true, true, true, 2);
+    pub const MEMORY_AND_DISK_SER: Self = Self::of(true, true, false, 1);
+    pub const MEMORY_AND_DISK_SER_2: Self = Self::of(true, true, false, 2);
+}

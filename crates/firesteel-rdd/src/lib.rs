@@ -1,0 +1,1 @@
+//! Firesteel's pipelines: streams, adaptors, partitioners, the typed side of shuffle and cache

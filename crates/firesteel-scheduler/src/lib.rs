@@ -1,0 +1,1 @@
+//! Firesteel's scheduler: a pure state machine from events to commands

@@ -1,0 +1,1 @@
+//! A simulator that drives Firesteel's scheduler through seeded histories of failure

@@ -1,0 +1,1 @@
+//! Firesteel's storage: the record format, cached blocks, shuffle runs
