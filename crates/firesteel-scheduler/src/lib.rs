@@ -1,1 +1,17 @@
-//! Firesteel's scheduler: a pure state machine from events to commands
+//! Firesteel's scheduler: a pure state machine from events to commands.
+//!
+//! No threads, sockets, clocks or randomness: the driver's loop says what happened and when, and is told what to do.
+
+mod command;
+mod config;
+mod event;
+mod job;
+mod outputs;
+
+pub use command::{Command, Outcome, SchedulerEvent, TaskEndReason, TaskLaunch};
+#[doc(hidden)]
+pub use config::Faults;
+pub use config::{Config, LocalityWait, PoolConfig, SchedulingMode, Speculation};
+pub use event::{Event, Failure, FetchFailure, LossReason, MapRef, MapSizes, Success};
+pub use job::{Input, Inputs, JobKind, JobSpec, Locality, Preference, RackId, StageOutput, StageSpec};
+pub use outputs::{MapLocation, MapOutputs};
