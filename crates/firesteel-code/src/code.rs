@@ -19,6 +19,11 @@ pub trait Captureless: Copy + Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<F: Copy + Send + Sync + 'static> Captureless for F {}
 
+/// What the user reads who lets a closure capture a value that is `Copy`; rustc adds the closure's file and line.
+const CAPTURES: &str = "this closure captures a variable from around it, and captured variables do not travel to \
+    executors. Hand the value over with the `_with` form of the method: instead of `rdd.map(move |x| x * factor)` \
+    write `rdd.map_with(factor, |factor, x| x * factor)`. The notes below name the closure by its file and line";
+
 /// A closure that captures nothing, and so has no bytes: as a field it costs nothing, serialised it is the name of its
 /// type's record in the executable (4 or 5 bytes in postcard).
 ///
@@ -37,12 +42,7 @@ pub struct Code<F>(F);
 
 impl<F: Captureless> Code<F> {
     const CHECKED: () = {
-        assert!(
-            size_of::<F>() == 0,
-            "this closure captures a variable from around it, and captured variables do not travel to executors. \
-             Hand the value over with the `_with` form of the method: instead of `rdd.map(move |x| x * factor)` write \
-             `rdd.map_with(factor, |factor, x| x * factor)`. The note below names the closure by its file and line"
-        );
+        assert!(size_of::<F>() == 0, "{}", CAPTURES);
         assert!(size_of::<Option<F>>() != 0, "a type without values cannot be sent to executors");
     };
 
@@ -50,9 +50,8 @@ impl<F: Captureless> Code<F> {
     /// and the remedy (in `cargo build`; `cargo check` does not evaluate it). A function's name is as good as a closure; a function
     /// *pointer* (`fn(i64) -> i64`) is not: it is an address of this process, hence a captured value.
     #[inline(always)]
-    #[track_caller]
     pub fn new(f: F) -> Self {
-        const { Self::CHECKED };
+        let () = Self::CHECKED;
         Code(f)
     }
 
@@ -65,7 +64,7 @@ impl<F: Captureless> Code<F> {
     /// Another one of a type known to have values, which are all alike.
     #[inline(always)]
     fn conjure() -> Self {
-        const { Self::CHECKED };
+        let () = Self::CHECKED;
         // SAFETY: `F` has size 0, so a read from any aligned, non-null address reads no memory; that a value of `F`
         // may be made here is what the caller has checked (see the type's documentation).
         Code(unsafe { NonNull::<F>::dangling().read() })
