@@ -2,10 +2,13 @@
 //! interfaces show, and the console.
 //!
 //! - [`Event`] is the schema: Spark's listener events, with Spark's names and task metrics.
+//! - [`Bus`] carries events, in order, to [`Listener`]s on threads of their own.
 //!
 //! Nothing here knows the scheduler or the driver, and nothing here reads a clock to stamp an event: whoever makes an
 //! event gives its time, in milliseconds since 1970.
 
+mod bus;
 pub mod event;
 
+pub use bus::{Bus, Listener, ListenerHandle, Queue};
 pub use event::Event;

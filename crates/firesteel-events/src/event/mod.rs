@@ -46,6 +46,7 @@ macro_rules! events {
         #[derive(Clone, Debug, PartialEq, Serialize)]
         #[serde(tag = "Event")]
         #[non_exhaustive]
+        #[allow(clippy::large_enum_variant, reason = "an event is made once and travels behind an `Arc`")]
         pub enum Event {
             $($(#[$doc])* #[serde(rename = $name)] $variant($variant),)*
         }
