@@ -1,0 +1,2 @@
+#[firesteel_macros::main]
+async fn main() {}

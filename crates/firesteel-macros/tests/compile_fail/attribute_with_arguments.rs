@@ -1,0 +1,2 @@
+#[firesteel_macros::main(threads = 4)]
+fn main() {}

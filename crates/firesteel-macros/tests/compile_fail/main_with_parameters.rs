@@ -1,0 +1,4 @@
+#[firesteel_macros::main]
+fn main(arguments: Vec<String>) -> Result<(), String> {
+    Ok(())
+}

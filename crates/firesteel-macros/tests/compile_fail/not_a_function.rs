@@ -1,0 +1,4 @@
+#[firesteel_macros::main]
+struct Main;
+
+fn main() {}

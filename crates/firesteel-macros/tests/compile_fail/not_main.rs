@@ -1,0 +1,4 @@
+#[firesteel_macros::main]
+pub fn run() {}
+
+fn main() {}
