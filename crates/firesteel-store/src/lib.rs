@@ -1,1 +1,34 @@
-//! Firesteel's storage: the record format, cached blocks, shuffle runs
+//! Firesteel's storage: the [record format](record), shuffle runs and cached blocks.
+//!
+//! README.md beside this crate's sources walks through the life of a run and of a block.
+
+pub mod boundary;
+pub mod record;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What may cross a boundary between stages, threads or processes: be shuffled, cached, collected, broadcast.
+///
+/// Implemented for every type that is `Clone + Send + Sync + 'static` and both `Serialize` and `Deserialize` (owned).
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Serialize, Deserialize)]
+/// struct Visit {
+///     page: String,
+///     seconds: f64,
+/// }
+///
+/// fn crosses_boundaries<T: firesteel_store::Data>() {}
+/// crosses_boundaries::<Visit>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be shuffled, cached, collected or broadcast",
+    label = "not `Data`: needs Clone, Serialize, Deserialize, Send, Sync and no borrowed parts",
+    note = "on a type of your own: `#[derive(Clone, Serialize, Deserialize)]` (from serde)",
+    note = "`Rc`, `&str` and other borrowed or thread-bound parts: use `Arc`, `String`, `Vec` instead"
+)]
+pub trait Data: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Data for T {}
