@@ -1,6 +1,7 @@
 //! What one task attempt measured about itself: Spark's task metrics.
 
 use serde::{Deserialize, Serialize};
+use std::ops::AddAssign;
 
 /// Spark's task metrics of one attempt. Times in the unit that the field's name ends with, sizes in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -28,4 +29,41 @@ pub struct TaskMetrics {
     pub shuffle_write_bytes: u64,
     pub shuffle_write_records: u64,
     pub shuffle_write_ns: u64,
+}
+
+impl AddAssign for TaskMetrics {
+    /// Adds every metric, the peak of memory too, as Spark's totals of a stage do.
+    fn add_assign(&mut self, other: Self) {
+        macro_rules! add {
+            ($($metric:ident)*) => {{
+                // Names every field, so that none is forgotten.
+                let TaskMetrics { $($metric),* } = other;
+                $(self.$metric = self.$metric.saturating_add($metric);)*
+            }};
+        }
+        add!(
+            deserialize_ns
+            deserialize_cpu_ns
+            run_ns
+            cpu_ns
+            result_size
+            result_serialize_ns
+            memory_bytes_spilled
+            disk_bytes_spilled
+            peak_execution_memory
+            input_bytes
+            input_records
+            output_bytes
+            output_records
+            shuffle_read_local_blocks
+            shuffle_read_remote_blocks
+            shuffle_read_local_bytes
+            shuffle_read_remote_bytes
+            shuffle_read_records
+            shuffle_fetch_wait_ns
+            shuffle_write_bytes
+            shuffle_write_records
+            shuffle_write_ns
+        );
+    }
 }
