@@ -1,1 +1,41 @@
-//! Firesteel's input and output: listings, splits, lines of text, codecs, output commit
+//! Firesteel's input and output: listings of files, splits, lines of text, codecs, output commit, checkpoint files.
+//!
+//! Nothing here knows of RDDs. The driver lists and splits, tasks read and write; whatever the driver makes for a task
+//! is plain serialisable data ([`TextSplit`]), so it travels with the task. Files are the local file system's so far; a
+//! path with another scheme than `file:` is an error that says so.
+//!
+//! ```
+//! # fn main() -> firesteel_model::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # std::fs::write(dir.path().join("a.txt"), "one\ntwo\r\nthree").unwrap();
+//! # let spec = dir.path().join("*.txt").display().to_string();
+//! let files = firesteel_io::list_inputs(&spec)?;
+//! let mut lines = Vec::new();
+//! for split in firesteel_io::text_splits(&files, 4) {
+//!     let mut reader = firesteel_io::LineReader::open(&split)?;
+//!     while let Some(some) = reader.lines()? {
+//!         lines.extend(some.map(str::to_string));
+//!     }
+//! }
+//! assert_eq!(lines, ["one", "two", "three"]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod codec;
+mod glob;
+mod line_buffer;
+mod line_ends;
+mod line_reader;
+mod listing;
+mod path;
+mod split;
+mod utf8;
+
+pub use codec::Codec;
+pub use line_buffer::Lines;
+pub use line_reader::LineReader;
+pub use listing::{InputFile, list_inputs};
+pub use path::{file_uri, local_path};
+pub use split::{TextSplit, text_splits};
+pub use utf8::decode_utf8;

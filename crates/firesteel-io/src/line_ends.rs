@@ -1,0 +1,88 @@
+//! Finds the ends of all lines in a stretch of text in one pass, 64 bytes at a time.
+
+use wide::u8x16;
+
+/// What [`line_ends`] found beside the positions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seen {
+    /// Whether there is any CR; without one, every line end is one byte long.
+    pub(crate) carriage_returns: bool,
+}
+
+/// Replaces `ends` with the position of each line's end in `text`: its LF or CR, the CR of a CRLF. A last line without an
+/// end ends with the text. `text` begins with a line and is at most `u32::MAX` long.
+pub(crate) fn line_ends(text: &[u8], ends: &mut Vec<u32>) -> Seen {
+    debug_assert!(text.len() <= u32::MAX as usize);
+    ends.clear();
+    let mut any_cr = 0;
+    let mut after_cr = 0;
+    let mut base = 0u32;
+    let mut block = |lf: u64, cr: u64| {
+        // A LF that follows a CR belongs to its end.
+        let mut found = cr | (lf & !(cr << 1 | after_cr));
+        after_cr = cr >> 63;
+        any_cr |= cr;
+        while found != 0 {
+            ends.push(base + found.trailing_zeros());
+            found &= found - 1;
+        }
+        base += 64;
+    };
+    let (blocks, rest) = text.as_chunks::<64>();
+    for bytes in blocks {
+        block(mask(bytes, b'\n'), mask(bytes, b'\r'));
+    }
+    if !rest.is_empty() {
+        let mut padded = [0; 64];
+        padded[..rest.len()].copy_from_slice(rest);
+        block(mask(&padded, b'\n'), mask(&padded, b'\r'));
+    }
+    if !matches!(text.last(), None | Some(b'\n' | b'\r')) {
+        ends.push(text.len() as u32);
+    }
+    Seen { carriage_returns: any_cr != 0 }
+}
+
+/// One bit for each byte of the block that equals `byte`.
+#[inline(always)]
+fn mask(block: &[u8; 64], byte: u8) -> u64 {
+    let wanted = u8x16::splat(byte);
+    let (parts, _) = block.as_chunks::<16>();
+    let part = |i: usize| u64::from(u8x16::new(parts[i]).simd_eq(wanted).to_bitmask());
+    part(0) | part(1) << 16 | part(2) << 32 | part(3) << 48
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn slow(text: &[u8]) -> Vec<u32> {
+        let mut ends = Vec::new();
+        for (i, b) in text.iter().enumerate() {
+            if *b == b'\r' || *b == b'\n' && (i == 0 || text[i - 1] != b'\r') {
+                ends.push(i as u32);
+            }
+        }
+        if !matches!(text.last(), None | Some(b'\n' | b'\r')) {
+            ends.push(text.len() as u32);
+        }
+        ends
+    }
+
+    proptest! {
+        #[test]
+        fn ends_agree_with_a_plain_loop(text in prop::collection::vec(prop::sample::select(b"\n\r\n\ra\x8a\x8d\x00".to_vec()), 0..300)) {
+            let mut ends = vec![7];
+            let seen = line_ends(&text, &mut ends);
+            prop_assert_eq!(ends, slow(&text));
+            prop_assert_eq!(seen.carriage_returns, text.contains(&b'\r'));
+        }
+
+        #[test]
+        fn a_mask_has_the_bits_of_equal_bytes(bytes in prop::collection::vec(0u8..4, 64), byte in 0u8..4) {
+            let block: [u8; 64] = bytes.try_into().unwrap();
+            prop_assert!((0..64).all(|i| (mask(&block, byte) >> i & 1 == 1) == (block[i] == byte)));
+        }
+    }
+}
