@@ -31,6 +31,7 @@ mod listing;
 mod path;
 mod split;
 mod utf8;
+mod whole_file;
 
 pub use codec::Codec;
 pub use line_buffer::Lines;
@@ -39,3 +40,4 @@ pub use listing::{InputFile, list_inputs};
 pub use path::{file_uri, local_path};
 pub use split::{TextSplit, text_splits};
 pub use utf8::decode_utf8;
+pub use whole_file::{WholeFileSplit, read_whole, whole_file_splits};
