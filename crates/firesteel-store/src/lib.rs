@@ -4,6 +4,11 @@
 
 pub mod boundary;
 pub mod record;
+mod run;
+mod shuffle_store;
+
+pub use run::{Run, RunWriter, Slices};
+pub use shuffle_store::ShuffleStore;
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -1,0 +1,112 @@
+use super::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn written<R>(partitions: usize, records: impl IntoIterator<Item = (usize, u64, R)>) -> Run<R> {
+    let mut writer = RunWriter::new(partitions);
+    records.into_iter().for_each(|(partition, hash, record)| writer.push(partition, hash, record));
+    writer.finish()
+}
+
+fn all<R: Clone>(run: &Run<R>, partition: usize) -> Vec<R> {
+    run.partition(partition).flatten().cloned().collect()
+}
+
+#[test]
+fn records_of_a_partition_keep_their_order_of_arrival() {
+    // Few and many partitions, small runs and large ones: each of the four ways of finishing.
+    for (partitions, records) in [(7, 1_000), (7, 300_000), (256, 200_000), (257, 5_000), (10_000, 400_000)] {
+        let place = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % partitions;
+        let run = written(partitions, (0..records).map(|i| (place(i), i, (i, i))));
+        let mut expected = vec![Vec::new(); partitions];
+        (0..records).for_each(|i| expected[place(i)].push((i, i)));
+        for (p, expected) in expected.iter().enumerate() {
+            assert_eq!(&all(&run, p), expected, "partition {p} of {partitions}");
+            assert_eq!(run.records(p), expected.len());
+            assert_eq!(run.size(p), expected.len() as u64 * 16);
+            assert_eq!(run.sizes()[p], run.size(p));
+        }
+        assert_eq!(run.len() as u64, records);
+        assert_eq!(run.bytes(), records * 16);
+    }
+}
+
+#[test]
+fn empty_run_has_no_records_anywhere() {
+    for partitions in [0, 1, 300] {
+        let run = written::<String>(partitions, []);
+        assert!(run.is_empty());
+        assert_eq!(run.partition(0).count(), 0);
+        assert_eq!(run.partition(partitions + 5).count(), 0);
+        assert_eq!(run.sizes(), vec![0; partitions]);
+    }
+}
+
+#[test]
+fn records_without_size_are_counted() {
+    let run = written(300, (0..5_000).map(|i| (i % 3, 0, ())));
+    assert_eq!(run.records(1), 1_667);
+    assert_eq!(run.partition(1).flatten().count(), 1_667);
+    assert_eq!(run.bytes(), 0);
+}
+
+#[test]
+fn records_larger_than_a_chunk_are_kept() {
+    let run = written(2, (0..10u8).map(|i| (i as usize % 2, 0, [i; 40_000])));
+    assert_eq!(run.partition(1).flatten().map(|r| r[39_999]).collect::<Vec<_>>(), [1, 3, 5, 7, 9]);
+}
+
+#[test]
+fn few_records_for_many_partitions_take_little_room() {
+    let run = written(10_000, (0..10).map(|i| (i * 999, 1, i as u64)));
+    assert_eq!((run.extents.len(), run.chunks.len(), run.chunks[0].capacity()), (10, 1, 10));
+    assert_eq!(all(&run, 8_991), [9]);
+    assert_eq!(run.records(8_992), 0);
+}
+
+#[test]
+fn each_record_is_dropped_once() {
+    let record = Arc::new(());
+    for (partitions, n) in [(3, 100), (3, 200_000), (1_000, 200_000)] {
+        let run = written(partitions, (0..n).map(|i| (i % partitions, 0, record.clone())));
+        assert_eq!(Arc::strong_count(&record), n + 1);
+        drop(run);
+        assert_eq!(Arc::strong_count(&record), 1);
+    }
+    let mut writer = RunWriter::new(1_000);
+    (0..1_000).for_each(|i| writer.push(i, 0, record.clone()));
+    drop(writer);
+    assert_eq!(Arc::strong_count(&record), 1);
+}
+
+#[test]
+fn checksum_sees_order_within_a_partition_only() {
+    let sum = |records: &[(usize, u64)]| written(4, records.iter().map(|(p, h)| (*p, *h, 0u8))).checksum();
+    let base = sum(&[(0, 1), (1, 2), (0, 3)]);
+    assert_eq!(base, sum(&[(1, 2), (0, 1), (0, 3)]), "other interleaving");
+    assert_ne!(base, sum(&[(0, 3), (1, 2), (0, 1)]), "other order");
+    assert_ne!(base, sum(&[(0, 1), (2, 2), (0, 3)]), "other partition");
+    assert_ne!(base, sum(&[(0, 1), (1, 2), (0, 3), (3, 0)]), "one more, hash 0");
+    assert_ne!(base, sum(&[(0, 1), (1, 2)]), "one less");
+}
+
+#[test]
+fn checksum_does_not_see_how_records_lie() {
+    let hashes: Vec<(usize, u64)> = (0..100_000u64).map(|i| (i as usize % 300, i * i)).collect();
+    let small = written(300, hashes.iter().map(|(p, h)| (*p, *h, ())));
+    let large = written(300, hashes.iter().map(|(p, h)| (*p, *h, [0u64; 9])));
+    assert_eq!(small.checksum(), large.checksum());
+}
+
+proptest! {
+    #[test]
+    fn any_run_is_what_was_pushed(partitions in 1usize..600, pushed in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), ".{0,3}"), 0..300)) {
+        let pushed: Vec<_> = pushed.into_iter().map(|(p, h, r)| (p.index(partitions), h, r)).collect();
+        let run = written(partitions, pushed.clone());
+        for p in 0..partitions {
+            let expected: Vec<String> = pushed.iter().filter(|r| r.0 == p).map(|r| r.2.clone()).collect();
+            prop_assert_eq!(all(&run, p), expected);
+        }
+        prop_assert_eq!(run.checksum(), written(partitions, pushed).checksum());
+    }
+}
