@@ -50,7 +50,9 @@ pub enum Error {
     #[error("{0}")]
     Serialization(String),
     /// An operation of the driver was used inside a task.
-    #[error("{0} works on the driver only, and was called inside a task: an RDD's transformations and actions belong to the driver's program; give a task what it needs with a `_with` form or a broadcast")]
+    #[error(
+        "{0} works on the driver only, and was called inside a task: an RDD's transformations and actions belong to the driver's program; give a task what it needs with a `_with` form or a broadcast"
+    )]
     InsideTask(&'static str),
     /// Any other error of the user's own, passed on by `?`.
     #[error("{0}")]

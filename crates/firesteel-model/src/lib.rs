@@ -2,6 +2,7 @@
 //!
 //! Every other crate of Firesteel speaks in these words; this one knows none of them.
 
+pub mod conf;
 mod error;
 mod id;
 mod metrics;

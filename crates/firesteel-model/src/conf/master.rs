@@ -1,0 +1,133 @@
+//! Master URLs: who supplies the executors.
+
+use crate::{Error, Result};
+use std::{fmt, num::NonZeroU32, thread};
+
+/// Who supplies the executors, read from a master URL.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Master {
+    /// Threads of this process.
+    Local {
+        /// How many; none for as many as the machine has cores.
+        threads: Option<NonZeroU32>,
+        /// How often one task may fail before its job does, if the URL says so; 1 if not.
+        max_failures: NonZeroU32,
+    },
+}
+
+impl Master {
+    /// `local[*]`
+    pub const ALL_CORES: Master = Master::Local { threads: None, max_failures: NonZeroU32::MIN };
+
+    /// Reads a master URL: `local`, `local[N]`, `local[*]`, `local[N,F]` or `local[*,F]`, where N is a number of threads and F how
+    /// often one task may fail.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: a master that Spark or Firesteel has but this version has not, and anything else.
+    ///
+    /// ```
+    /// use firesteel_model::conf::Master;
+    /// assert_eq!(Master::parse("local[4,2]")?.to_string(), "local[4,2]");
+    /// assert!(Master::parse("lokal").unwrap_err().to_string().contains("Could not parse master URL: 'lokal'"));
+    /// # Ok::<(), firesteel_model::Error>(())
+    /// ```
+    pub fn parse(url: &str) -> Result<Self> {
+        const FORMS: &str = "local, local[N], local[*], local[N,F] and local[*,F]";
+        const LATER: [&str; 6] = ["local-cluster[", "firesteel://", "spark://", "yarn", "k8s://", "mesos://"];
+        let url = url.trim();
+        if LATER.iter().any(|other| url.starts_with(other)) {
+            return Err(Error::Config(format!(
+                "the master '{url}' is not available in this version, which has {FORMS}"
+            )));
+        }
+        let garbage = || Error::Config(format!("Could not parse master URL: '{url}'. This version has {FORMS}"));
+        let positive = |text: &str, what| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse().ok().filter(|_| digits).ok_or_else(garbage)?;
+            NonZeroU32::new(number)
+                .ok_or_else(|| Error::Config(format!("the master '{url}' asks for 0 {what}: at least 1 is needed")))
+        };
+        if url == "local" {
+            return Ok(Master::Local { threads: Some(NonZeroU32::MIN), max_failures: NonZeroU32::MIN });
+        }
+        let inside = url.strip_prefix("local[").and_then(|rest| rest.strip_suffix(']')).ok_or_else(garbage)?;
+        let (threads, failures) = match inside.split_once(',') {
+            Some((threads, failures)) => (threads.trim(), Some(failures.trim())),
+            None => (inside, None),
+        };
+        Ok(Master::Local {
+            threads: if threads == "*" { None } else { Some(positive(threads, "threads")?) },
+            max_failures: failures.map_or(Ok(NonZeroU32::MIN), |failures| positive(failures, "failures"))?,
+        })
+    }
+
+    /// How many tasks this master runs at a time on this machine.
+    pub fn threads(self) -> NonZeroU32 {
+        let Master::Local { threads, .. } = self;
+        threads.or_else(|| thread::available_parallelism().ok()?.try_into().ok()).unwrap_or(NonZeroU32::MIN)
+    }
+}
+
+impl fmt::Display for Master {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Master::Local { threads, max_failures } = self;
+        f.write_str("local[")?;
+        match threads {
+            Some(threads) => write!(f, "{threads}")?,
+            None => f.write_str("*")?,
+        }
+        if *max_failures > NonZeroU32::MIN {
+            write!(f, ",{max_failures}")?;
+        }
+        f.write_str("]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_masters() {
+        for (url, shown) in [
+            ("local", "local[1]"),
+            ("local[4]", "local[4]"),
+            (" local[*] ", "local[*]"),
+            ("local[4,2]", "local[4,2]"),
+            ("local[*, 2]", "local[*,2]"),
+        ] {
+            assert_eq!(Master::parse(url).unwrap().to_string(), shown, "{url}");
+        }
+        assert_eq!(Master::parse("local[3]").unwrap().threads().get(), 3);
+        assert!(Master::ALL_CORES.threads().get() >= 1);
+    }
+
+    #[test]
+    fn masters_of_later_versions_are_named_as_such() {
+        for url in ["local-cluster[2,1,1024]", "spark://h:7077", "firesteel://h:7077", "yarn", "k8s://https://h"] {
+            let error = Master::parse(url).unwrap_err().to_string();
+            assert!(error.contains(url) && error.contains("not available in this version"), "{error}");
+        }
+    }
+
+    #[test]
+    fn garbage_and_zero_are_refused() {
+        for url in [
+            "",
+            "Local",
+            "local[]",
+            "local[-1]",
+            "local[+1]",
+            "local[4",
+            "local[4,]",
+            "local[1,2,3]",
+            "local[99999999999]",
+        ] {
+            let error = Master::parse(url).unwrap_err().to_string();
+            assert!(error.contains(&format!("Could not parse master URL: '{url}'")), "{error}");
+        }
+        assert!(Master::parse("local[0]").unwrap_err().to_string().contains("0 threads"));
+        assert!(Master::parse("local[1,0]").unwrap_err().to_string().contains("0 failures"));
+    }
+}
