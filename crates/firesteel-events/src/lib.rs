@@ -4,6 +4,7 @@
 //! - [`Event`] is the schema: Spark's listener events, with Spark's names and task metrics.
 //! - [`Bus`] carries events, in order, to [`Listener`]s on threads of their own.
 //! - [`EventLogWriter`] is the listener that writes the event log, [`read_log`] reads it back.
+//! - [`AppState`] is the listener that keeps what the status tracker and user interfaces ask for.
 //!
 //! Nothing here knows the scheduler or the driver, and nothing here reads a clock to stamp an event: whoever makes an
 //! event gives its time, in milliseconds since 1970.
@@ -11,7 +12,9 @@
 mod bus;
 pub mod event;
 mod log;
+mod state;
 
 pub use bus::{Bus, Listener, ListenerHandle, Queue};
 pub use event::Event;
 pub use log::{EventLogWriter, LogReader, MAX_LINE, REDACTED, SPARK_VERSION, is_sensitive, read_log, redact};
+pub use state::*;
