@@ -46,9 +46,9 @@ impl<F: Captureless> Code<F> {
         assert!(size_of::<Option<F>>() != 0, "a type without values cannot be sent to executors");
     };
 
-    /// Takes a closure that captures nothing. One that does is a compile error that names the closure's place
-    /// and the remedy (in `cargo build`; `cargo check` does not evaluate it). A function's name is as good as a closure; a function
-    /// *pointer* (`fn(i64) -> i64`) is not: it is an address of this process, hence a captured value.
+    /// Takes a closure that captures nothing. One that does is a compile error that names the closure's place and the
+    /// remedy (in `cargo build`; `cargo check` does not evaluate it). A function's name is as good as a closure; a
+    /// function *pointer* (`fn(i64) -> i64`) is not: it is an address of this process, hence a captured value.
     #[inline(always)]
     pub fn new(f: F) -> Self {
         let () = Self::CHECKED;

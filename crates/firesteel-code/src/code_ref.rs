@@ -78,8 +78,8 @@ const _: () = {
 /// A name of code that means the same in every process that runs this executable: which module, and where in it a
 /// constant record lies, counted from an anchor in the same module. Some 4 bytes in postcard.
 ///
-/// It is an *address*, checked when it is [resolved](CodeRef::resolve); not an identity: one record may exist twice in an executable,
-/// so do not use it as a key, and do not store it beyond the life of this build.
+/// It is an *address*, checked when it is [resolved](CodeRef::resolve); not an identity: one record may exist twice in
+/// an executable, so do not use it as a key, and do not store it beyond the life of this build.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct CodeRef {
     /// 0 is the executable. Others are for code that arrives while the program runs.
@@ -105,8 +105,8 @@ impl CodeRef {
 
     /// The function that this names, as a value of the signature `S`.
     ///
-    /// The reference may come from anywhere: that its place lies inside the executable's read-only memory, that a record
-    /// stands there, and that the record's constant is of type `S`, is checked before anything is called. A
+    /// The reference may come from anywhere: that its place lies inside the executable's read-only memory, that a
+    /// record stands there, and that the record's constant is of type `S`, is checked before anything is called. A
     /// wrong reference that happens to name another record of the same signature is not noticed.
     ///
     /// # Errors
@@ -140,9 +140,9 @@ impl CodeRef {
         let entry = with_exposed_provenance::<Entry>(address);
 
         // SAFETY: `entry` is aligned (anchor and distance are), and all its bytes lie in memory of this module that is
-        // mapped, initialised by the loader and never written to for as long as the process lives (`holds` has said so).
-        // The first read is of plain numbers. The second is of two `TypeId`s, after 16 bytes have said that this is a
-        // record; were they lying, a `TypeId` would still be any 16 bytes to be compared. The third is of an `S`,
+        // mapped, initialised by the loader and never written to for as long as the process lives (`holds` has said
+        // so). The first read is of plain numbers. The second is of two `TypeId`s, after 16 bytes have said that this
+        // is a record; were they lying, a `TypeId` would still be any 16 bytes to be compared. The third is of an `S`,
         // after the record has said that an `S` was put there.
         unsafe {
             if (&raw const (*entry).header.magic).read() != MAGIC {

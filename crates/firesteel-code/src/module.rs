@@ -129,10 +129,11 @@ mod memory {
     }
 }
 
-/// Identifies this build of the program: a hash of the bytes of the file that holds its code. Two processes may exchange
-/// [`CodeRef`](crate::CodeRef)s if and only if these are equal.
+/// Identifies this build of the program: a hash of the bytes of the file that holds its code. Two processes may
+/// exchange [`CodeRef`](crate::CodeRef)s if and only if these are equal.
 ///
-/// Computed at the first call (a 100 MB debug build takes tens of milliseconds) and kept. It guards against mistakes, not against forgery.
+/// Computed at the first call (a 100 MB debug build takes tens of milliseconds) and kept. It guards against mistakes,
+/// not against forgery.
 ///
 /// # Errors
 /// When the executable cannot be read.

@@ -1,16 +1,17 @@
 //! Attribute macros of Firesteel: the main function of a program.
 //!
 //! Used through the crate `firesteel`, which exports them. The function is read by hand, token by token: one shape is
-//! accepted, and everything else gets a message of its own; a full Rust parser would cost every program's build seconds.
+//! accepted, and everything else gets a message of its own; a full Rust parser would cost every program's build
+//! seconds.
 
 use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 
 /// Makes a program's `fn main` a Firesteel program's.
 ///
-/// Around the function's body it does what every Firesteel program needs. Before it: a process that was started as an executor
-/// becomes one and never runs the body. After it: contexts that are still alive are stopped, so that the application's
-/// end is recorded and nothing stays behind; an `Err` is printed as `Error: …` in the words meant for users (`Display`, not `Debug`), and
-/// the process ends with code 1.
+/// Around the function's body it does what every Firesteel program needs. Before it: a process that was started as an
+/// executor becomes one and never runs the body. After it: contexts that are still alive are stopped, so that the
+/// application's end is recorded and nothing stays behind; an `Err` is printed as `Error: …` in the words meant for
+/// users (`Display`, not `Debug`), and the process ends with code 1.
 ///
 /// ```ignore
 /// use firesteel::prelude::*;

@@ -1,9 +1,9 @@
 //! Configuration: the keys, each defined once; where settings come from; how their text is read.
 //!
-//! Keys are Spark's with the prefix `firesteel.` instead of `spark.`; the `spark.` form of a key means the same key, so that
-//! an existing spark-defaults.conf works. [`keys`] has a constant for every key that something reads, and
-//! [`Conf::get`] takes such a constant, so a key has one name, one type, one default and one description everywhere; the
-//! reference in docs/configuration.md is made from them.
+//! Keys are Spark's with the prefix `firesteel.` instead of `spark.`; the `spark.` form of a key means the same key, so
+//! that an existing spark-defaults.conf works. [`keys`] has a constant for every key that something reads, and
+//! [`Conf::get`] takes such a constant, so a key has one name, one type, one default and one description everywhere;
+//! the reference in docs/configuration.md is made from them.
 //!
 //! ```
 //! use firesteel_model::conf::{Conf, keys};
@@ -39,7 +39,8 @@ pub use value::{ByteSize, Value};
 use crate::{Error, Result};
 use std::{collections::BTreeMap, env, fmt, path::PathBuf};
 
-/// Where a setting comes from. What comes later in this list wins over what comes earlier, whatever the order of arrival.
+/// Where a setting comes from. What comes later in this list wins over what comes earlier, whatever the order of
+/// arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Origin {
@@ -51,7 +52,8 @@ pub enum Origin {
     Flags,
     /// The program itself.
     Code,
-    /// `FIRESTEEL_LOCAL_DIRS` or `SPARK_LOCAL_DIRS`: scratch folders belong to the machine, so they win over the program.
+    /// `FIRESTEEL_LOCAL_DIRS` or `SPARK_LOCAL_DIRS`: scratch folders belong to the machine, so they win over the
+    /// program.
     Machine,
 }
 
@@ -78,8 +80,8 @@ struct Setting {
 
 /// A set of settings: an ordered map from keys to text, read through the constants in [`keys`].
 ///
-/// A key with the prefix `spark.` and the same key with `firesteel.` are one. Keys without either prefix are the program's own: kept, and
-/// read by nothing here. The debug form hides secrets.
+/// A key with the prefix `spark.` and the same key with `firesteel.` are one. Keys without either prefix are the
+/// program's own: kept, and read by nothing here. The debug form hides secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Conf {
     /// By key, with the prefix `firesteel.` where it had that or `spark.`.
@@ -153,8 +155,8 @@ impl Conf {
     /// The value of a key: what it is set to, else what the key that it falls back to is set to, else its default.
     ///
     /// # Errors
-    /// [`Error::Config`] when the text is not of the key's type or not in its range: names the key as it was written, the
-    /// text, and what is accepted.
+    /// [`Error::Config`] when the text is not of the key's type or not in its range: names the key as it was written,
+    /// the text, and what is accepted.
     pub fn get<T: Value>(&self, key: Key<T>) -> Result<T> {
         let mut info = key.info;
         loop {
@@ -175,8 +177,8 @@ impl Conf {
         }
     }
 
-    /// The value of a key of the program's own, or of any other, as a `bool`, a number, a [`ByteSize`] (a bare number is bytes) or a
-    /// `Duration` (a bare number is milliseconds).
+    /// The value of a key of the program's own, or of any other, as a `bool`, a number, a [`ByteSize`] (a bare number
+    /// is bytes) or a `Duration` (a bare number is milliseconds).
     ///
     /// # Errors
     /// As [`get`](Conf::get).
@@ -221,7 +223,8 @@ impl Conf {
         self.get(keys::MASTER)?.map_or(Ok(Master::ALL_CORES), |url| Master::parse(&url))
     }
 
-    /// The folders for scratch files: `FIRESTEEL_LOCAL_DIRS`, else `SPARK_LOCAL_DIRS`, else `local.dir`, else the system's.
+    /// The folders for scratch files: `FIRESTEEL_LOCAL_DIRS`, else `SPARK_LOCAL_DIRS`, else `local.dir`, else the
+    /// system's.
     ///
     /// # Errors
     /// As [`get`](Conf::get).
@@ -230,8 +233,9 @@ impl Conf {
         Ok(if dirs.is_empty() { vec![env::temp_dir()] } else { dirs.into_iter().map(PathBuf::from).collect() })
     }
 
-    /// What is wrong with the *keys* that are set, a sentence each: keys that nobody knows, with the nearest that somebody does, and keys of
-    /// Spark's that are not supported yet. Also logged as warnings. Called once, when a context starts.
+    /// What is wrong with the *keys* that are set, a sentence each: keys that nobody knows, with the nearest that
+    /// somebody does, and keys of Spark's that are not supported yet. Also logged as warnings. Called once, when a
+    /// context starts.
     pub fn check(&self) -> Vec<String> {
         let warnings: Vec<String> = self.settings.values().filter_map(|s| known::complaint(&s.written)).collect();
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

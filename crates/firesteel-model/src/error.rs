@@ -6,7 +6,8 @@ use std::{fmt, io, sync::Arc};
 /// The result of an action, or of anything else that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that an action or a context can fail with. Each message names what was attempted, on what, and the remedy.
+/// Everything that an action or a context can fail with. Each message names what was attempted, on what, and the
+/// remedy.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

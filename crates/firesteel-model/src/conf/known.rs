@@ -115,8 +115,8 @@ macro_rules! keys {
 keys! {
     /// The application's name in the console, the logs and the event log.
     APP_NAME: Option<String> = "app.name", unset "the program's file name";
-    /// Who supplies the executors: `local` (one thread of this process), `local[N]`, `local[*]` (as many as cores), `local[N,F]`
-    /// (a task may fail F times).
+    /// Who supplies the executors: `local` (one thread of this process), `local[N]`, `local[*]` (as many as cores),
+    /// `local[N,F]` (a task may fail F times).
     MASTER: Option<String> = "master", unset "`local[*]`";
     /// Number of partitions of `parallelize`, and of shuffles of which no parent has a partitioner.
     DEFAULT_PARALLELISM: Option<u32> = "default.parallelism", unset "as many as cores, or as the largest parent has",
@@ -127,8 +127,8 @@ keys! {
     /// The least severe log messages that are shown: ALL, TRACE, DEBUG, INFO, WARN, ERROR, FATAL or OFF.
     LOG_LEVEL: Option<LevelFilter> = "log.level", unset "as the program's own logging says";
 
-    /// How often one task may fail before its stage, and with it the job, is given up. In local mode the master says it:
-    /// 1, or F of `local[N,F]`.
+    /// How often one task may fail before its stage, and with it the job, is given up. In local mode the master says
+    /// it: 1, or F of `local[N,F]`.
     TASK_MAX_FAILURES: u32 = "task.maxFailures", default "4", "at least 1" |n| *n >= 1;
     /// How many attempts of a stage in a row may end because map output could not be fetched.
     STAGE_MAX_CONSECUTIVE_ATTEMPTS: u32 = "stage.maxConsecutiveAttempts", default "4", "at least 1" |n| *n >= 1;

@@ -27,7 +27,8 @@ impl Conf {
     /// - `FIRESTEEL_CONF_DIR`, a folder: firesteel-defaults.conf in it, or else spark-defaults.conf; and fairscheduler.xml.
     /// - `FIRESTEEL_CONF`: lines of `key=value`.
     /// - `FIRESTEEL_MASTER`: the master URL.
-    /// - `FIRESTEEL_LOCAL_DIRS`, or else `SPARK_LOCAL_DIRS`: folders for scratch files. They win over everything, the program included.
+    /// - `FIRESTEEL_LOCAL_DIRS`, or else `SPARK_LOCAL_DIRS`: folders for scratch files. They win over everything, the
+    ///   program included.
     ///
     /// Where one place sets a key in both of its forms, the one with `firesteel.` counts. Empty variables are as none.
     ///
@@ -42,7 +43,8 @@ impl Conf {
     ///     "FIRESTEEL_CONF" => Some("spark.app.name=words\nspark.locality.wait=0".into()),
     ///     _ => None,
     /// })?;
-    /// assert_eq!(conf.to_debug_string(), "firesteel.app.name=words\nfiresteel.locality.wait=0\nfiresteel.master=local[2]");
+    /// let shown = "firesteel.app.name=words\nfiresteel.locality.wait=0\nfiresteel.master=local[2]";
+    /// assert_eq!(conf.to_debug_string(), shown);
     /// # Ok::<(), firesteel_model::Error>(())
     /// ```
     pub fn load_from(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {

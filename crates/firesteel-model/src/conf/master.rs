@@ -20,8 +20,8 @@ impl Master {
     /// `local[*]`
     pub const ALL_CORES: Master = Master::Local { threads: None, max_failures: NonZeroU32::MIN };
 
-    /// Reads a master URL: `local`, `local[N]`, `local[*]`, `local[N,F]` or `local[*,F]`, where N is a number of threads and F how
-    /// often one task may fail.
+    /// Reads a master URL: `local`, `local[N]`, `local[*]`, `local[N,F]` or `local[*,F]`, where N is a number of
+    /// threads and F how often one task may fail.
     ///
     /// # Errors
     /// [`Error::Config`]: a master that Spark or Firesteel has but this version has not, and anything else.

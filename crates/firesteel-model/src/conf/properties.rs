@@ -1,7 +1,8 @@
 //! Files of defaults, in the form that Spark reads them: Java's properties.
 
-/// Reads `key value`, `key=value` or `key: value` lines. `#` and `!` begin comments; a backslash at a line's end joins the
-/// next line; `\t`, `\n`, `\r`, `\f` and `\u0041` are characters, and a backslash before any other character means that character.
+/// Reads `key value`, `key=value` or `key: value` lines. `#` and `!` begin comments; a backslash at a line's end joins
+/// the next line; `\t`, `\n`, `\r`, `\f` and `\u0041` are characters, and a backslash before any other character means
+/// that character.
 ///
 /// # Errors
 /// A `\u` without four hexadecimal digits, by the number of its line.

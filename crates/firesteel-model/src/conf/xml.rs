@@ -1,4 +1,5 @@
-//! Just enough XML for files of FAIR pools: elements, attributes, text, comments. No document types, so nothing can expand.
+//! Just enough XML for files of FAIR pools: elements, attributes, text, comments. No document types, so nothing can
+//! expand.
 
 /// How deep elements may lie in each other.
 const MAX_DEPTH: usize = 16;
