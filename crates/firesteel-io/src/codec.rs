@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{self, BufReader, Read},
     path::Path,
+    str::FromStr,
 };
 
 /// How a file is compressed.
@@ -17,6 +18,42 @@ pub enum Codec {
     None,
     /// gzip: `.gz`.
     Gzip,
+}
+
+impl Codec {
+    /// What a file's name ends with: nothing, or `.gz`.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Codec::None => "",
+            Codec::Gzip => ".gz",
+        }
+    }
+}
+
+impl FromStr for Codec {
+    type Err = Error;
+
+    /// From a codec's name as `save_as_text_file_codec` takes it: `gz` or `gzip`, Hadoop's class name, or `none`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] says which names are known.
+    ///
+    /// ```
+    /// use firesteel_io::Codec;
+    /// assert_eq!("org.apache.hadoop.io.compress.GzipCodec".parse::<Codec>()?, Codec::Gzip);
+    /// assert!("bzip2".parse::<Codec>().unwrap_err().to_string().contains("supported: gz"));
+    /// # Ok::<_, firesteel_model::Error>(())
+    /// ```
+    fn from_str(name: &str) -> Result<Codec> {
+        match name {
+            "none" => Ok(Codec::None),
+            "gz" | "gzip" | "GzipCodec" | "org.apache.hadoop.io.compress.GzipCodec" => Ok(Codec::Gzip),
+            other => Err(Error::InvalidArgument(format!(
+                "compression codec {other:?} is not known; supported: gz (also gzip, or \
+                 org.apache.hadoop.io.compress.GzipCodec), none"
+            ))),
+        }
+    }
 }
 
 /// Endings that Hadoop would decompress and we cannot yet; read as text they would be noise, so they are refused.

@@ -90,7 +90,7 @@ mod tests {
         let (plain, packed) = (dir.path().join("a"), dir.path().join("a.gz"));
         let text = b"\xef\xbb\xbfone\r\ntwo\xff";
         fs::write(&plain, text).unwrap();
-        let mut encoder = GzEncoder::new(fs::File::create(&packed).unwrap(), Compression::fast());
+        let mut encoder = GzEncoder::new(File::create(&packed).unwrap(), Compression::fast());
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap();
         for path in [&plain, &packed] {
