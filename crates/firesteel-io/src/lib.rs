@@ -24,20 +24,26 @@
 
 mod codec;
 mod glob;
+mod java_float;
 mod line_buffer;
 mod line_ends;
 mod line_reader;
 mod listing;
+mod output;
 mod path;
 mod split;
+mod task_writer;
 mod utf8;
 mod whole_file;
 
 pub use codec::Codec;
+pub use java_float::JavaFloat;
 pub use line_buffer::Lines;
 pub use line_reader::LineReader;
 pub use listing::{InputFile, list_inputs};
+pub use output::OutputCommitter;
 pub use path::{file_uri, local_path};
 pub use split::{TextSplit, text_splits};
+pub use task_writer::{TaskWriter, Written};
 pub use utf8::decode_utf8;
 pub use whole_file::{WholeFileSplit, read_whole, whole_file_splits};
