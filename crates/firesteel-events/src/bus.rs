@@ -1,12 +1,4 @@
 //! The bus: carries events from where they happen to listeners, each group of listeners on a thread of its own.
-//!
-//! - Every listener sees the events that are posted after it was added, each once, in the order in which they were
-//!   posted; and all listeners see the same order.
-//! - [`Bus::post`] never waits for a user's listener: when [`Queue::Shared`] is full, its events are dropped, with one
-//!   warning and a count. The other queues never lose an event: when one is full, the poster waits for room, so a slow
-//!   disk under the event log slows the driver down and does not fill its memory.
-//! - Events are delivered in batches, at most 2 ms late, so that a burst of short tasks does not wake a thread for each of its
-//!   events. [`Bus::flush`] delivers at once.
 
 use crate::Event;
 use firesteel_model::{Error, Result};
@@ -95,7 +87,15 @@ pub struct ListenerHandle {
     number: u64,
 }
 
-/// Carries events to listeners; see the [module](self).
+/// Carries events to listeners, each group of listeners on a thread of its own.
+///
+/// - Every listener sees the events that are posted after it was added, each once, in the order in which they were
+///   posted; and all listeners see the same order.
+/// - [`Bus::post`] never waits for a user's listener: when [`Queue::Shared`] is full, its events are dropped, with one
+///   warning and a count. The other queues never lose an event: when one is full, the poster waits for room, so a slow
+///   disk under the event log slows the driver down and does not fill its memory.
+/// - Events are delivered in batches, at most 2 ms late, so that a burst of short tasks does not wake a thread for each of its
+///   events. [`Bus::flush`] delivers at once.
 ///
 /// Dropping the bus stops it.
 pub struct Bus {

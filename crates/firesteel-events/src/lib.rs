@@ -5,16 +5,19 @@
 //! - [`Bus`] carries events, in order, to [`Listener`]s on threads of their own.
 //! - [`EventLogWriter`] is the listener that writes the event log, [`read_log`] reads it back.
 //! - [`AppState`] is the listener that keeps what the status tracker and user interfaces ask for.
+//! - [`ConsoleProgress`] draws Spark's progress bar on a terminal, [`failure_summary`] says why a job failed.
 //!
 //! Nothing here knows the scheduler or the driver, and nothing here reads a clock to stamp an event: whoever makes an
 //! event gives its time, in milliseconds since 1970.
 
 mod bus;
+mod console;
 pub mod event;
 mod log;
 mod state;
 
 pub use bus::{Bus, Listener, ListenerHandle, Queue};
+pub use console::{ConsoleProgress, RunningJob, StageProgress, failure_summary, progress_bar};
 pub use event::Event;
 pub use log::{EventLogWriter, LogReader, MAX_LINE, REDACTED, SPARK_VERSION, is_sensitive, read_log, redact};
 pub use state::*;
