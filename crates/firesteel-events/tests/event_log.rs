@@ -1,14 +1,14 @@
 //! The event log as a file: its name, its lines, what it leaves out, and that damage is no more than an error.
 
 use firesteel_events::{
-    Bus, Event, EventLogWriter, Listener, LogReader, Queue, REDACTED,
+    Bus, Event, EventLogWriter, Listener, LogReader, Queue,
     event::{
         ApplicationEnd, BlockManagerId, BlockUpdated, EnvironmentUpdate, ExecutorExcluded, ExecutorMetricsUpdate,
         JobEnd, JobResult, JobStart, Properties, SpeculativeTaskSubmitted, StageInfo, StageSubmitted, UnpersistRdd,
     },
     read_log,
 };
-use firesteel_model::{BlockId, JobId, PartitionIndex, RddId, StageAttempt, StageId, StorageLevel};
+use firesteel_model::{BlockId, JobId, PartitionIndex, RddId, StageAttempt, StageId, StorageLevel, conf::REDACTED};
 use proptest::prelude::*;
 use std::{fs, sync::Arc};
 

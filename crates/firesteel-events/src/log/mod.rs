@@ -5,7 +5,6 @@ mod redaction;
 mod writer;
 
 pub use reader::{LogReader, MAX_LINE, read_log};
-pub use redaction::{REDACTED, is_sensitive, redact};
 pub use writer::EventLogWriter;
 
 /// The version of Spark whose format the log has.

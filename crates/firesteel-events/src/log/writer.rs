@@ -13,7 +13,7 @@ use std::{
 /// after the application's end, and `<application id>` from then on.
 ///
 /// A line is on its way to the file, past every buffer of ours, when a job or a stage ends and whenever something else
-/// happens that is not as frequent as tasks are. Secrets are [redacted](super::redact). Should writing fail (a full disk), an error is
+/// happens that is not as frequent as tasks are. [Secrets](firesteel_model::conf::is_secret) are redacted. Should writing fail (a full disk), an error is
 /// logged, the log ends there and keeps its suffix, and the application goes on.
 ///
 /// ```

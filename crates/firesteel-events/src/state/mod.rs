@@ -75,7 +75,7 @@ impl AppState {
         self.read().application.clone()
     }
 
-    /// The properties in force, unredacted ([`redact`](crate::redact()) what you show); none before they are known.
+    /// The properties in force, [secrets](firesteel_model::conf::is_secret) included, so hide them in what you show; none before they are known.
     pub fn environment(&self) -> Option<Arc<EnvironmentUpdate>> {
         self.read().environment.clone()
     }
