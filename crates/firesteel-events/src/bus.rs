@@ -238,20 +238,33 @@ impl Bus {
     /// Waits until every event posted before has been delivered to every listener. Returns false when no event was delivered for
     /// 30 seconds: a listener hangs. On a listener's own thread it returns false at once.
     pub fn flush(&self) -> bool {
+        self.flush_queues(&Queue::ALL)
+    }
+
+    /// As [`Bus::flush`], for the listeners of one queue: to know the application's state, nobody need wait for users' listeners.
+    pub fn flush_queue(&self, queue: Queue) -> bool {
+        self.flush_queues(&[queue])
+    }
+
+    fn flush_queues(&self, queues: &[Queue]) -> bool {
         if DELIVERS.get() {
             return false;
         }
         let mut state = lock(&self.shared.state);
-        for queue in Queue::ALL {
-            let it = &mut state.queues[queue as usize];
+        let mut targets = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let it = &mut state.queues[*queue as usize];
             it.urgent = it.delivered < it.posted;
             if it.urgent {
-                self.shared.wake[queue as usize].notify_one();
+                self.shared.wake[*queue as usize].notify_one();
             }
+            targets.push((*queue as usize, it.posted));
         }
-        let targets = Queue::ALL.map(|q| state.queues[q as usize].posted);
         self.shared.wait_for_progress(state, "flush the listener bus", |state| {
-            state.queues.iter().zip(targets).all(|(q, target)| q.delivered >= target || !q.running)
+            let reached = |(queue, target): &(usize, u64)| {
+                state.queues[*queue].delivered >= *target || !state.queues[*queue].running
+            };
+            targets.iter().all(reached)
         })
     }
 

@@ -11,7 +11,7 @@ const MESSAGE: usize = 4_000;
 /// and after how many attempts. What nobody knows is left out.
 ///
 /// The stage's name, the task's attempt and its executor come from the state:
-/// [`flush`](crate::Bus::flush) the bus first, so that it knows of them.
+/// [flush its queue](crate::Bus::flush_queue) first, so that it knows of them.
 ///
 /// ```
 /// use firesteel_events::{AppState, failure_summary};

@@ -34,7 +34,7 @@ impl Default for Retained {
 /// The state of one application: a listener that keeps it, and the queries on it. A clone is another handle to the same state.
 ///
 /// Queries return copies and wait for no job; what they return is as new as the events delivered so far
-/// ([`Bus::flush`](crate::Bus::flush) first for everything posted). They cost time in proportion to what they return. The same state
+/// ([`Bus::flush_queue`](crate::Bus::flush_queue) first for everything posted). They cost time in proportion to what they return. The same state
 /// comes from a live bus and from an event log:
 ///
 /// ```
