@@ -2,11 +2,23 @@
 //!
 //! README.md beside this crate's sources walks through the life of a run and of a block.
 
+mod block_file;
+mod block_store;
 pub mod boundary;
+mod cached_block;
+mod checkpoint;
+mod error;
 pub mod record;
 mod run;
+mod scratch;
 mod shuffle_store;
 
+#[doc(hidden)]
+pub use block_file::decode_block_file;
+pub use block_store::{BlockStatus, BlockStore};
+pub use cached_block::CachedBlock;
+pub use checkpoint::{CheckpointWriter, read_checkpoint};
+pub use error::StoreError;
 pub use run::{Run, RunWriter, Slices};
 pub use shuffle_store::ShuffleStore;
 

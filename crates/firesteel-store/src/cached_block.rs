@@ -1,0 +1,169 @@
+//! Reading a block, in whichever form it is kept.
+
+use crate::{
+    Data, StoreError,
+    block_file::{FileReader, decode_chunk},
+    scratch::ScratchFile,
+};
+use std::{
+    fmt,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// A block to be read, chunk by chunk. Holds on to the block, even if it is removed; clones share it.
+pub struct CachedBlock<T>(Form<T>);
+
+enum Form<T> {
+    Values(Arc<Values<T>>),
+    Bytes(Arc<Bytes>),
+    File(Arc<OpenFile>),
+}
+
+/// A block kept as values.
+pub(crate) struct Values<T> {
+    pub(crate) chunks: Vec<Arc<Vec<T>>>,
+    pub(crate) records: u64,
+}
+
+/// A block kept as bytes in memory.
+pub(crate) struct Bytes {
+    /// What block this is.
+    pub(crate) place: String,
+    /// Each chunk as one sequence in the record format, and its number of elements.
+    pub(crate) chunks: Vec<(Vec<u8>, u64)>,
+}
+
+/// A block kept in a file of the store's.
+pub(crate) struct BlockFile {
+    file: ScratchFile,
+    /// Something in it could not be read: it is not to be given out again.
+    damaged: AtomicBool,
+}
+
+/// A block file that is being read, maybe by several threads.
+struct OpenFile {
+    reader: Mutex<FileReader<File>>,
+    chunks: usize,
+    records: u64,
+    path: PathBuf,
+    /// Keeps the file there; none for a checkpoint's, which is not the store's.
+    block: Option<Arc<BlockFile>>,
+}
+
+impl BlockFile {
+    pub(crate) fn new(file: ScratchFile) -> Self {
+        BlockFile { file, damaged: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+}
+
+fn corrupt(path: &Path, what: String) -> StoreError {
+    StoreError::Corrupt { place: path.display().to_string(), what }
+}
+
+impl<T> CachedBlock<T> {
+    pub(crate) fn of_values(values: Arc<Values<T>>) -> Self {
+        CachedBlock(Form::Values(values))
+    }
+
+    pub(crate) fn of_bytes(bytes: Arc<Bytes>) -> Self {
+        CachedBlock(Form::Bytes(bytes))
+    }
+
+    /// Opens a block's file; if that fails the block counts as damaged.
+    pub(crate) fn of_file(block: Arc<BlockFile>) -> Result<Self, StoreError> {
+        let opened = Self::open(&block.file.path, block.file.number, Some(block.clone()));
+        if opened.is_err() {
+            block.damaged.store(true, Ordering::Release);
+        }
+        opened
+    }
+
+    /// Opens a block file that belongs to no store.
+    pub(crate) fn at_path(path: &Path, number: u64) -> Result<Self, StoreError> {
+        Self::open(path, number, None)
+    }
+
+    fn open(path: &Path, number: u64, block: Option<Arc<BlockFile>>) -> Result<Self, StoreError> {
+        let reader = FileReader::open_path(path, number).map_err(|what| corrupt(path, what))?;
+        let (chunks, records) = (reader.chunks(), reader.records());
+        let file = OpenFile { reader: Mutex::new(reader), chunks, records, path: path.to_path_buf(), block };
+        Ok(CachedBlock(Form::File(Arc::new(file))))
+    }
+
+    /// How many chunks it has.
+    pub fn chunks(&self) -> usize {
+        match &self.0 {
+            Form::Values(values) => values.chunks.len(),
+            Form::Bytes(bytes) => bytes.chunks.len(),
+            Form::File(file) => file.chunks,
+        }
+    }
+
+    /// How many elements it has.
+    pub fn records(&self) -> u64 {
+        match &self.0 {
+            Form::Values(values) => values.records,
+            Form::Bytes(bytes) => bytes.chunks.iter().map(|(_, records)| records).sum(),
+            Form::File(file) => file.records,
+        }
+    }
+}
+
+impl<T: Data> CachedBlock<T> {
+    /// The elements of a chunk: shared if they are kept as values, else read, verified and decoded anew at every call.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the chunk is damaged; the store then does not give out the block again.
+    ///
+    /// # Panics
+    /// If there is no such chunk.
+    pub fn chunk(&self, i: usize) -> Result<Arc<Vec<T>>, StoreError> {
+        match &self.0 {
+            Form::Values(values) => Ok(values.chunks[i].clone()),
+            Form::Bytes(bytes) => {
+                let (raw, records) = &bytes.chunks[i];
+                decode_chunk(raw, *records)
+                    .map(Arc::new)
+                    .map_err(|e| StoreError::Corrupt { place: bytes.place.clone(), what: format!("chunk {i}: {e}") })
+            }
+            Form::File(file) => {
+                assert!(i < file.chunks, "chunk {i} of a block that has {}", file.chunks);
+                let raw = file.reader.lock().unwrap_or_else(PoisonError::into_inner).raw(i);
+                // Decoded without the lock: other threads may want other chunks.
+                raw.and_then(|(raw, records)| decode_chunk(&raw, records).map_err(|e| e.to_string()))
+                    .map(Arc::new)
+                    .map_err(|e| {
+                        if let Some(block) = &file.block {
+                            block.damaged.store(true, Ordering::Release);
+                        }
+                        corrupt(&file.path, format!("chunk {i}: {e}"))
+                    })
+            }
+        }
+    }
+}
+
+impl<T> Clone for CachedBlock<T> {
+    fn clone(&self) -> Self {
+        CachedBlock(match &self.0 {
+            Form::Values(values) => Form::Values(values.clone()),
+            Form::Bytes(bytes) => Form::Bytes(bytes.clone()),
+            Form::File(file) => Form::File(file.clone()),
+        })
+    }
+}
+
+impl<T> fmt::Debug for CachedBlock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CachedBlock({} elements in {} chunks)", self.records(), self.chunks())
+    }
+}

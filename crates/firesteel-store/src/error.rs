@@ -1,0 +1,86 @@
+//! What can go wrong in a store.
+
+use crate::record::RecordError;
+use firesteel_model::BlockId;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Why a store could not keep or give something.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// What was kept is missing or damaged: it must be computed again, as if it had never been kept.
+    #[error("{place} cannot be used ({what}); what it held has to be computed again")]
+    Corrupt {
+        /// Which file or block.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file or folder could not be written.
+    #[error(
+        "{action} {}: {source}; see that the folder exists, is writable and has room, or name others in `firesteel.local.dir`",
+        path.display()
+    )]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A value could not be written as a record.
+    #[error("block {block}: {source}")]
+    Record {
+        /// The block that was to hold it.
+        block: String,
+        /// Why.
+        source: RecordError,
+    },
+    /// A block was asked for as something else than it holds.
+    #[error("block {block} holds elements of type `{held}` and was asked for as `{asked}`")]
+    WrongType {
+        /// The block.
+        block: BlockId,
+        /// What it holds.
+        held: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// A block should go to disk, and the store has no folder for it.
+    #[error(
+        "there is no scratch folder to write blocks to: name one in `firesteel.local.dir`, or choose a storage level in memory"
+    )]
+    NoScratch,
+    /// The store was closed.
+    #[error("the block store has been closed")]
+    Closed,
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_path_buf();
+        move |source| StoreError::Io { action, path, source: Arc::new(source) }
+    }
+
+    /// Whether what was kept is lost, so that the remedy is to compute it again.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, StoreError::Corrupt { .. })
+    }
+}
+
+impl From<StoreError> for firesteel_model::Error {
+    fn from(e: StoreError) -> Self {
+        use firesteel_model::Error;
+        match e {
+            StoreError::Io { action, path, source } => Error::Io { action, path: path.display().to_string(), source },
+            StoreError::Record { .. } => Error::Serialization(e.to_string()),
+            StoreError::Closed => Error::Stopped(e.to_string()),
+            e => Error::Other(Arc::new(e)),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Folders of a store's own under the scratch folders it was given.
+//!
+//! Each is made when it is first needed and removed with its last file's last reader. Its file `lock` is locked while its
+//! process lives, so that whoever starts next can tell a folder in use from what a killed process left.
+
+use crate::StoreError;
+use std::{
+    fs::{self, File, TryLockError},
+    hash::{BuildHasher, RandomState},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+const PREFIX: &str = "firesteel-blocks-";
+const LOCK: &str = "lock";
+
+/// Gives out names for new files, in one scratch folder after another.
+pub(crate) struct Scratch {
+    dirs: Vec<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Our folder in each of the scratch folders.
+    folders: Vec<Option<Arc<Folder>>>,
+    /// How many files were named.
+    files: u64,
+    closed: bool,
+}
+
+/// A folder of ours; removed, with everything in it, when dropped.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Locked while open.
+    _lock: File,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.path) {
+            tracing::warn!("could not remove the scratch folder {}: {e}", self.path.display());
+        }
+    }
+}
+
+/// A file of ours; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct ScratchFile {
+    pub(crate) path: PathBuf,
+    /// Which of the store's files this is.
+    pub(crate) number: u64,
+    _folder: Arc<Folder>,
+}
+
+impl Drop for ScratchFile {
+    fn drop(&mut self) {
+        // Gone already if someone emptied the scratch folder, which readers have noticed.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Scratch {
+    /// Removes what killed processes left in `dirs`.
+    pub(crate) fn new(dirs: Vec<PathBuf>) -> Self {
+        dirs.iter().for_each(|dir| remove_leftovers(dir));
+        Scratch { state: Mutex::new(State { folders: dirs.iter().map(|_| None).collect(), ..State::default() }), dirs }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `write` write a new file, in the next scratch folder; in another if that fails, until all have.
+    pub(crate) fn write(
+        &self,
+        mut write: impl FnMut(&ScratchFile) -> Result<u64, StoreError>,
+    ) -> Result<(ScratchFile, u64), StoreError> {
+        let mut first_error = None;
+        for _ in 0..self.dirs.len() {
+            let written = self.next_file().and_then(|file| {
+                let size = write(&file)?;
+                Ok((file, size))
+            });
+            match written {
+                Ok(file) => return Ok(file),
+                Err(e @ StoreError::Io { .. }) => {
+                    tracing::warn!("a block could not be written: {e}");
+                    first_error.get_or_insert(e);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Err(first_error.unwrap_or(StoreError::NoScratch))
+    }
+
+    fn next_file(&self) -> Result<ScratchFile, StoreError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        let number = state.files;
+        state.files += 1;
+        let turn = number as usize % self.dirs.len();
+        // A folder that vanished, with everything in it, is made anew.
+        if state.folders[turn].as_ref().is_some_and(|folder| !folder.path.is_dir()) {
+            state.folders[turn] = None;
+        }
+        let folder = match &state.folders[turn] {
+            Some(folder) => folder.clone(),
+            None => state.folders[turn].insert(Arc::new(make_folder(&self.dirs[turn])?)).clone(),
+        };
+        drop(state);
+        Ok(ScratchFile { path: folder.path.join(format!("block-{number}")), number, _folder: folder })
+    }
+
+    /// Lets go of the folders: each is removed with its last file. No more files from now on.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let folders = std::mem::take(&mut state.folders);
+        drop(state);
+        drop(folders);
+    }
+}
+
+fn make_folder(dir: &Path) -> Result<Folder, StoreError> {
+    // The scratch folder itself is made too: a fresh machine has none.
+    fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+    let random = RandomState::new().hash_one(std::process::id());
+    let path = dir.join(format!("{PREFIX}{}-{random:016x}", std::process::id()));
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    {
+        // Other users of the machine have no business with what is cached here.
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(&path).map_err(StoreError::io("create", &path))?;
+    let lock = path.join(LOCK);
+    let file = File::create_new(&lock).map_err(StoreError::io("create", &lock))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        // Where files cannot be locked, leftovers cannot be told from folders in use, and are left alone.
+        Err(TryLockError::Error(e)) => tracing::debug!("{} cannot be locked: {e}", lock.display()),
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::io("lock", &lock)(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+    // Someone who cleans up may have taken the lock, and the folder, in the instant before.
+    fs::metadata(&lock).map_err(StoreError::io("lock", &lock))?;
+    Ok(Folder { path, _lock: file })
+}
+
+/// Removes the folders in `dir` whose process is gone. What cannot be looked at or removed is left.
+fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if !ours || !entry.file_type().is_ok_and(|t| t.is_dir()) {
+            continue;
+        }
+        let Ok(lock) = File::options().write(true).open(entry.path().join(LOCK)) else { continue };
+        if lock.try_lock().is_ok() {
+            match fs::remove_dir_all(entry.path()) {
+                Ok(()) => tracing::info!("removed {}, left by a process that was killed", entry.path().display()),
+                Err(e) => tracing::debug!("could not remove {}: {e}", entry.path().display()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders(dir: &Path) -> usize {
+        fs::read_dir(dir).unwrap().count()
+    }
+
+    fn one_byte(file: &ScratchFile) -> Result<u64, StoreError> {
+        fs::write(&file.path, [1]).map_err(StoreError::io("write", &file.path))?;
+        Ok(1)
+    }
+
+    #[test]
+    fn folders_are_made_at_need_used_in_turn_and_removed() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let scratch = Scratch::new(vec![a.path().into(), b.path().join("not/yet/there")]);
+        assert_eq!(folders(a.path()), 0);
+        let files: Vec<_> = (0..4).map(|_| scratch.write(one_byte).unwrap().0).collect();
+        let in_a = files.iter().filter(|f| f.path.starts_with(a.path())).count();
+        assert_eq!(in_a, 2);
+        scratch.close();
+        assert!(matches!(scratch.write(one_byte), Err(StoreError::Closed)));
+        assert!(files[0].path.exists(), "still held");
+        drop(files);
+        assert_eq!((folders(a.path()), folders(&b.path().join("not/yet/there"))), (0, 0));
+    }
+
+    #[test]
+    fn unusable_folder_is_passed_over() {
+        let good = tempfile::tempdir().unwrap();
+        let file = good.path().join("file");
+        fs::write(&file, "").unwrap();
+        let scratch = Scratch::new(vec![file.join("below a file"), good.path().into()]);
+        for _ in 0..3 {
+            assert!(scratch.write(one_byte).unwrap().0.path.starts_with(good.path()));
+        }
+        let error = Scratch::new(vec![file.join("x")]).write(one_byte).unwrap_err().to_string();
+        assert!(error.contains("firesteel.local.dir") && error.contains("file/x"), "{error}");
+        assert!(matches!(Scratch::new(vec![]).write(one_byte), Err(StoreError::NoScratch)));
+    }
+
+    #[test]
+    fn vanished_folder_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(vec![dir.path().into()]);
+        let lost = scratch.write(one_byte).unwrap().0;
+        fs::remove_dir_all(lost.path.parent().unwrap()).unwrap();
+        assert!(scratch.write(one_byte).unwrap().0.path.exists());
+    }
+
+    #[test]
+    fn leftovers_of_killed_processes_are_removed_and_others_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let alive = Scratch::new(vec![dir.path().into()]);
+        let file = alive.write(one_byte).unwrap().0;
+        let dead = dir.path().join(format!("{PREFIX}1-dead"));
+        fs::create_dir_all(&dead).unwrap();
+        fs::write(dead.join(LOCK), "").unwrap();
+        fs::write(dead.join("block-0"), "x").unwrap();
+        let foreign = dir.path().join("firesteel-something");
+        fs::create_dir_all(&foreign).unwrap();
+        fs::write(foreign.join(LOCK), "").unwrap();
+        Scratch::new(vec![dir.path().into()]);
+        assert!(file.path.exists() && foreign.exists() && !dead.exists());
+    }
+}
