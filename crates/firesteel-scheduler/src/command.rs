@@ -125,7 +125,7 @@ pub enum Command {
         /// How many.
         executors: u32,
     },
-    /// Let an executor go. Not given yet: dynamic allocation comes later.
+    /// Let an executor go: it was given up, and still sends heartbeats.
     LetGo {
         /// Which.
         executor: ExecutorId,
@@ -238,8 +238,20 @@ pub enum SchedulerEvent {
         launch: TaskLaunch,
         /// How it ended.
         reason: TaskEndReason,
-        /// The shuffle's counted failures of this task in its stage attempt so far, this one included.
+        /// Counted failures of this task in its stage attempt so far, this one included.
         failures: u32,
+    },
+    /// A task that had ended well runs again in the same stage attempt, because its map output was lost (Spark's task end
+    /// reason `Resubmitted`).
+    TaskResubmitted {
+        /// The stage.
+        stage: StageId,
+        /// Its attempt.
+        attempt: StageAttempt,
+        /// The task, as in [`TaskLaunch::index`].
+        index: u32,
+        /// The attempt whose output was lost.
+        lost: AttemptId,
     },
     /// A slow attempt is to get a copy.
     SpeculativeTaskSubmitted {
@@ -291,7 +303,4 @@ pub enum TaskEndReason {
     },
     /// Its executor is alive and knows nothing of it: a message was lost. Not counted.
     Unknown,
-    /// It had succeeded, but its map output was lost while its stage still ran; the task runs again in the same stage
-    /// attempt.
-    Resubmitted,
 }

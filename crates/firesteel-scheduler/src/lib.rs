@@ -2,11 +2,20 @@
 //!
 //! No threads, sockets, clocks or randomness: the driver's loop says what happened and when, and is told what to do.
 
+mod attempts;
+mod blocks;
 mod command;
 mod config;
 mod event;
+mod executors;
 mod job;
+mod jobs;
+mod offers;
 mod outputs;
+mod pools;
+mod scheduler;
+mod stages;
+mod tasks;
 
 pub use command::{Command, Outcome, SchedulerEvent, TaskEndReason, TaskLaunch};
 #[doc(hidden)]
@@ -15,3 +24,4 @@ pub use config::{Config, LocalityWait, PoolConfig, SchedulingMode, Speculation};
 pub use event::{Event, Failure, FetchFailure, LossReason, MapRef, MapSizes, Success};
 pub use job::{Input, Inputs, JobKind, JobSpec, Locality, Preference, RackId, StageOutput, StageSpec};
 pub use outputs::{MapLocation, MapOutputs};
+pub use scheduler::{Footprint, Scheduler, StageProgress};
