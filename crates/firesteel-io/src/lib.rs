@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod checkpoint;
 mod codec;
 mod glob;
 mod java_float;
@@ -37,6 +38,7 @@ mod task_writer;
 mod utf8;
 mod whole_file;
 
+pub use checkpoint::{CheckpointDir, CheckpointWriter, RddCheckpoint};
 pub use codec::Codec;
 pub use java_float::JavaFloat;
 pub use line_buffer::Lines;

@@ -100,6 +100,7 @@ pub(crate) mod as_bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn schemes_other_than_file_are_refused_by_name() {
@@ -117,6 +118,23 @@ mod tests {
         assert_eq!(local_path("/a/b:c").unwrap(), Path::new("/a/b:c"));
         assert!(local_path("./hdfs:x").unwrap().ends_with("hdfs:x"));
         assert!(local_path("12:30.txt").unwrap().ends_with("12:30.txt"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_path_or_an_error(spec in "(file|hdfs|s3)?:?[/.a ]{0,3}\\PC{0,12}") {
+            if let Ok(path) = local_path(&spec) {
+                prop_assert!(path.is_absolute());
+                prop_assert!(file_uri(&path).starts_with("file:/"));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_split_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(split) = serde_json::from_slice::<crate::TextSplit>(&bytes) {
+                prop_assert!(split.end() >= split.start);
+            }
+        }
     }
 
     #[test]
