@@ -17,8 +17,8 @@ use crate::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -49,10 +49,26 @@ struct Entry {
     codec: Codec,
 }
 
-/// Writes a block file, chunk by chunk.
-pub(crate) struct FileWriter {
+/// Writes a block file, chunk by chunk, to wherever it belongs: the store's own files, a part of a checkpoint.
+///
+/// ```
+/// use firesteel_model::PartitionIndex;
+/// use firesteel_store::{BlockWriter, read_checkpoint};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let dir = folder.path();
+///
+/// let path = dir.join("part-00004");
+/// let mut writer = BlockWriter::new(std::fs::File::create(&path).unwrap(), &path, 4)?;
+/// writer.chunk(&["a".to_string(), "b".to_string()])?;
+/// writer.finish()?;
+///
+/// let block = read_checkpoint::<String>(dir, PartitionIndex(4))?;
+/// assert_eq!(*block.chunk(0)?, ["a", "b"]);
+/// # Ok::<(), firesteel_store::StoreError>(())
+/// ```
+pub struct BlockWriter<W> {
     path: PathBuf,
-    out: BufWriter<File>,
+    out: W,
     header: [u8; HEADER as usize],
     /// The index so far, as it will be written.
     index: Vec<u8>,
@@ -62,18 +78,27 @@ pub(crate) struct FileWriter {
     written: u64,
 }
 
-impl FileWriter {
+impl BlockWriter<File> {
     /// Creates a file that does not exist yet.
     pub(crate) fn create(path: &Path, number: u64) -> Result<Self, StoreError> {
-        let file =
-            OpenOptions::new().write(true).create_new(true).open(path).map_err(StoreError::io("create", path))?;
+        BlockWriter::new(File::create_new(path).map_err(StoreError::io("create", path))?, path, number)
+    }
+}
+
+impl<W: Write> BlockWriter<W> {
+    /// Begins a block file. It is written in few large pieces, so `out` needs no buffer. `path` is what errors call it, and
+    /// a reader has to expect the same `number`: for a part of a checkpoint, its partition's.
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub fn new(out: W, path: &Path, number: u64) -> Result<Self, StoreError> {
         let mut header = [0; HEADER as usize];
         header[..4].copy_from_slice(&MAGIC);
         header[4..6].copy_from_slice(&VERSION.to_le_bytes());
         header[8..].copy_from_slice(&number.to_le_bytes());
-        let mut writer = FileWriter {
+        let mut writer = BlockWriter {
             path: path.to_path_buf(),
-            out: BufWriter::with_capacity(64 << 10, file),
+            out,
             header,
             index: Vec::new(),
             chunks: 0,
@@ -90,12 +115,15 @@ impl FileWriter {
         self.out.write_all(bytes).map_err(StoreError::io("write", &self.path))
     }
 
-    /// Appends a chunk.
-    pub(crate) fn chunk<T: Serialize>(&mut self, items: &[T]) -> Result<(), StoreError> {
+    /// Appends a chunk, which is what a reader holds in memory at a time.
+    ///
+    /// # Errors
+    /// If an item cannot be written as a record, or the file cannot be written.
+    pub fn chunk<T: Serialize>(&mut self, items: &[T]) -> Result<(), StoreError> {
         let mut raw = std::mem::take(&mut self.raw);
         raw.clear();
-        let block = || self.path.display().to_string();
-        record::extend(&mut raw, items).map_err(|source| StoreError::Record { block: block(), source })?;
+        record::extend(&mut raw, items)
+            .map_err(|source| StoreError::Record { block: self.path.display().to_string(), source })?;
         let result = self.chunk_bytes(&raw, items.len() as u64);
         self.raw = raw;
         result
@@ -119,18 +147,20 @@ impl FileWriter {
         result
     }
 
-    /// Writes the index; returns the file's length and the file.
-    pub(crate) fn finish(mut self) -> Result<(u64, File), StoreError> {
-        let index = std::mem::take(&mut self.index);
+    /// Writes the index, without which there is no block file; returns the file's length, and what it was written to.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn finish(mut self) -> Result<(u64, W), StoreError> {
+        let mut tail = std::mem::take(&mut self.index);
         let count = self.chunks.to_le_bytes();
-        let crc = index_crc(&self.header, &index, &count);
-        self.put(&index)?;
-        self.put(&count)?;
-        self.put(&crc.to_le_bytes())?;
-        self.put(&END_MAGIC)?;
-        let written = self.written;
-        let file = self.out.into_inner().map_err(|e| StoreError::io("write", &self.path)(e.into_error()))?;
-        Ok((written, file))
+        let crc = index_crc(&self.header, &tail, &count);
+        tail.extend_from_slice(&count);
+        tail.extend_from_slice(&crc.to_le_bytes());
+        tail.extend_from_slice(&END_MAGIC);
+        self.put(&tail)?;
+        self.out.flush().map_err(StoreError::io("write", &self.path))?;
+        Ok((self.written, self.out))
     }
 }
 

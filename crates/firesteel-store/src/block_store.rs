@@ -2,7 +2,7 @@
 
 use crate::{
     CachedBlock, Data, StoreError,
-    block_file::FileWriter,
+    block_file::BlockWriter,
     cached_block::{BlockFile, Bytes, Values},
     record,
     scratch::Scratch,
@@ -127,7 +127,7 @@ impl BlockStore {
             held = Held::Bytes(bytes);
         } else {
             let (file, size) = self.scratch.write(|file| {
-                let mut writer = FileWriter::create(&file.path, file.number)?;
+                let mut writer = BlockWriter::create(&file.path, file.number)?;
                 chunks.iter().try_for_each(|chunk| writer.chunk(chunk))?;
                 Ok(writer.finish()?.0)
             })?;

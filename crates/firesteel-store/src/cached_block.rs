@@ -5,6 +5,7 @@ use crate::{
     block_file::{FileReader, decode_chunk},
     scratch::ScratchFile,
 };
+use firesteel_model::PartitionIndex;
 use std::{
     fmt,
     fs::File,
@@ -87,11 +88,6 @@ impl<T> CachedBlock<T> {
         opened
     }
 
-    /// Opens a block file that belongs to no store.
-    pub(crate) fn at_path(path: &Path, number: u64) -> Result<Self, StoreError> {
-        Self::open(path, number, None)
-    }
-
     fn open(path: &Path, number: u64, block: Option<Arc<BlockFile>>) -> Result<Self, StoreError> {
         let reader = FileReader::open_path(path, number).map_err(|what| corrupt(path, what))?;
         let (chunks, records) = (reader.chunks(), reader.records());
@@ -152,6 +148,14 @@ impl<T: Data> CachedBlock<T> {
     }
 }
 
+/// Opens one partition of a checkpoint: the block file `part-00004`, for partition 4, in the RDD's folder `dir`.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the file is missing or damaged, or is another partition's.
+pub fn read_checkpoint<T: Data>(dir: &Path, partition: PartitionIndex) -> Result<CachedBlock<T>, StoreError> {
+    CachedBlock::open(&dir.join(format!("part-{:05}", partition.0)), partition.0 as u64, None)
+}
+
 impl<T> Clone for CachedBlock<T> {
     fn clone(&self) -> Self {
         CachedBlock(match &self.0 {
@@ -165,5 +169,24 @@ impl<T> Clone for CachedBlock<T> {
 impl<T> fmt::Debug for CachedBlock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CachedBlock({} elements in {} chunks)", self.records(), self.chunks())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BlockWriter;
+
+    #[test]
+    fn checkpointed_partition_is_read_from_its_own_file_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = BlockWriter::create(&dir.path().join("part-00003"), 3).unwrap();
+        writer.chunk(&[1u64, 2]).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(*read_checkpoint::<u64>(dir.path(), PartitionIndex(3)).unwrap().chunk(0).unwrap(), [1, 2]);
+        assert!(read_checkpoint::<u64>(dir.path(), PartitionIndex(4)).unwrap_err().is_corrupt(), "missing");
+        std::fs::rename(dir.path().join("part-00003"), dir.path().join("part-00004")).unwrap();
+        let error = read_checkpoint::<u64>(dir.path(), PartitionIndex(4)).unwrap_err().to_string();
+        assert!(error.contains("part-00004") && error.contains("number 3"), "{error}");
     }
 }

@@ -6,18 +6,17 @@ mod block_file;
 mod block_store;
 pub mod boundary;
 mod cached_block;
-mod checkpoint;
 mod error;
 pub mod record;
 mod run;
 mod scratch;
 mod shuffle_store;
 
+pub use block_file::BlockWriter;
 #[doc(hidden)]
 pub use block_file::decode_block_file;
 pub use block_store::{BlockStatus, BlockStore};
-pub use cached_block::CachedBlock;
-pub use checkpoint::{CheckpointWriter, read_checkpoint};
+pub use cached_block::{CachedBlock, read_checkpoint};
 pub use error::StoreError;
 pub use run::{Run, RunWriter, Slices};
 pub use shuffle_store::ShuffleStore;

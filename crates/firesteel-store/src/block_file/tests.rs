@@ -6,7 +6,7 @@ type Item = (String, Option<u32>);
 fn file(chunks: &[Vec<Item>]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("block");
-    let mut writer = FileWriter::create(&path, 9).unwrap();
+    let mut writer = BlockWriter::create(&path, 9).unwrap();
     chunks.iter().for_each(|chunk| writer.chunk(chunk).unwrap());
     let (len, _) = writer.finish().unwrap();
     let bytes = std::fs::read(&path).unwrap();
@@ -51,7 +51,7 @@ fn existing_file_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("block");
     std::fs::write(&path, "precious").unwrap();
-    assert!(FileWriter::create(&path, 0).is_err());
+    assert!(BlockWriter::create(&path, 0).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }
 
