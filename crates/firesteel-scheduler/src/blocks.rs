@@ -42,9 +42,9 @@ impl Blocks {
         }
     }
 
-    /// Forgets all blocks of an RDD; whether there were any.
-    pub(crate) fn remove_rdd(&mut self, rdd: RddId) -> bool {
-        let Some(partitions) = self.rdds.remove(&rdd) else { return false };
+    /// Forgets all blocks of an RDD.
+    pub(crate) fn remove_rdd(&mut self, rdd: RddId) {
+        let Some(partitions) = self.rdds.remove(&rdd) else { return };
         for (partition, places) in partitions {
             for executor in places {
                 let held = self.executors.get_mut(&executor).expect("both indices agree");
@@ -54,7 +54,6 @@ impl Blocks {
                 }
             }
         }
-        true
     }
 
     /// The executors that hold a partition, the first to have it first.

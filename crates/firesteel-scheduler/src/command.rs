@@ -7,6 +7,9 @@ use firesteel_model::{
 
 /// Something to do, in the order given.
 ///
+/// What goes to one executor must reach it in this order, and an attempt that was told to stop must not cache anything
+/// from then on: so that nothing that was computed from data that no longer counts is found by a later attempt.
+///
 /// Every attempt that the driver reports as succeeded gets exactly one of [`Command::CountAccumulators`],
 /// [`Command::DiscardAccumulators`] or [`Command::IgnoreReport`] in answer (after the fetch, where its result has to be
 /// fetched first). What a failed attempt accumulated the driver drops by itself.

@@ -1,7 +1,8 @@
 //! The state machine itself: its state, its one door, and what may be asked of it.
 
 use crate::{
-    Command, Config, Event, JobKind, LossReason, MapOutputs, PoolConfig, SchedulerEvent, StageSpec, TaskLaunch,
+    Command, Config, Event, JobKind, LossReason, MapLocation, MapOutputs, PoolConfig, SchedulerEvent, StageSpec,
+    TaskLaunch,
     blocks::Blocks,
     executors::Executors,
     outputs::Tracker,
@@ -324,6 +325,11 @@ impl Scheduler {
     /// O(map partitions) for the first call after a change, then O(1).
     pub fn map_outputs(&self, shuffle: ShuffleId) -> Option<Arc<MapOutputs>> {
         self.tracker.get(shuffle)?.snapshot()
+    }
+
+    /// Where one map output of a shuffle is, whether or not all others are there.
+    pub fn map_output(&self, shuffle: ShuffleId, map: PartitionIndex) -> Option<MapLocation> {
+        self.tracker.get(shuffle)?.location(map)
     }
 
     /// The executors that hold a cached partition, the first to have had it first.

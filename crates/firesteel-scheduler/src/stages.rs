@@ -470,12 +470,6 @@ impl Scheduler {
             }
         }
         self.next_epoch();
-        let rdds: BTreeSet<_> = self.known_stages().flat_map(|spec| cached_from(&spec.inputs, &changed)).collect();
-        for rdd in rdds {
-            if self.blocks.remove_rdd(rdd) {
-                out.push(Command::RemoveRdd { rdd });
-            }
-        }
         let reason = format!("shuffle {shuffle}, map {map}, was made again and differs from what was read");
         let stale: Vec<_> = self
             .attempts
@@ -487,6 +481,13 @@ impl Scheduler {
             })
             .collect();
         stale.into_iter().for_each(|attempt| self.kill(attempt, &reason, out));
+        // After the kills, so that no executor caches anything stale once it has removed what it had; and also where no
+        // block is known, because word of one may be on its way.
+        let rdds: BTreeSet<_> = self.known_stages().flat_map(|spec| cached_from(&spec.inputs, &changed)).collect();
+        for rdd in rdds {
+            self.blocks.remove_rdd(rdd);
+            out.push(Command::RemoveRdd { rdd });
+        }
         for stage in stages {
             self.roll_back(stage, &reason, out);
         }

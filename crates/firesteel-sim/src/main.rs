@@ -1,0 +1,90 @@
+//! Runs many seeds, replays one, or measures the scheduler.
+
+use firesteel_sim::{bench, simulate, world::Report};
+use std::{process::ExitCode, time::Instant};
+
+const USAGE: &str = "\
+usage: firesteel-sim --seeds COUNT [--from SEED]      live so many histories; stops at the first broken invariant
+       firesteel-sim --seed SEED [--trace]            live one history, and write down what happens
+       firesteel-sim bench [--executors N] [--tasks N]  measure tasks scheduled per second";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), String> {
+    let (mut seeds, mut from, mut seed, mut trace) = (None, 0, None, false);
+    let (mut executors, mut tasks) = (10_000, 1_000_000);
+    let bench = arguments.first().is_some_and(|first| first == "bench");
+    let mut rest = arguments.iter().skip(usize::from(bench));
+    while let Some(option) = rest.next() {
+        let mut number = || {
+            let text = rest.next().ok_or_else(|| format!("{option} needs a number\n{USAGE}"))?;
+            text.parse::<u64>().map_err(|_| format!("{option} needs a number, not {text}\n{USAGE}"))
+        };
+        match option.as_str() {
+            "--executors" if bench => executors = number()?,
+            "--tasks" if bench => tasks = number()?,
+            "--seeds" if !bench => seeds = Some(number()?),
+            "--from" if !bench => from = number()?,
+            "--seed" if !bench => seed = Some(number()?),
+            "--trace" if !bench => trace = true,
+            other => return Err(format!("unknown argument {other}\n{USAGE}")),
+        }
+    }
+    match (bench, seed, seeds) {
+        (true, _, _) => {
+            let executors = u32::try_from(executors).map_err(|_| "too many executors")?;
+            let tasks = u32::try_from(tasks).map_err(|_| "too many tasks")?;
+            println!("{}", bench::run(executors, tasks));
+            Ok(())
+        }
+        (_, Some(seed), _) => one(seed, trace),
+        (_, None, Some(count)) => many(from, count),
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn one(seed: u64, trace: bool) -> Result<(), String> {
+    let (result, history) = simulate(seed, Default::default(), trace);
+    if let Some(history) = history {
+        print!("{history}");
+    }
+    let report = result.map_err(|broken| format!("seed {seed}: {broken}"))?;
+    println!("seed {seed}: {report:?}");
+    Ok(())
+}
+
+fn many(from: u64, count: u64) -> Result<(), String> {
+    let start = Instant::now();
+    let mut sum = Report::default();
+    for seed in from..from.saturating_add(count) {
+        let report = simulate(seed, Default::default(), false)
+            .0
+            .map_err(|broken| format!("seed {seed}: {broken}\nreplay it with: --seed {seed} --trace"))?;
+        sum.events += report.events;
+        sum.commands += report.commands;
+        sum.attempts += report.attempts;
+        sum.succeeded += report.succeeded;
+        sum.ended_otherwise += report.ended_otherwise;
+        sum.rolled_back += report.rolled_back;
+    }
+    println!(
+        "{count} seeds in {:.1} s: {} events, {} commands, {} attempts, {} jobs succeeded, {} ended otherwise, {} stage attempts rolled back",
+        start.elapsed().as_secs_f64(),
+        sum.events,
+        sum.commands,
+        sum.attempts,
+        sum.succeeded,
+        sum.ended_otherwise,
+        sum.rolled_back,
+    );
+    Ok(())
+}
