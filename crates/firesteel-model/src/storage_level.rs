@@ -1,6 +1,7 @@
 //! Where a cached partition is kept.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Where and how a cached partition is kept; the constants are Spark's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -31,4 +32,18 @@ impl StorageLevel {
     pub const MEMORY_AND_DISK_2: Self = Self::of(true, true, true, 2);
     pub const MEMORY_AND_DISK_SER: Self = Self::of(true, true, false, 1);
     pub const MEMORY_AND_DISK_SER_2: Self = Self::of(true, true, false, 2);
+}
+
+impl fmt::Display for StorageLevel {
+    /// Spark's words: `Disk Memory Deserialized 1x Replicated`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.use_disk {
+            f.write_str("Disk ")?;
+        }
+        if self.use_memory {
+            f.write_str("Memory ")?;
+        }
+        let form = if self.deserialized { "Deserialized" } else { "Serialized" };
+        write!(f, "{form} {}x Replicated", self.replication)
+    }
 }

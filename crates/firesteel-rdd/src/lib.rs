@@ -1,1 +1,54 @@
-//! Firesteel's pipelines: streams, adaptors, partitioners, the typed side of shuffle and cache
+//! Firesteel's pipelines: streams, adaptors, partitioners, the typed side of shuffle and cache.
+//!
+//! No threads and no sockets: a pipeline can be driven by hand. README.md beside this crate's sources walks an element
+//! through a stage.
+
+mod accumulator;
+mod action;
+mod broadcast;
+mod cache;
+mod current;
+mod failure;
+mod func;
+mod iter;
+mod node;
+mod op;
+mod partitioner;
+mod pipeline;
+mod segment;
+mod shuffle;
+mod source;
+mod stream;
+mod task;
+
+pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator};
+pub use action::*;
+pub use broadcast::{Broadcast, OnRelease};
+pub use cache::{CacheState, Cached, WriteCheckpoint};
+pub use current::{Entered, TaskContext, enter, in_task};
+pub use failure::{TaskFailure, panic_message};
+pub use firesteel_code::Captureless;
+pub use firesteel_store::Data;
+pub use func::*;
+pub use iter::PartitionIter;
+pub use node::*;
+pub use op::*;
+pub use partitioner::{HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, hash_of};
+pub use pipeline::{Pipeline, Plan};
+pub use segment::PortStream;
+pub use shuffle::*;
+pub use source::*;
+pub use stream::{Flow, Lent, Loan, LoanBy, Own, Port, Shared, Sink, Stream};
+pub use task::{EndHook, Executor, KillFlag, MapOutputs, SplitTable, Stride, Task, TaskInfo};
+
+use std::hash::Hash;
+
+/// What can be the key of a shuffle: [`Data`] with a hash and an equality that agree.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key",
+    label = "not a `Key`: needs Hash and Eq besides what `Data` needs",
+    note = "floats are no keys as they are: wrap them in `Total(x)` from the prelude",
+    note = "on a type of your own: `#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]`"
+)]
+pub trait Key: Data + Hash + Eq {}
+impl<T: Data + Hash + Eq> Key for T {}

@@ -1,6 +1,7 @@
-//! Which executors hold which partitions of persisted RDDs.
+//! Which executors hold which partitions of persisted RDDs, and what these were computed from.
 
-use firesteel_model::{ExecutorId, PartitionIndex, RddId};
+use crate::{Input, Inputs};
+use firesteel_model::{ExecutorId, PartitionIndex, RddId, ShuffleId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The known places of cached partitions.
@@ -68,5 +69,96 @@ impl Blocks {
 
     pub(crate) fn len(&self) -> usize {
         self.executors.values().map(BTreeSet::len).sum()
+    }
+}
+
+/// What persisted RDDs are computed from, for as long as their blocks may be there: longer than any job.
+#[derive(Default)]
+pub(crate) struct CacheLineage {
+    rdds: BTreeMap<RddId, Node>,
+}
+
+#[derive(Default)]
+struct Node {
+    shuffles: Vec<ShuffleId>,
+    rdds: Vec<RddId>,
+    /// How many others are computed from it.
+    children: u32,
+    persisted: bool,
+}
+
+impl CacheLineage {
+    /// Takes the persisted RDDs among these inputs in; what is said last about one is what holds.
+    pub(crate) fn learn(&mut self, inputs: &Inputs) {
+        for node in &inputs.nodes {
+            let Input::Cache { rdd, behind, .. } = node else { continue };
+            let (mut shuffles, mut rdds) = (Vec::new(), Vec::new());
+            for place in behind {
+                match &inputs.nodes[*place as usize] {
+                    Input::Shuffle(shuffle) => shuffles.push(*shuffle),
+                    Input::Cache { rdd, .. } => rdds.push(*rdd),
+                }
+            }
+            for parent in &rdds {
+                self.rdds.entry(*parent).or_default().children += 1;
+            }
+            let known = self.rdds.entry(*rdd).or_default();
+            known.persisted = true;
+            known.shuffles = shuffles;
+            let before = std::mem::replace(&mut known.rdds, rdds);
+            self.leave(before);
+        }
+    }
+
+    /// An RDD is no longer persisted. It is forgotten when nothing is computed from it any more.
+    pub(crate) fn release(&mut self, rdd: RddId) {
+        if let Some(node) = self.rdds.get_mut(&rdd) {
+            node.persisted = false;
+            self.forget_if_unused(rdd);
+        }
+    }
+
+    fn leave(&mut self, parents: Vec<RddId>) {
+        for parent in parents {
+            self.rdds.get_mut(&parent).expect("parents are kept").children -= 1;
+            self.forget_if_unused(parent);
+        }
+    }
+
+    fn forget_if_unused(&mut self, rdd: RddId) {
+        let mut unused = vec![rdd];
+        while let Some(rdd) = unused.pop() {
+            let Some(node) = self.rdds.get(&rdd).filter(|node| !node.persisted && node.children == 0) else { continue };
+            for parent in node.rdds.clone() {
+                self.rdds.get_mut(&parent).expect("parents are kept").children -= 1;
+                unused.push(parent);
+            }
+            self.rdds.remove(&rdd);
+        }
+    }
+
+    /// The persisted RDDs that are computed from one of these shuffles.
+    pub(crate) fn computed_from(&self, shuffles: &BTreeSet<ShuffleId>) -> Vec<RddId> {
+        let mut children = BTreeMap::<RddId, Vec<RddId>>::new();
+        let mut reached = Vec::new();
+        for (rdd, node) in &self.rdds {
+            if node.shuffles.iter().any(|shuffle| shuffles.contains(shuffle)) {
+                reached.push(*rdd);
+            }
+            for parent in &node.rdds {
+                children.entry(*parent).or_default().push(*rdd);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        while let Some(rdd) = reached.pop() {
+            if seen.insert(rdd) {
+                reached.extend(children.get(&rdd).into_iter().flatten());
+            }
+        }
+        seen.into_iter().filter(|rdd| self.rdds[rdd].persisted).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rdds.len()
     }
 }

@@ -25,8 +25,12 @@ impl Scheduler {
             return out.push(Command::EndJob { job, outcome: Outcome::Failed(Box::new(failure)) });
         }
         for stage in &spec.stages {
-            if let StageOutput::Shuffle(shuffle) = stage.output {
-                self.tracker.learn(shuffle, stage);
+            let known = match stage.output {
+                StageOutput::Shuffle(shuffle) => self.tracker.learn(shuffle, stage),
+                StageOutput::Result => false,
+            };
+            if !known {
+                self.cache_lineage.learn(&stage.inputs);
             }
         }
         let stages: Vec<_> = spec.stages.iter().map(|stage| stage.stage).collect();

@@ -144,15 +144,18 @@ impl Tracker {
         self.shuffles.iter().map(|(id, shuffle)| (*id, shuffle))
     }
 
-    /// Makes a shuffle known, or replaces its description (its inputs may have lost or gained cache points).
-    pub(crate) fn learn(&mut self, shuffle: ShuffleId, spec: &Arc<StageSpec>) {
+    /// Makes a shuffle known, or replaces its description (its inputs may have lost or gained cache points). Returns
+    /// whether exactly this description was known.
+    pub(crate) fn learn(&mut self, shuffle: ShuffleId, spec: &Arc<StageSpec>) -> bool {
         match self.shuffles.get_mut(&shuffle) {
+            Some(known) if Arc::ptr_eq(&known.spec, spec) => return true,
             Some(known) => known.spec = spec.clone(),
             None => {
                 self.stages.insert(spec.stage, shuffle);
                 self.shuffles.insert(shuffle, Shuffle::new(spec.clone()));
             }
         }
+        false
     }
 
     pub(crate) fn forget(&mut self, shuffle: ShuffleId) {

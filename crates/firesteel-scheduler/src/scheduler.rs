@@ -3,7 +3,7 @@
 use crate::{
     Command, Config, Event, JobKind, LossReason, MapLocation, MapOutputs, PoolConfig, SchedulerEvent, StageSpec,
     TaskLaunch,
-    blocks::Blocks,
+    blocks::{Blocks, CacheLineage},
     executors::Executors,
     outputs::Tracker,
     pools::{PoolId, Pools},
@@ -71,6 +71,7 @@ pub struct Scheduler {
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) tracker: Tracker,
     pub(crate) blocks: Blocks,
+    pub(crate) cache_lineage: CacheLineage,
     pub(crate) released_rdds: ReleasedRdds,
     pub(crate) executors: Executors,
     pub(crate) pools: Pools,
@@ -239,6 +240,7 @@ impl Scheduler {
             attempts: BTreeMap::new(),
             tracker: Tracker::default(),
             blocks: Blocks::default(),
+            cache_lineage: CacheLineage::default(),
             released_rdds: ReleasedRdds::default(),
             executors: Executors::default(),
             pools,
@@ -398,6 +400,7 @@ impl Scheduler {
             executors: self.executors.len(),
             other: self.readers.len()
                 + self.tracker.holders()
+                + self.cache_lineage.len()
                 + self.released_rdds.rdds.len()
                 + self.pools.len()
                 + self.timers.iter().filter(|(_, timer)| !matches!(timer, Timer::Silence(_))).count()
@@ -446,6 +449,7 @@ impl Scheduler {
 
     fn release_rdd(&mut self, rdd: RddId, out: &mut Vec<Command>) {
         self.blocks.remove_rdd(rdd);
+        self.cache_lineage.release(rdd);
         self.released_rdds.add(rdd, self.newest_job);
         self.forget_released_rdds();
         out.push(Command::RemoveRdd { rdd });

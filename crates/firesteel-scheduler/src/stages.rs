@@ -8,7 +8,7 @@ use crate::{
     scheduler::{Scheduler, Timer},
     tasks::{Task, TaskSet, Wishes},
 };
-use firesteel_model::{AttemptId, Epoch, ExecutorId, JobId, PartitionIndex, RddId, ShuffleId, StageAttempt, StageId};
+use firesteel_model::{AttemptId, Epoch, ExecutorId, JobId, PartitionIndex, ShuffleId, StageAttempt, StageId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -165,31 +165,6 @@ fn needed(inputs: &Inputs, blocks: &Blocks) -> BTreeSet<ShuffleId> {
         }
     }
     shuffles
-}
-
-/// The persisted RDDs among the inputs that are computed from one of these shuffles.
-fn cached_from(inputs: &Inputs, shuffles: &BTreeSet<ShuffleId>) -> Vec<RddId> {
-    let mut before = vec![Vec::new(); inputs.nodes.len()];
-    let mut reached = Vec::new();
-    for (place, node) in inputs.nodes.iter().enumerate() {
-        match node {
-            Input::Shuffle(shuffle) if shuffles.contains(shuffle) => reached.push(place),
-            Input::Shuffle(_) => {}
-            Input::Cache { behind, .. } => behind.iter().for_each(|input| before[*input as usize].push(place)),
-        }
-    }
-    let mut seen = vec![false; inputs.nodes.len()];
-    let mut rdds = Vec::new();
-    while let Some(place) = reached.pop() {
-        if std::mem::replace(&mut seen[place], true) {
-            continue;
-        }
-        if let Input::Cache { rdd, .. } = &inputs.nodes[place] {
-            rdds.push(*rdd);
-        }
-        reached.extend(&before[place]);
-    }
-    rdds
 }
 
 impl Scheduler {
@@ -483,8 +458,7 @@ impl Scheduler {
         stale.into_iter().for_each(|attempt| self.kill(attempt, &reason, out));
         // After the kills, so that no executor caches anything stale once it has removed what it had; and also where no
         // block is known, because word of one may be on its way.
-        let rdds: BTreeSet<_> = self.known_stages().flat_map(|spec| cached_from(&spec.inputs, &changed)).collect();
-        for rdd in rdds {
+        for rdd in self.cache_lineage.computed_from(&changed) {
             self.blocks.remove_rdd(rdd);
             out.push(Command::RemoveRdd { rdd });
         }

@@ -287,7 +287,13 @@ impl World {
 
     fn tell(&mut self, event: Event) -> Result<(), String> {
         match &event {
-            Event::JobSubmitted(spec) => self.note(format_args!("> job {} submitted: {:?}", spec.job, spec.kind)),
+            Event::JobSubmitted(spec) => {
+                self.note(format_args!("> job {} submitted: {:?}", spec.job, spec.kind));
+                for stage in &spec.stages {
+                    let StageSpec { stage, output, tasks, inputs, .. } = &**stage;
+                    self.note(format_args!("    stage {stage}: {tasks} tasks, makes {output:?} of {inputs:?}"));
+                }
+            }
             event => self.note(format_args!("> {event:?}")),
         }
         self.report.events += 1;

@@ -1,1 +1,60 @@
-//! Apache Spark's RDD engine in Rust: resilient distributed datasets on threads, processes and clusters
+//! Apache Spark's RDD engine in Rust: resilient distributed datasets on threads, processes and clusters.
+//!
+//! ```
+//! use firesteel::prelude::*;
+//!
+//! let sc = Context::builder().master("local[2]").build()?;
+//! let lines = sc.parallelize(["to be or not", "to be"].map(String::from));
+//! let counts = lines
+//!     .flat_map(|line| line.split_whitespace().map(String::from).collect::<Vec<_>>())
+//!     .map(|word| (word, 1u64))
+//!     .reduce_by_key(|a, b| a + b);
+//! assert_eq!(counts.collect_as_map()?["to"], 2);
+//! # Ok::<(), Error>(())
+//! ```
+
+mod clock;
+mod context;
+mod driver;
+mod engine;
+mod executor;
+mod future;
+mod graph;
+mod job;
+mod logging;
+mod main_fn;
+mod panics;
+mod plan;
+mod properties;
+mod range;
+mod rdd;
+mod report;
+mod settings;
+mod setup;
+
+pub use context::{Context, ContextBuilder};
+pub use firesteel_macros::main;
+pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
+pub use firesteel_rdd::{
+    Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, PartitionIter,
+    Partitioner, Partitioning, Pipeline, RangePartitioner, TaskContext,
+};
+pub use rdd::Rdd;
+
+/// What `#[firesteel::main]` expands to, and hooks for Firesteel's own tests. Nothing here is promised.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        clock::ManualClock,
+        executor::Moment,
+        main_fn::{MainResult, run_main},
+    };
+}
+
+/// Everything that a program usually needs.
+pub mod prelude {
+    pub use crate::{
+        Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, HashPartitioner, Key, LongAccumulator,
+        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext,
+    };
+}

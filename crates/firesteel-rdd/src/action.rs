@@ -1,0 +1,279 @@
+//! What is done with a stage's elements, partition by partition: the ends of a pipeline.
+
+use crate::{
+    Data,
+    func::{Merge, MergeRef},
+    iter::PartitionIter,
+    node::drive,
+    stream::{Lent, Sink, Stream},
+    task::Task,
+};
+use firesteel_store::boundary;
+use rand_xoshiro::{
+    Xoshiro256PlusPlus,
+    rand_core::{Rng, SeedableRng},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+
+/// What a task does with one partition's elements. Sent with the stage.
+pub trait Action<T: 'static>: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// One partition's result.
+    type Out: Send + 'static;
+    /// Computes it.
+    fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> Self::Out;
+}
+
+/// The elements of the partition that a task computes.
+pub struct Input<S> {
+    pub(crate) stream: S,
+    pub(crate) task: Task,
+}
+
+impl<S: Stream> Input<S> {
+    /// Pushes all elements into `sink`, until it has enough.
+    #[inline(always)]
+    pub fn drive<K: Sink<S::Item>>(&mut self, sink: &mut K) {
+        drive(&mut self.stream, &self.task, sink);
+    }
+    /// The running task.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+    /// The elements as an iterator.
+    pub fn into_iter(self) -> PartitionIter<'static, S::Item> {
+        PartitionIter::new(self.stream, &self.task)
+    }
+}
+
+/// Fails the task if `value` does not survive the record format; looks at the first value of each type only.
+#[inline]
+pub fn check_boundary<T: Data>(value: &T) {
+    if let Err(e) = boundary::check_once(value) {
+        crate::failure::TaskFailure::Engine(firesteel_model::Error::Serialization(e.to_string())).raise()
+    }
+}
+
+/// Counts elements.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Count;
+
+impl<T: 'static> Action<T> for Count {
+    type Out = u64;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> u64 {
+        struct Counter(u64);
+        impl<T> Sink<T> for Counter {
+            #[inline(always)]
+            fn push<L: Lent<T>>(&mut self, _: L) -> bool {
+                self.0 += 1;
+                true
+            }
+        }
+        let mut counter = Counter(0);
+        input.drive(&mut counter);
+        counter.0
+    }
+}
+
+/// Keeps the first `limit` elements, or all.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Collect {
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+impl<T: Data> Action<T> for Collect {
+    type Out = Vec<T>;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> Vec<T> {
+        struct Keep<T>(Vec<T>, usize);
+        impl<T: Data> Sink<T> for Keep<T> {
+            #[inline(always)]
+            fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+                self.0.push(item.take());
+                self.0.len() < self.1
+            }
+        }
+        let limit = self.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        if limit == 0 {
+            return Vec::new();
+        }
+        let mut keep = Keep(Vec::new(), limit);
+        input.drive(&mut keep);
+        if let Some(first) = keep.0.first() {
+            check_boundary(first);
+        }
+        keep.0
+    }
+}
+
+/// Merges elements two by two; nothing if there are none.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Reduce<C>(pub C);
+
+impl<T: Data, C: Merge<T, T, Out = T>> Action<T> for Reduce<C> {
+    type Out = Option<T>;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> Option<T> {
+        struct Reducer<'a, T, C>(Option<T>, &'a C);
+        impl<T, C: Merge<T, T, Out = T>> Sink<T> for Reducer<'_, T, C> {
+            #[inline(always)]
+            fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+                let item = item.take();
+                self.0 = Some(match self.0.take() {
+                    Some(so_far) => self.1.call(so_far, item),
+                    None => item,
+                });
+                true
+            }
+        }
+        let mut reducer = Reducer(None, &self.0);
+        input.drive(&mut reducer);
+        if let Some(value) = &reducer.0 {
+            check_boundary(value);
+        }
+        reducer.0
+    }
+}
+
+/// Folds elements into a value that starts at a zero; the function owns each element.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "A: Data, C: Serialize + DeserializeOwned")]
+pub struct Fold<A, C>(pub A, pub C);
+
+/// Folds elements into a value that starts at a zero; the function looks at each element.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "A: Data, C: Serialize + DeserializeOwned")]
+pub struct FoldRef<A, C>(pub A, pub C);
+
+/// Starts at nothing instead of at a zero that must be serialisable.
+struct Folder<'a, A, C>(Option<A>, &'a C);
+
+impl<T, A, C: Merge<A, T, Out = A>> Sink<T> for Folder<'_, A, C> {
+    #[inline(always)]
+    fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+        if let Some(so_far) = self.0.take() {
+            self.0 = Some(self.1.call(so_far, item.take()));
+        }
+        true
+    }
+}
+
+struct RefFolder<'a, A, C>(Option<A>, &'a C);
+
+impl<T, A, C: MergeRef<A, T, Out = A>> Sink<T> for RefFolder<'_, A, C> {
+    #[inline(always)]
+    fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
+        if let Some(so_far) = self.0.take() {
+            self.0 = Some(self.1.call(so_far, item.get()));
+        }
+        true
+    }
+}
+
+impl<T: 'static, A: Data, C: Merge<A, T, Out = A>> Action<T> for Fold<A, C> {
+    type Out = A;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> A {
+        let mut folder = Folder(Some(self.0.clone()), &self.1);
+        input.drive(&mut folder);
+        let value = folder.0.expect("a folder holds a value between pushes");
+        check_boundary(&value);
+        value
+    }
+}
+
+impl<T: 'static, A: Data, C: MergeRef<A, T, Out = A>> Action<T> for FoldRef<A, C> {
+    type Out = A;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> A {
+        let mut folder = RefFolder(Some(self.0.clone()), &self.1);
+        input.drive(&mut folder);
+        let value = folder.0.expect("a folder holds a value between pushes");
+        check_boundary(&value);
+        value
+    }
+}
+
+/// A function of a whole partition, given as an iterator.
+pub trait IterFunc<T: 'static, R>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Calls it.
+    fn call(&self, items: PartitionIter<'_, T>) -> R;
+}
+
+impl<T: 'static, R, F> IterFunc<T, R> for crate::func::Plain<F>
+where
+    F: Fn(PartitionIter<'_, T>) -> R + firesteel_code::Captureless,
+{
+    fn call(&self, items: PartitionIter<'_, T>) -> R {
+        (self.f())(items)
+    }
+}
+impl<E: Data, T: 'static, R, F> IterFunc<T, R> for crate::func::With<E, F>
+where
+    F: Fn(&E, PartitionIter<'_, T>) -> R + firesteel_code::Captureless,
+{
+    fn call(&self, items: PartitionIter<'_, T>) -> R {
+        (self.f())(self.env(), items)
+    }
+}
+
+/// Calls a function once with all of a partition's elements.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "C: Serialize + DeserializeOwned")]
+pub struct OnPartition<C, R>(pub C, PhantomData<fn() -> R>);
+
+impl<C, R> OnPartition<C, R> {
+    /// Calls `f`.
+    pub fn new(f: C) -> Self {
+        OnPartition(f, PhantomData)
+    }
+}
+
+impl<T: 'static, R: Send + 'static, C: IterFunc<T, R>> Action<T> for OnPartition<C, R> {
+    type Out = R;
+    fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> R {
+        self.0.call(input.into_iter())
+    }
+}
+
+/// A sample of at most `size` elements of each partition, every element with equal chance, and how many there were. The same
+/// seed gives the same sample.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Reservoir {
+    /// At most so many.
+    pub size: u64,
+    /// What the choice depends on, besides the partition.
+    pub seed: u64,
+}
+
+impl<T: Data> Action<T> for Reservoir {
+    type Out = (u64, Vec<T>);
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> (u64, Vec<T>) {
+        struct Keep<T> {
+            seen: u64,
+            size: u64,
+            kept: Vec<T>,
+            random: Xoshiro256PlusPlus,
+        }
+        impl<T: Data> Sink<T> for Keep<T> {
+            #[inline(always)]
+            fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+                self.seen += 1;
+                if self.kept.len() as u64 != self.size {
+                    self.kept.push(item.take());
+                } else {
+                    let at = ((self.random.next_u64() as u128 * self.seen as u128) >> 64) as u64;
+                    if at < self.size {
+                        self.kept[at as usize] = item.take();
+                    }
+                }
+                true
+            }
+        }
+        let partition = u64::from(input.task().info().partition.0);
+        let random = Xoshiro256PlusPlus::seed_from_u64(crate::partitioner::hash_of(&(self.seed, partition)));
+        let mut keep = Keep { seen: 0, size: self.size, kept: Vec::new(), random };
+        input.drive(&mut keep);
+        if let Some(first) = keep.kept.first() {
+            check_boundary(first);
+        }
+        (keep.seen, keep.kept)
+    }
+}

@@ -1,0 +1,127 @@
+//! Broadcast values: read by many tasks, sent to each executor once.
+
+use crate::{Data, current, failure::TaskFailure};
+use firesteel_model::{BlockId, BroadcastId, Error, Result};
+use firesteel_store::BlockStore;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// What happens to a broadcast when its last handle on the driver goes.
+pub type OnRelease = Box<dyn Fn(BroadcastId) + Send + Sync>;
+
+struct Owner {
+    id: BroadcastId,
+    destroyed: AtomicBool,
+    release: OnRelease,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        (self.release)(self.id);
+    }
+}
+
+/// A value that every executor gets once and tasks read in place. Made by `Context::broadcast`; hand it to tasks in an environment
+/// (`map_with(broadcast, |b, x| .. b.value() ..)`).
+pub struct Broadcast<T> {
+    id: BroadcastId,
+    owner: Option<Arc<Owner>>,
+    blocks: Arc<BlockStore>,
+    fetched: OnceLock<Arc<T>>,
+}
+
+impl<T> Clone for Broadcast<T> {
+    fn clone(&self) -> Self {
+        Broadcast {
+            id: self.id,
+            owner: self.owner.clone(),
+            blocks: self.blocks.clone(),
+            fetched: self.fetched.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Broadcast<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Broadcast({})", self.id)
+    }
+}
+
+impl<T: Data> Broadcast<T> {
+    /// Stores the value on the driver. `Context::broadcast` calls it.
+    ///
+    /// # Errors
+    /// If the value does not survive the record format.
+    pub fn make(id: BroadcastId, value: T, blocks: Arc<BlockStore>, release: OnRelease) -> Result<Self> {
+        firesteel_store::boundary::check_once(&value).map_err(|e| Error::Serialization(e.to_string()))?;
+        let value = Arc::new(value);
+        blocks.put_value(BlockId::Broadcast(id), value.clone());
+        let owner = Arc::new(Owner { id, destroyed: AtomicBool::new(false), release });
+        Ok(Broadcast { id, owner: Some(owner), blocks, fetched: OnceLock::from(value) })
+    }
+
+    /// The value. In a task it is fetched at the first call.
+    ///
+    /// # Panics
+    /// After [`destroy`](Broadcast::destroy): on the driver with a message; a task fails with it.
+    pub fn value(&self) -> &T {
+        if self.owner.as_ref().is_some_and(|owner| owner.destroyed.load(Ordering::Acquire)) {
+            panic!("broadcast {} is used after it was destroyed", self.id);
+        }
+        self.fetched.get_or_init(|| match self.blocks.get_value::<T>(BlockId::Broadcast(self.id)) {
+            Some(value) => value,
+            None => {
+                TaskFailure::User(format!("broadcast {} is used after it was destroyed", self.id)).raise()
+            }
+        })
+    }
+
+    /// Drops the copies on executors; a later use fetches the value again. With one process there is none to drop.
+    ///
+    /// # Errors
+    /// None on threads of one process.
+    pub fn unpersist(&self, _blocking: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Drops the value everywhere for good.
+    ///
+    /// # Errors
+    /// In a task.
+    pub fn destroy(&self) -> Result<()> {
+        let Some(owner) = &self.owner else { return Err(Error::InsideTask("Broadcast::destroy")) };
+        owner.destroyed.store(true, Ordering::Release);
+        self.blocks.remove(BlockId::Broadcast(self.id));
+        Ok(())
+    }
+
+    /// Its number.
+    pub fn id(&self) -> BroadcastId {
+        self.id
+    }
+}
+
+impl<T> Serialize for Broadcast<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.owner.as_ref().is_some_and(|owner| owner.destroyed.load(Ordering::Acquire)) {
+            return Err(serde::ser::Error::custom(format!("broadcast {} is used after it was destroyed", self.id)));
+        }
+        self.id.serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Broadcast<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = BroadcastId::deserialize(deserializer)?;
+        let Some(executor) = current::executor() else {
+            return Err(serde::de::Error::custom(format!("broadcast {id} can be read in tasks only")));
+        };
+        Ok(Broadcast { id, owner: None, blocks: executor.blocks.clone(), fetched: OnceLock::new() })
+    }
+}

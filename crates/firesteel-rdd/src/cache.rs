@@ -1,0 +1,294 @@
+//! Partitions that are kept: cached blocks, and checkpoints that cut the lineage.
+
+use crate::{
+    Data,
+    action::{Action, Input, check_boundary},
+    failure::TaskFailure,
+    node::Dyn,
+    pipeline::{Pipeline, Plan},
+    segment::PortStream,
+    source::BlockStream,
+    stream::{Flow, Lent, Sink, Stream},
+    task::Task,
+};
+use firesteel_io::{CheckpointWriter, RddCheckpoint};
+use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLevel};
+use firesteel_store::{BlockWriter, CachedBlock, read_checkpoint};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+};
+
+/// What the driver knows of a kept RDD: how its partitions are kept now.
+#[derive(Debug)]
+pub struct CacheState {
+    inner: RwLock<Kept>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Kept {
+    level: StorageLevel,
+    /// The folder of a finished checkpoint.
+    checkpoint: Option<PathBuf>,
+    /// Whether the blocks are all there is: a local checkpoint has cut the lineage.
+    cut: bool,
+}
+
+impl CacheState {
+    /// Not computed yet, to be kept at `level`.
+    pub fn new(level: StorageLevel) -> Arc<Self> {
+        Arc::new(CacheState { inner: RwLock::new(Kept { level, checkpoint: None, cut: false }) })
+    }
+    fn read(&self) -> Kept {
+        self.inner.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+    fn change(&self, f: impl FnOnce(&mut Kept)) {
+        f(&mut self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+    /// The level at which partitions are kept.
+    pub fn level(&self) -> StorageLevel {
+        self.read().level
+    }
+    /// Keeps partitions no more.
+    pub fn forget(&self) {
+        self.change(|kept| kept.level = StorageLevel::NONE);
+    }
+    /// From now on partitions are read from the checkpoint in `dir`.
+    pub fn set_checkpoint(&self, dir: PathBuf) {
+        self.change(|kept| kept.checkpoint = Some(dir));
+    }
+    /// The folder of the finished checkpoint.
+    pub fn checkpoint(&self) -> Option<PathBuf> {
+        self.read().checkpoint
+    }
+    /// From now on the stored blocks are the only source.
+    pub fn cut(&self) {
+        self.change(|kept| kept.cut = true);
+    }
+    /// Whether the lineage is cut, by either kind of checkpoint.
+    pub fn is_cut(&self) -> bool {
+        let kept = self.read();
+        kept.cut || kept.checkpoint.is_some()
+    }
+}
+
+/// `cache`, `persist`, `checkpoint`, `local_checkpoint`: partitions are computed once and kept.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Cached<T> {
+    rdd: RddId,
+    parent: Dyn<T>,
+    #[serde(serialize_with = "write_state", deserialize_with = "read_state")]
+    state: Arc<CacheState>,
+}
+
+fn write_state<S: Serializer>(state: &Arc<CacheState>, serializer: S) -> Result<S::Ok, S::Error> {
+    state.read().serialize(serializer)
+}
+
+fn read_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<CacheState>, D::Error> {
+    Ok(Arc::new(CacheState { inner: RwLock::new(Kept::deserialize(deserializer)?) }))
+}
+
+impl<T> Cached<T> {
+    /// Keeps the partitions of `parent` as blocks of `rdd`.
+    pub fn new(rdd: RddId, parent: RddId, state: Arc<CacheState>) -> Self {
+        Cached { rdd, parent: Dyn::of(parent), state }
+    }
+}
+
+impl<T: Data> Pipeline for Cached<T> {
+    type Item = T;
+    type Split = u32;
+    type Stream = CachedStream<T>;
+
+    fn open(&self, split: u32, task: &Task) -> CachedStream<T> {
+        let kept = self.state.read();
+        let partition = PartitionIndex(split);
+        let id = BlockId::Rdd(self.rdd, partition);
+        if kept.level != StorageLevel::NONE {
+            match task.executor().blocks.get::<T>(id) {
+                Ok(Some(block)) => return CachedStream::Reading(BlockStream::new(Some(block), task)),
+                Ok(None) => {}
+                // A damaged block is as good as none: the partition is computed again.
+                Err(e) => {
+                    tracing::warn!("block {id} cannot be read and is computed again: {e}");
+                    task.executor().blocks.remove(id);
+                }
+            }
+        }
+        if let Some(dir) = &kept.checkpoint {
+            let block: CachedBlock<T> = task.expect(read_checkpoint(dir, partition).map_err(Error::from));
+            return CachedStream::Reading(BlockStream::new(Some(block), task));
+        }
+        if kept.cut {
+            TaskFailure::Engine(Error::InvalidArgument(format!(
+                "block {id} of a local checkpoint is lost, and its lineage is cut: use `checkpoint` where executors may die"
+            )))
+            .raise()
+        }
+        let parent = self.parent.open(split, task);
+        if kept.level == StorageLevel::NONE {
+            return CachedStream::Passing(parent);
+        }
+        CachedStream::Storing { parent, id, level: kept.level, task: task.clone(), chunks: Chunks::default() }
+    }
+
+    fn splits(&self, plan: &dyn Plan) -> Result<Vec<u32>> {
+        Ok((0..plan.partitions(self.rdd)? as u32).collect())
+    }
+
+    fn refers(&self, visit: &mut dyn FnMut(RddId)) {
+        if !self.state.is_cut() {
+            self.parent.refers(visit);
+        }
+    }
+
+    fn reads(&self, split: &u32, visit: &mut dyn FnMut(RddId, PartitionIndex)) {
+        if !self.state.is_cut() {
+            self.parent.reads(split, visit);
+        }
+    }
+}
+
+/// Elements in chunks of bounded size.
+struct Chunks<T> {
+    full: Vec<Vec<T>>,
+    current: Vec<T>,
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Chunks { full: Vec::new(), current: Vec::new() }
+    }
+}
+
+impl<T> Chunks<T> {
+    /// About 256 KiB of elements as they lie in memory.
+    const LIMIT: usize = {
+        let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
+        let items = (256 << 10) / size;
+        if items == 0 { 1 } else { items }
+    };
+}
+
+impl<T> Sink<T> for Chunks<T> {
+    #[inline(always)]
+    fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+        self.current.push(item.take());
+        if self.current.len() == Self::LIMIT {
+            self.full.push(std::mem::take(&mut self.current));
+        }
+        true
+    }
+}
+
+/// The run of [`Cached`].
+pub enum CachedStream<T> {
+    /// The partition is kept: its block is read.
+    Reading(BlockStream<T>),
+    /// It is computed and not kept.
+    Passing(PortStream<T>),
+    /// It is computed and kept.
+    #[allow(missing_docs, reason = "private matter")]
+    Storing {
+        #[doc(hidden)]
+        parent: PortStream<T>,
+        #[doc(hidden)]
+        id: BlockId,
+        #[doc(hidden)]
+        level: StorageLevel,
+        #[doc(hidden)]
+        task: Task,
+        #[doc(hidden)]
+        #[allow(private_interfaces, reason = "private matter")]
+        chunks: Chunks<T>,
+    },
+}
+
+impl<T: Data> Stream for CachedStream<T> {
+    type Item = T;
+
+    #[inline(always)]
+    fn drive<S: Sink<T>>(&mut self, sink: &mut S) -> Flow {
+        if let CachedStream::Storing { parent, id, level, task, chunks } = self {
+            let flow = parent.drive(chunks);
+            if flow != Flow::Done {
+                return flow;
+            }
+            let block = store(std::mem::take(chunks), *id, *level, task);
+            *self = CachedStream::Reading(BlockStream::new(Some(block), task));
+        }
+        match self {
+            CachedStream::Reading(stream) => stream.drive(sink),
+            CachedStream::Passing(stream) => stream.drive(sink),
+            CachedStream::Storing { .. } => unreachable!("stored above"),
+        }
+    }
+}
+
+#[inline(never)]
+fn store<T: Data>(mut chunks: Chunks<T>, id: BlockId, level: StorageLevel, task: &Task) -> CachedBlock<T> {
+    if !chunks.current.is_empty() {
+        chunks.full.push(std::mem::take(&mut chunks.current));
+    }
+    if let Some(first) = chunks.full.first().and_then(|chunk| chunk.first()) {
+        check_boundary(first);
+    }
+    let (status, block) = task.expect(task.executor().blocks.put(id, level, chunks.full).map_err(Error::from));
+    task.note_block(id, level, status);
+    block
+}
+
+/// Writes a partition into a checkpoint, through a temporary file, so that a repeated attempt does no harm.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct WriteCheckpoint(pub RddCheckpoint);
+
+impl<T: Data> Action<T> for WriteCheckpoint {
+    type Out = ();
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) {
+        let task = input.task().clone();
+        let partition = task.info().partition;
+        let out = task.expect(self.0.create_part(partition, task.info().attempt));
+        let path = self.0.path().join(format!("part-{:05}", partition.0));
+        let mut chunks = Writing {
+            out: task.expect(BlockWriter::new(out, &path, u64::from(partition.0)).map_err(Error::from)),
+            chunk: Vec::new(),
+            task: task.clone(),
+        };
+        input.drive(&mut chunks);
+        chunks.flush();
+        let (_, out) = task.expect(chunks.out.finish().map_err(Error::from));
+        let bytes = task.expect(out.commit());
+        task.measure(|m| m.output_bytes += bytes);
+    }
+}
+
+struct Writing<T> {
+    out: BlockWriter<CheckpointWriter>,
+    chunk: Vec<T>,
+    task: Task,
+}
+
+impl<T: Data> Writing<T> {
+    fn flush(&mut self) {
+        if let Some(first) = self.chunk.first() {
+            check_boundary(first);
+            self.task.expect(self.out.chunk(&self.chunk).map_err(Error::from));
+            let records = self.chunk.len() as u64;
+            self.task.measure(|m| m.output_records += records);
+            self.chunk.clear();
+        }
+    }
+}
+
+impl<T: Data> Sink<T> for Writing<T> {
+    fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+        self.chunk.push(item.take());
+        if self.chunk.len() == Chunks::<T>::LIMIT {
+            self.flush();
+        }
+        true
+    }
+}

@@ -1,0 +1,69 @@
+//! How a failure inside a stage leaves it: by unwinding with a typed payload, caught at the task's boundary.
+
+use firesteel_model::{AttemptId, Error, PartitionIndex, ShuffleId};
+use std::any::Any;
+
+/// Why a task attempt ended without a result.
+#[derive(Clone, Debug)]
+pub enum TaskFailure {
+    /// The driver asked for it.
+    Killed,
+    /// User code panicked, or returned an error from a `try_` form; the text names message and place.
+    User(String),
+    /// An output of a map task is missing or damaged.
+    Fetch {
+        /// The shuffle that is read.
+        shuffle: ShuffleId,
+        /// Whose output.
+        map: PartitionIndex,
+        /// Which attempt's, if one was known.
+        attempt: Option<AttemptId>,
+        /// What was wrong with it.
+        message: String,
+    },
+    /// The driver did not permit the output's commit: another attempt has it.
+    CommitDenied,
+    /// Input, output or storage failed.
+    Engine(Error),
+}
+
+impl TaskFailure {
+    /// Leaves the task with this failure. The panic hook is not called: nothing is printed.
+    pub fn raise(self) -> ! {
+        std::panic::resume_unwind(Box::new(self))
+    }
+
+    /// What a caught unwinding means. `panicked_at` is what the panic hook noted about the panic, if it was one.
+    pub fn of_payload(payload: Box<dyn Any + Send>, panicked_at: Option<String>) -> Self {
+        match payload.downcast::<TaskFailure>() {
+            Ok(failure) => *failure,
+            Err(payload) => TaskFailure::User(panicked_at.unwrap_or_else(|| panic_message(&*payload))),
+        }
+    }
+}
+
+/// The text of a panic's payload.
+pub fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        (*text).to_string()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "panicked with a value that is no text".to_string()
+    }
+}
+
+/// Unwraps, or leaves the task with the error.
+pub(crate) trait OrRaise<T> {
+    fn or_raise(self) -> T;
+}
+
+impl<T, E: Into<Error>> OrRaise<T> for Result<T, E> {
+    #[inline]
+    fn or_raise(self) -> T {
+        match self {
+            Ok(value) => value,
+            Err(e) => TaskFailure::Engine(e.into()).raise(),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Narrow operations: one small file each, a pipeline that wraps its parent's.
+
+mod filter;
+mod flat_map;
+mod flat_map_emit;
+mod map;
+mod map_partitions;
+
+pub use filter::{Filter, FilterMap};
+pub use flat_map::FlatMap;
+pub use flat_map_emit::{Emit, FlatMapEmit};
+pub use map::{Map, MapRef};
+pub use map_partitions::{EmitFunc, MapPartitions, PartitionFunc, WithIndex, Without};
+
+/// The parts of a pipeline that an operation with one parent and the parent's own splits passes on.
+macro_rules! pass_on {
+    ($parent:tt) => {
+        fn splits(
+            &self,
+            plan: &dyn $crate::pipeline::Plan,
+        ) -> firesteel_model::Result<Vec<<P as $crate::pipeline::Pipeline>::Split>> {
+            self.$parent.splits(plan)
+        }
+        fn refers(&self, visit: &mut dyn FnMut(firesteel_model::RddId)) {
+            self.$parent.refers(visit)
+        }
+        fn reads(
+            &self,
+            split: &<P as $crate::pipeline::Pipeline>::Split,
+            visit: &mut dyn FnMut(firesteel_model::RddId, firesteel_model::PartitionIndex),
+        ) {
+            self.$parent.reads(split, visit)
+        }
+        fn locations(&self, split: &<P as $crate::pipeline::Pipeline>::Split) -> Vec<String> {
+            self.$parent.locations(split)
+        }
+    };
+}
+pub(crate) use pass_on;

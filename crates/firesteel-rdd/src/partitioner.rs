@@ -1,0 +1,304 @@
+//! Which partition a key lives in.
+
+use crate::Data;
+use firesteel_code::{CodeRef, Named, code_ref};
+use firesteel_store::record;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{
+    any::{Any, TypeId},
+    fmt,
+    hash::{BuildHasher, Hash},
+    marker::PhantomData,
+    sync::Arc,
+};
+
+/// The hash that decides everything in a shuffle: the same on every machine and in every run.
+#[inline(always)]
+pub fn hash_of<K: Hash + ?Sized>(key: &K) -> u64 {
+    foldhash::fast::FixedState::with_seed(0x5157).hash_one(key)
+}
+
+/// Says which partition a key lives in. The user's own partitioners implement it; a number of partitions is one as well (it means
+/// [`HashPartitioner`]).
+///
+/// Two RDDs whose partitioners are equal are joined without a shuffle, so equal partitioners must send equal keys to equal
+/// partitions, and `partition` must depend on nothing but the key.
+pub trait Partitioner<K: ?Sized>: Data + PartialEq {
+    /// How many partitions there are.
+    fn num_partitions(&self) -> usize;
+    /// Where `key` lives: less than [`num_partitions`](Partitioner::num_partitions), else the task fails.
+    fn partition(&self, key: &K) -> usize;
+}
+
+/// Spreads keys by their hash.
+///
+/// ```
+/// use firesteel_rdd::{HashPartitioner, Partitioner};
+/// let by_hash = HashPartitioner::new(8);
+/// assert!(by_hash.partition("spark") < 8);
+/// assert_eq!(Partitioner::<str>::num_partitions(&by_hash), 8);
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HashPartitioner {
+    partitions: usize,
+}
+
+impl HashPartitioner {
+    /// Spreads keys over so many partitions.
+    pub fn new(partitions: usize) -> Self {
+        HashPartitioner { partitions }
+    }
+}
+
+#[inline(always)]
+fn by_hash(hash: u64, partitions: usize) -> usize {
+    // The high bits choose the partition; tables inside a partition use the low ones.
+    ((hash >> 32) * partitions as u64 >> 32) as usize
+}
+
+impl<K: Hash + ?Sized> Partitioner<K> for HashPartitioner {
+    fn num_partitions(&self) -> usize {
+        self.partitions
+    }
+    fn partition(&self, key: &K) -> usize {
+        by_hash(hash_of(key), self.partitions)
+    }
+}
+
+impl<K: Hash + ?Sized> Partitioner<K> for usize {
+    fn num_partitions(&self) -> usize {
+        *self
+    }
+    fn partition(&self, key: &K) -> usize {
+        by_hash(hash_of(key), *self)
+    }
+}
+
+/// Spreads keys by ranges: all keys of a partition are less than those of the next (greater, if descending).
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RangePartitioner<K> {
+    bounds: Vec<K>,
+    ascending: bool,
+}
+
+impl<K: Data + Ord> RangePartitioner<K> {
+    /// Cuts at the given bounds, which are sorted and freed of duplicates here: `n` bounds make `n + 1` partitions, and a key
+    /// equal to a bound lives before it.
+    pub fn from_bounds(mut bounds: Vec<K>, ascending: bool) -> Self {
+        bounds.sort();
+        bounds.dedup();
+        RangePartitioner { bounds, ascending }
+    }
+    /// The greatest key of each partition but the last.
+    pub fn bounds(&self) -> &[K] {
+        &self.bounds
+    }
+    /// Whether keys grow from partition to partition.
+    pub fn is_ascending(&self) -> bool {
+        self.ascending
+    }
+}
+
+impl<K: Data + Ord> Partitioner<K> for RangePartitioner<K> {
+    fn num_partitions(&self) -> usize {
+        self.bounds.len() + 1
+    }
+    fn partition(&self, key: &K) -> usize {
+        let at = self.bounds.partition_point(|bound| bound < key);
+        if self.ascending { at } else { self.bounds.len() - at }
+    }
+}
+
+trait DynPartitioner<K>: Send + Sync {
+    fn partition(&self, key: &K) -> usize;
+    fn wire(&self) -> Result<(CodeRef, Vec<u8>), String>;
+    fn same(&self, other: &dyn DynPartitioner<K>) -> bool;
+    fn as_any(&self) -> &dyn Any;
+}
+
+struct Custom<X>(X);
+
+impl<K: 'static, X: Partitioner<K>> DynPartitioner<K> for Custom<X> {
+    fn partition(&self, key: &K) -> usize {
+        self.0.partition(key)
+    }
+    fn wire(&self) -> Result<(CodeRef, Vec<u8>), String> {
+        Ok((code_ref::<DecodeCustom<K, X>>(), record::to_vec(&self.0).map_err(|e| e.to_string())?))
+    }
+    fn same(&self, other: &dyn DynPartitioner<K>) -> bool {
+        other.as_any().downcast_ref::<X>().is_some_and(|other| *other == self.0)
+    }
+    fn as_any(&self) -> &dyn Any {
+        &self.0
+    }
+}
+
+type DecodeFn<K> = fn(&[u8]) -> Result<KeyPartitioner<K>, String>;
+struct DecodeCustom<K, X>(PhantomData<fn() -> (K, X)>);
+
+impl<K: 'static, X: Partitioner<K>> Named for DecodeCustom<K, X> {
+    type Sig = DecodeFn<K>;
+    const FN: DecodeFn<K> = |bytes| {
+        let inner: X = record::from_slice(bytes).map_err(|e| e.to_string())?;
+        Ok(KeyPartitioner::of(inner))
+    };
+}
+
+/// A partitioner of keys `K` whose own type is forgotten; by hash if nothing else is said.
+pub struct KeyPartitioner<K> {
+    count: usize,
+    by_hash: bool,
+    /// Absent only where the engine itself chose to go by hash, for keys that have one.
+    custom: Option<Arc<dyn DynPartitioner<K>>>,
+}
+
+impl<K> Clone for KeyPartitioner<K> {
+    fn clone(&self) -> Self {
+        KeyPartitioner { count: self.count, by_hash: self.by_hash, custom: self.custom.clone() }
+    }
+}
+
+impl<K: 'static> KeyPartitioner<K> {
+    /// By hash into so many partitions.
+    pub fn hash(partitions: usize) -> Self {
+        KeyPartitioner { count: partitions, by_hash: true, custom: None }
+    }
+
+    /// Forgets a partitioner's type. A number and a [`HashPartitioner`] of it become the same.
+    pub fn of<X: Partitioner<K>>(partitioner: X) -> Self {
+        let count = partitioner.num_partitions();
+        let kind = TypeId::of::<X>();
+        let by_hash = kind == TypeId::of::<usize>() || kind == TypeId::of::<HashPartitioner>();
+        KeyPartitioner { count, by_hash, custom: Some(Arc::new(Custom(partitioner))) }
+    }
+
+    /// The partitioner itself, if it is an `X`.
+    pub fn downcast<X: 'static>(&self) -> Option<&X> {
+        self.custom.as_ref()?.as_any().downcast_ref()
+    }
+
+    /// How many partitions.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The key's partition and its hash. A partition out of range fails the task.
+    #[inline(always)]
+    pub fn place(&self, key: &K) -> (usize, u64)
+    where
+        K: Hash,
+    {
+        let hash = hash_of(key);
+        match &self.custom {
+            Some(custom) if !self.by_hash => (self.checked(custom.partition(key)), hash),
+            _ => (by_hash(hash, self.count), hash),
+        }
+    }
+
+    /// The partition of a key that need not have a hash (sorts).
+    #[inline(always)]
+    pub fn place_unhashed(&self, key: &K) -> usize {
+        match &self.custom {
+            None => unreachable!("the engine goes by hash for keys that have one only"),
+            Some(custom) => self.checked(custom.partition(key)),
+        }
+    }
+
+    #[inline(always)]
+    fn checked(&self, partition: usize) -> usize {
+        if partition >= self.count {
+            out_of_range(partition, self.count)
+        }
+        partition
+    }
+}
+
+#[cold]
+fn out_of_range(partition: usize, count: usize) -> ! {
+    crate::failure::TaskFailure::User(format!(
+        "a partitioner of {count} partitions sent a key to partition {partition}: `partition` must be less than `num_partitions`"
+    ))
+    .raise()
+}
+
+impl<K: 'static> PartialEq for KeyPartitioner<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.count == other.count
+            && self.by_hash == other.by_hash
+            && match (&self.custom, &other.custom) {
+                (Some(a), Some(b)) if !self.by_hash => a.same(&**b),
+                _ => true,
+            }
+    }
+}
+
+impl<K> fmt::Debug for KeyPartitioner<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", if self.by_hash { "hash" } else { "partitioner" }, self.count)
+    }
+}
+
+impl<K> Serialize for KeyPartitioner<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let custom = match &self.custom {
+            None => None,
+            Some(custom) => Some(custom.wire().map_err(serde::ser::Error::custom)?),
+        };
+        (self.count, custom).serialize(serializer)
+    }
+}
+
+impl<'de, K: 'static> Deserialize<'de> for KeyPartitioner<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (count, custom) = <(usize, Option<(CodeRef, Vec<u8>)>)>::deserialize(deserializer)?;
+        match custom {
+            None => Ok(Self::hash(count)),
+            Some((code, bytes)) => {
+                let decode = code.resolve::<DecodeFn<K>>().map_err(serde::de::Error::custom)?;
+                decode(&bytes).map_err(serde::de::Error::custom)
+            }
+        }
+    }
+}
+
+/// How an RDD's keys are spread, with the key's type forgotten: what the driver remembers of each RDD.
+#[derive(Clone)]
+pub struct Partitioning {
+    count: usize,
+    inner: Arc<dyn Any + Send + Sync>,
+    same: fn(&dyn Any, &dyn Any) -> bool,
+}
+
+impl Partitioning {
+    /// Forgets the key's type.
+    pub fn of<K: 'static>(partitioner: KeyPartitioner<K>) -> Self {
+        Partitioning {
+            count: partitioner.count,
+            inner: Arc::new(partitioner),
+            same: |a, b| match (a.downcast_ref::<KeyPartitioner<K>>(), b.downcast_ref::<KeyPartitioner<K>>()) {
+                (Some(a), Some(b)) => a == b,
+                _ => false,
+            },
+        }
+    }
+    /// How many partitions.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+    /// The partitioner, if its keys are `K`.
+    pub fn keyed<K: 'static>(&self) -> Option<&KeyPartitioner<K>> {
+        self.inner.downcast_ref()
+    }
+}
+
+impl PartialEq for Partitioning {
+    fn eq(&self, other: &Self) -> bool {
+        (self.same)(&*self.inner, &*other.inner)
+    }
+}
+
+impl fmt::Debug for Partitioning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Partitioning({})", self.count)
+    }
+}

@@ -1,0 +1,57 @@
+//! The five things an RDD is: splits, a stream for each split, what it depends on, how its keys are spread, where it
+//! would best run.
+//!
+//! A pipeline is the *description*; it is serialisable and travels to executors. Its run over one split is a
+//! [`Stream`]. The partitioner and the lineage are not here: they live in the driver's graph.
+
+use crate::{stream::Stream, task::Task};
+use firesteel_model::{PartitionIndex, RddId, Result};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What the driver knows about the other RDDs of a program when it makes splits.
+pub trait Plan {
+    /// How many partitions an erased RDD has.
+    ///
+    /// # Errors
+    /// If that cannot be told, because its own splits could not be made.
+    fn partitions(&self, rdd: RddId) -> Result<usize>;
+}
+
+/// One RDD's code: how its partitions are cut and computed.
+///
+/// Adaptors wrap their parent's pipeline as iterator adaptors do, so a chain of narrow operations is one type and its
+/// `drive` one loop. Any serialisable type can be a pipeline, also outside this crate, also one whose code is data (an
+/// interpreter's program): see `tests/seam.rs` of the `firesteel` crate.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a pipeline",
+    note = "an `Rdd<T, P>` is used here with a `P` that does not compute `T`; if a struct field or a function signature says `Rdd<T>`, hand it `rdd.erase()`"
+)]
+pub trait Pipeline: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// The element type.
+    type Item: 'static;
+    /// What a task must be told to compute one partition. Made on the driver, sent with the task.
+    type Split: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+    /// A run over one split.
+    type Stream: Stream<Item = Self::Item>;
+
+    /// Opens the stream of one split. Called in a task; cheap: the work is in [`Stream::drive`].
+    fn open(&self, split: Self::Split, task: &Task) -> Self::Stream;
+
+    /// The splits, in partition order. Called on the driver after all preparations have run.
+    ///
+    /// # Errors
+    /// If an argument of the operation makes no sense (unequal partition counts of a zip, a negative fraction).
+    fn splits(&self, plan: &dyn Plan) -> Result<Vec<Self::Split>>;
+
+    /// Names the erased RDDs that partitions of this one may read.
+    fn refers(&self, visit: &mut dyn FnMut(RddId));
+
+    /// Names the partitions of erased RDDs that the split reads.
+    fn reads(&self, split: &Self::Split, visit: &mut dyn FnMut(RddId, PartitionIndex));
+
+    /// The hosts on which the split would best run, if any.
+    fn locations(&self, split: &Self::Split) -> Vec<String> {
+        let _ = split;
+        Vec::new()
+    }
+}

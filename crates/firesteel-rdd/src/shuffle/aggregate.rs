@@ -1,0 +1,121 @@
+//! How the values of one key become one: the functions behind every `…_by_key`.
+
+use crate::{Data, func::{Func, Merge}};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Three functions, as Spark's aggregator has them: from the first value, for a further value, for two partial results.
+pub trait Aggregate<V>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// A partial result.
+    type Part: Data;
+    /// Starts with a value.
+    fn create(&self, value: V) -> Self::Part;
+    /// Adds a value.
+    fn add(&self, part: Self::Part, value: V) -> Self::Part;
+    /// Merges two partial results, the earlier one first.
+    fn merge(&self, a: Self::Part, b: Self::Part) -> Self::Part;
+}
+
+/// `reduce_by_key`: values are merged as they are.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Reducing<C>(pub C);
+
+impl<V: Data, C: Merge<V, V, Out = V>> Aggregate<V> for Reducing<C> {
+    type Part = V;
+    #[inline(always)]
+    fn create(&self, value: V) -> V {
+        value
+    }
+    #[inline(always)]
+    fn add(&self, part: V, value: V) -> V {
+        self.0.call(part, value)
+    }
+    #[inline(always)]
+    fn merge(&self, a: V, b: V) -> V {
+        self.0.call(a, b)
+    }
+}
+
+/// `combine_by_key`: three functions of the user's.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Combining<N, M, C>(pub N, pub M, pub C);
+
+impl<V, A, N, M, C> Aggregate<V> for Combining<N, M, C>
+where
+    A: Data,
+    N: Func<V, Out = A>,
+    M: Merge<A, V, Out = A>,
+    C: Merge<A, A, Out = A>,
+{
+    type Part = A;
+    #[inline(always)]
+    fn create(&self, value: V) -> A {
+        self.0.call(value)
+    }
+    #[inline(always)]
+    fn add(&self, part: A, value: V) -> A {
+        self.1.call(part, value)
+    }
+    #[inline(always)]
+    fn merge(&self, a: A, b: A) -> A {
+        self.2.call(a, b)
+    }
+}
+
+/// `aggregate_by_key` and `fold_by_key`: a zero for each key in each map partition, a function that adds a value, one that merges.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "A: Data, S: Serialize + DeserializeOwned, C: Serialize + DeserializeOwned")]
+pub struct Folding<A, S, C>(pub A, pub S, pub C);
+
+impl<V, A, S, C> Aggregate<V> for Folding<A, S, C>
+where
+    A: Data,
+    S: Merge<A, V, Out = A>,
+    C: Merge<A, A, Out = A>,
+{
+    type Part = A;
+    #[inline(always)]
+    fn create(&self, value: V) -> A {
+        self.1.call(self.0.clone(), value)
+    }
+    #[inline(always)]
+    fn add(&self, part: A, value: V) -> A {
+        self.1.call(part, value)
+    }
+    #[inline(always)]
+    fn merge(&self, a: A, b: A) -> A {
+        self.2.call(a, b)
+    }
+}
+
+/// `group_by_key`: all values, in order of arrival.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Grouping;
+
+impl<V: Data> Aggregate<V> for Grouping {
+    type Part = Vec<V>;
+    fn create(&self, value: V) -> Vec<V> {
+        vec![value]
+    }
+    fn add(&self, mut part: Vec<V>, value: V) -> Vec<V> {
+        part.push(value);
+        part
+    }
+    fn merge(&self, mut a: Vec<V>, b: Vec<V>) -> Vec<V> {
+        a.extend(b);
+        a
+    }
+}
+
+/// `distinct`: keys without values.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Unique;
+
+impl Aggregate<()> for Unique {
+    type Part = ();
+    #[inline(always)]
+    fn create(&self, (): ()) {}
+    #[inline(always)]
+    fn add(&self, (): (), (): ()) {}
+    #[inline(always)]
+    fn merge(&self, (): (), (): ()) {}
+}

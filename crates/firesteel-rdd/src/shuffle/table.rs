@@ -1,0 +1,89 @@
+//! A hash table whose entries lie in the order of their first arrival.
+
+use crate::partitioner::hash_of;
+use hashbrown::HashTable;
+use std::hash::Hash;
+
+/// Keys and what belongs to them, in the order in which the keys came first.
+pub struct Table<K, V> {
+    index: HashTable<u32>,
+    entries: Vec<Entry<K, V>>,
+}
+
+pub(crate) struct Entry<K, V> {
+    pub(crate) hash: u64,
+    pub(crate) key: K,
+    pub(crate) value: V,
+}
+
+impl<K: Hash + Eq, V> Table<K, V> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Table { index: HashTable::new(), entries: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The value of a key that is there.
+    #[inline(always)]
+    pub fn find(&mut self, hash: u64, key: &K) -> Option<&mut V> {
+        let entries = &self.entries;
+        let at = *self.index.find(hash, |at| {
+            let entry = &entries[*at as usize];
+            entry.hash == hash && entry.key == *key
+        })?;
+        Some(&mut self.entries[at as usize].value)
+    }
+
+    /// Adds a key that is not there.
+    #[inline(always)]
+    pub fn insert(&mut self, hash: u64, key: K, value: V) {
+        let at = u32::try_from(self.entries.len()).expect("a table of one partition holds less than 2^32 keys");
+        self.entries.push(Entry { hash, key, value });
+        let entries = &self.entries;
+        self.index.insert_unique(hash, at, |at| entries[*at as usize].hash);
+    }
+
+    /// The value of `key`, made if it is not there.
+    #[inline]
+    pub fn entry(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V
+    where
+        K: Clone,
+    {
+        let hash = hash_of(key);
+        let entries = &self.entries;
+        let found = self.index.find(hash, |at| entries[*at as usize].key == *key).copied();
+        let at = match found {
+            Some(at) => at as usize,
+            None => {
+                self.insert(hash, key.clone(), make());
+                self.entries.len() - 1
+            }
+        };
+        &mut self.entries[at].value
+    }
+
+    /// Whether a key is there.
+    #[inline]
+    pub fn contains(&self, key: &K) -> bool {
+        self.index.find(hash_of(key), |at| self.entries[*at as usize].key == *key).is_some()
+    }
+
+    /// Empties the table, in order of first arrival.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry<K, V>> + '_ {
+        self.index.clear();
+        self.entries.drain(..)
+    }
+
+    pub(crate) fn into_entries(self) -> std::vec::IntoIter<Entry<K, V>> {
+        self.entries.into_iter()
+    }
+}
+
+impl<K: Hash + Eq, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

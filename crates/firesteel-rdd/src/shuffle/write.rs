@@ -1,0 +1,263 @@
+//! The map side of a shuffle: actions whose result is a run in the executor's shuffle store.
+
+use super::{aggregate::Aggregate, sort::Order, table::Table};
+use crate::{
+    Data, Key,
+    action::{Action, Input, check_boundary},
+    partitioner::{KeyPartitioner, hash_of},
+    stream::{Lent, Sink, Stream},
+    task::Task,
+};
+use firesteel_model::ShuffleId;
+use firesteel_store::{Run, RunWriter};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{marker::PhantomData, sync::Arc, time::Instant};
+
+/// What a map task tells the driver about its output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MapWritten {
+    /// Bytes for each reduce partition.
+    pub sizes: Vec<u64>,
+    /// Of record counts and key hashes in order: two runs of the same task over the same data have the same.
+    pub checksum: u64,
+    /// How many records were written.
+    pub records: u64,
+}
+
+/// How much of a map task's output is combined at a time, in bytes of keys and partial results as they lie in the table.
+const COMBINE_TABLE_BYTES: usize = 1 << 20;
+/// A table that combines fewer than this many records into one, in quarters, is not worth its cost.
+const WORTHWHILE_QUARTERS: u64 = 5;
+/// After a table that was not worth it, records go past it for so many tables' worth.
+const BYPASS_TABLES: u64 = 32;
+
+/// Keeps a finished run where readers find it, and says what it is.
+fn publish<R: Data>(task: &Task, shuffle: ShuffleId, writer: RunWriter<R>, first: Option<&R>, since: Instant) -> MapWritten {
+    if let Some(first) = first {
+        check_boundary(first);
+    }
+    let run: Run<R> = writer.finish();
+    let written = MapWritten { sizes: run.sizes(), checksum: run.checksum(), records: run.len() as u64 };
+    let (records, bytes) = (written.records, written.sizes.iter().sum::<u64>());
+    let info = task.info();
+    task.executor().shuffles.put(shuffle, info.partition, info.attempt, Arc::new(run));
+    task.measure(|m| {
+        m.shuffle_write_records += records;
+        m.shuffle_write_bytes += bytes;
+        m.shuffle_write_ns += since.elapsed().as_nanos() as u64;
+    });
+    written
+}
+
+/// Sends each pair to its key's partition, as it is: `partition_by`, `group_by_key`, the sides of joins.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "K: 'static")]
+pub struct Scatter<K> {
+    /// Where the run belongs.
+    pub shuffle: ShuffleId,
+    /// Where keys go.
+    pub partitioner: KeyPartitioner<K>,
+}
+
+impl<K: Key, V: Data> Action<(K, V)> for Scatter<K> {
+    type Out = MapWritten;
+    fn run<S: Stream<Item = (K, V)>>(&self, mut input: Input<S>) -> MapWritten {
+        struct Scattering<'a, K, V>(&'a KeyPartitioner<K>, RunWriter<(K, V)>, Option<(K, V)>);
+        impl<K: Key, V: Data> Sink<(K, V)> for Scattering<'_, K, V> {
+            #[inline(always)]
+            fn push<L: Lent<(K, V)>>(&mut self, mut item: L) -> bool {
+                let (partition, hash) = self.0.place(&item.get().0);
+                if self.2.is_none() {
+                    self.2 = Some(item.get().clone());
+                }
+                self.1.push(partition, hash, item.take());
+                true
+            }
+        }
+        let mut sink = Scattering(&self.partitioner, RunWriter::new(self.partitioner.count()), None);
+        input.drive(&mut sink);
+        publish(input.task(), self.shuffle, sink.1, sink.2.as_ref(), Instant::now())
+    }
+}
+
+/// Combines the values of each key before it sends them: `reduce_by_key` and its kin.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "K: 'static, A: Serialize + DeserializeOwned")]
+pub struct ScatterCombined<K, A> {
+    /// Where the run belongs.
+    pub shuffle: ShuffleId,
+    /// Where keys go.
+    pub partitioner: KeyPartitioner<K>,
+    /// How values become one.
+    pub aggregate: A,
+}
+
+/// A bounded table in front of a run: flushed whole when full, in order of first arrival, and passed by for a while after it
+/// has combined too little.
+struct Combiner<'a, K, V, A: Aggregate<V>> {
+    partitioner: &'a KeyPartitioner<K>,
+    aggregate: &'a A,
+    table: Table<K, Option<A::Part>>,
+    capacity: usize,
+    seen: u64,
+    bypass: u64,
+    run: RunWriter<(K, A::Part)>,
+    first: Option<(K, A::Part)>,
+    value: PhantomData<V>,
+}
+
+impl<'a, K: Key, V, A: Aggregate<V>> Combiner<'a, K, V, A> {
+    fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A) -> Self {
+        let entry = size_of::<K>() + size_of::<A::Part>() + 16;
+        Combiner {
+            partitioner,
+            aggregate,
+            table: Table::new(),
+            capacity: (COMBINE_TABLE_BYTES / entry).max(64),
+            seen: 0,
+            bypass: 0,
+            run: RunWriter::new(partitioner.count()),
+            first: None,
+            value: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, key: K, part: A::Part) {
+        let (partition, hash) = self.partitioner.place(&key);
+        if self.first.is_none() {
+            self.first = Some((key.clone(), part.clone()));
+        }
+        self.run.push(partition, hash, (key, part));
+    }
+
+    #[inline(always)]
+    fn add<L: Lent<(K, V)>>(&mut self, mut item: L) {
+        if self.bypass > 0 {
+            self.bypass -= 1;
+            let (key, value) = item.take();
+            let part = self.aggregate.create(value);
+            self.write(key, part);
+            return;
+        }
+        self.seen += 1;
+        let hash = hash_of(&item.get().0);
+        match self.table.find(hash, &item.get().0) {
+            Some(slot) => {
+                // Taken out while the user's function runs: if it panics, the attempt ends and the hole is never seen.
+                let part = slot.take().expect("a table's parts are there between records");
+                *slot = Some(self.aggregate.add(part, item.take().1));
+            }
+            None => {
+                let (key, value) = item.take();
+                let part = self.aggregate.create(value);
+                self.table.insert(hash, key, Some(part));
+                if self.table.len() >= self.capacity {
+                    self.flush();
+                }
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush(&mut self) {
+        let (seen, sent) = (self.seen, self.table.len() as u64);
+        let mut table = std::mem::take(&mut self.table);
+        for entry in table.drain() {
+            self.write(entry.key, entry.value.expect("a table's parts are there between records"));
+        }
+        self.table = table;
+        self.seen = 0;
+        if seen * 4 < sent * WORTHWHILE_QUARTERS {
+            self.bypass = sent * BYPASS_TABLES;
+        }
+    }
+}
+
+impl<K: Key, V, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
+    #[inline(always)]
+    fn push<L: Lent<(K, V)>>(&mut self, item: L) -> bool {
+        self.add(item);
+        true
+    }
+}
+
+impl<K: Key, V: 'static, A: Aggregate<V>> Action<(K, V)> for ScatterCombined<K, A> {
+    type Out = MapWritten;
+    fn run<S: Stream<Item = (K, V)>>(&self, mut input: Input<S>) -> MapWritten {
+        let mut combiner = Combiner::new(&self.partitioner, &self.aggregate);
+        input.drive(&mut combiner);
+        let since = Instant::now();
+        combiner.flush();
+        publish(input.task(), self.shuffle, combiner.run, combiner.first.as_ref(), since)
+    }
+}
+
+/// Deals elements out one by one, from a place that depends on the map partition: `repartition`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ScatterRoundRobin {
+    /// Where the run belongs.
+    pub shuffle: ShuffleId,
+    /// Over how many partitions.
+    pub partitions: usize,
+}
+
+impl<T: Data> Action<T> for ScatterRoundRobin {
+    type Out = MapWritten;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> MapWritten {
+        struct Dealing<T>(usize, usize, RunWriter<T>, Option<T>);
+        impl<T: Data> Sink<T> for Dealing<T> {
+            #[inline(always)]
+            fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+                let item = item.take();
+                if self.3.is_none() {
+                    self.3 = Some(item.clone());
+                }
+                self.2.push(self.0, 0, item);
+                self.0 += 1;
+                if self.0 == self.1 {
+                    self.0 = 0;
+                }
+                true
+            }
+        }
+        let start = hash_of(&input.task().info().partition.0) as usize % self.partitions;
+        let mut sink = Dealing(start, self.partitions, RunWriter::new(self.partitions), None);
+        input.drive(&mut sink);
+        publish(input.task(), self.shuffle, sink.2, sink.3.as_ref(), Instant::now())
+    }
+}
+
+/// Sends each element to the partition of its sort key.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "K: 'static, O: Serialize + DeserializeOwned")]
+pub struct ScatterSorted<K, O> {
+    /// Where the run belongs.
+    pub shuffle: ShuffleId,
+    /// Where keys go.
+    pub partitioner: KeyPartitioner<K>,
+    /// What an element's key is.
+    pub order: O,
+}
+
+impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Action<T> for ScatterSorted<K, O> {
+    type Out = MapWritten;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> MapWritten {
+        struct Ranging<'a, K, O, T>(&'a KeyPartitioner<K>, &'a O, RunWriter<T>, Option<T>);
+        impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Sink<T> for Ranging<'_, K, O, T> {
+            #[inline(always)]
+            fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
+                let partition = self.1.with_key(item.get(), |key| self.0.place_unhashed(key));
+                if self.3.is_none() {
+                    self.3 = Some(item.get().clone());
+                }
+                self.2.push(partition, 0, item.take());
+                true
+            }
+        }
+        let mut sink = Ranging(&self.partitioner, &self.order, RunWriter::new(self.partitioner.count()), None);
+        input.drive(&mut sink);
+        publish(input.task(), self.shuffle, sink.2, sink.3.as_ref(), Instant::now())
+    }
+}

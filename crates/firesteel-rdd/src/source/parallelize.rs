@@ -1,0 +1,100 @@
+//! Items of the driver's program as an RDD. The items are blocks that the driver holds; a stage names them only.
+
+use crate::{
+    Data,
+    pipeline::{Pipeline, Plan},
+    stream::{Flow, Shared, Sink, Stream},
+    task::{Stride, Task},
+};
+use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result};
+use firesteel_store::CachedBlock;
+use serde::{Deserialize, Serialize};
+use std::marker::PhantomData;
+
+/// Slice `i` of `n`: from `i * length / n` to `(i + 1) * length / n`, as Spark cuts.
+pub fn slice_bounds(length: u128, i: usize, n: usize) -> (u128, u128) {
+    (length * i as u128 / n as u128, length * (i as u128 + 1) / n as u128)
+}
+
+/// `parallelize`: reads the source blocks of its RDD.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Parallelize<T> {
+    rdd: RddId,
+    partitions: usize,
+    #[serde(skip)]
+    item: PhantomData<fn() -> T>,
+}
+
+impl<T> Parallelize<T> {
+    /// Reads the blocks [`BlockId::Source`] of `rdd`, one for each partition that has elements.
+    pub fn new(rdd: RddId, partitions: usize) -> Self {
+        Parallelize { rdd, partitions, item: PhantomData }
+    }
+}
+
+impl<T: Data> Pipeline for Parallelize<T> {
+    type Item = T;
+    type Split = u32;
+    type Stream = BlockStream<T>;
+
+    fn open(&self, split: u32, task: &Task) -> BlockStream<T> {
+        let id = BlockId::Source(self.rdd, PartitionIndex(split));
+        let block = task.expect(task.executor().blocks.get::<T>(id).map_err(Error::from));
+        if let Some(block) = &block {
+            let records = block.records();
+            task.measure(|m| m.input_records += records);
+        }
+        BlockStream::new(block, task)
+    }
+    fn splits(&self, _: &dyn Plan) -> Result<Vec<u32>> {
+        super::range::at_least_one(self.partitions)?;
+        Ok((0..self.partitions as u32).collect())
+    }
+    fn refers(&self, _: &mut dyn FnMut(RddId)) {}
+    fn reads(&self, _: &u32, _: &mut dyn FnMut(RddId, PartitionIndex)) {}
+}
+
+/// Lends the elements of a stored block, chunk by chunk.
+pub struct BlockStream<T> {
+    block: Option<CachedBlock<T>>,
+    next_chunk: usize,
+    current: Option<Shared<T>>,
+    stride: Stride,
+    task: Task,
+}
+
+impl<T: Data> BlockStream<T> {
+    /// Reads `block`; none has no elements.
+    pub fn new(block: Option<CachedBlock<T>>, task: &Task) -> Self {
+        BlockStream { block, next_chunk: 0, current: None, stride: Stride::new(), task: task.clone() }
+    }
+}
+
+impl<T: Data> Stream for BlockStream<T> {
+    type Item = T;
+
+    #[inline(always)]
+    fn drive<S: Sink<T>>(&mut self, sink: &mut S) -> Flow {
+        loop {
+            while let Some(shared) = &mut self.current {
+                self.task.check();
+                let go = sink.push_shared(shared);
+                if shared.from >= shared.chunk.len() {
+                    self.current = None;
+                }
+                if !go {
+                    return Flow::Full;
+                }
+            }
+            let Some(block) = &self.block else { return Flow::Done };
+            if self.next_chunk == block.chunks() {
+                return Flow::Done;
+            }
+            self.stride.begin(&self.task);
+            let chunk = self.task.expect(block.chunk(self.next_chunk).map_err(Error::from));
+            self.current = Some(Shared { chunk, from: 0, clone: T::clone });
+            self.next_chunk += 1;
+        }
+    }
+}

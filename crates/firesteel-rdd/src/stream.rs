@@ -1,0 +1,124 @@
+//! How elements move through a stage: a source drives, sinks take what is pushed, and nobody waits inside anybody.
+//!
+//! A [`Stream`] is the run of a pipeline over one split. It pushes its elements, one after the other, into a [`Sink`];
+//! adaptors wrap the sink on the way down, so that a whole stage becomes one loop. An element travels as a [`Lent`]: owned,
+//! or a loan from whoever stores it, which is cloned only by the one who keeps it.
+
+use std::sync::Arc;
+
+/// An element on its way through a stage: owned, or lent by whoever stores it.
+pub trait Lent<T>: Sized {
+    /// Looks at the element.
+    fn get(&mut self) -> &T;
+    /// Keeps the element: moved out if it is owned, cloned if it is a loan.
+    fn take(self) -> T;
+}
+
+/// An element that belongs to nobody else.
+pub struct Own<T>(pub T);
+
+impl<T> Lent<T> for Own<T> {
+    #[inline(always)]
+    fn get(&mut self) -> &T {
+        &self.0
+    }
+    #[inline(always)]
+    fn take(self) -> T {
+        self.0
+    }
+}
+
+/// An element that stays where it is stored; [`Lent::take`] clones it.
+pub struct Loan<'a, T>(pub &'a T);
+
+impl<T: Clone> Lent<T> for Loan<'_, T> {
+    #[inline(always)]
+    fn get(&mut self) -> &T {
+        self.0
+    }
+    #[inline(always)]
+    fn take(self) -> T {
+        self.0.clone()
+    }
+}
+
+/// A loan of an element whose type is not known to be `Clone` here: the lender brought the way to clone it.
+pub struct LoanBy<'a, T>(pub &'a T, pub fn(&T) -> T);
+
+impl<T> Lent<T> for LoanBy<'_, T> {
+    #[inline(always)]
+    fn get(&mut self) -> &T {
+        self.0
+    }
+    #[inline(always)]
+    fn take(self) -> T {
+        (self.1)(self.0)
+    }
+}
+
+/// A stretch of elements in a block that several readers share.
+pub struct Shared<T> {
+    /// The block.
+    pub chunk: Arc<Vec<T>>,
+    /// The first element not yet read.
+    pub from: usize,
+    /// How a reader that keeps an element copies it.
+    pub clone: fn(&T) -> T,
+}
+
+/// Where a stream pushes its elements.
+pub trait Sink<T> {
+    /// Accepts one element, always; returns whether more are wanted. After `false` the stream stops and may be driven
+    /// again later.
+    fn push<L: Lent<T>>(&mut self, item: L) -> bool;
+
+    /// Accepts elements of a shared block from `shared.from` on, advancing it; returns whether more are wanted. A sink
+    /// that can keep the block itself (a batch on its way to another segment) does so instead of copying.
+    #[inline(always)]
+    fn push_shared(&mut self, shared: &mut Shared<T>) -> bool {
+        let chunk = shared.chunk.clone();
+        let mut go = true;
+        let mut at = shared.from;
+        while go && at < chunk.len() {
+            go = self.push(LoanBy(&chunk[at], shared.clone));
+            at += 1;
+        }
+        shared.from = at;
+        go
+    }
+}
+
+impl<T, S: Sink<T>> Sink<T> for &mut S {
+    #[inline(always)]
+    fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+        (**self).push(item)
+    }
+    #[inline(always)]
+    fn push_shared(&mut self, shared: &mut Shared<T>) -> bool {
+        (**self).push_shared(shared)
+    }
+}
+
+/// Why a stream stopped driving.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// It has no more elements.
+    Done,
+    /// The sink has enough for now; a later call goes on where this one stopped.
+    Full,
+    /// The elements of another segment are needed first (see [`crate::segment`]); a later call goes on.
+    Starved(Port),
+}
+
+/// Where one segment's elements arrive at another: a number in the task's table of segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Port(pub(crate) usize);
+
+/// A pipeline's run over one split. It holds what it reads (`'static`) and resumes: every call of [`drive`](Stream::drive) goes on
+/// where the last one stopped.
+pub trait Stream: 'static {
+    /// What it pushes.
+    type Item: 'static;
+    /// Pushes elements until the sink has enough, the stream ends or another segment must run first.
+    fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow;
+}

@@ -1,0 +1,264 @@
+//! What a running task attempt knows: who it is, what it may read, and where it reports.
+
+use crate::{
+    accumulator::AttemptAccumulators,
+    failure::TaskFailure,
+    node::{NodeExec, SplitBytes},
+    segment::Segments,
+};
+use firesteel_model::{
+    AttemptId, BlockId, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt, StageId,
+    StorageLevel, TaskMetrics,
+};
+use firesteel_store::{BlockStatus, BlockStore, ShuffleStore};
+use serde::{Deserialize, Serialize};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What tasks of one executor share.
+pub struct Executor {
+    /// Its number.
+    pub id: ExecutorId,
+    /// Cached partitions, source blocks, broadcast values.
+    pub blocks: Arc<BlockStore>,
+    /// Map outputs.
+    pub shuffles: Arc<ShuffleStore>,
+    /// Asks the driver whether an attempt may commit its output; waits for the answer.
+    pub may_commit: Box<dyn Fn(AttemptId) -> bool + Send + Sync>,
+}
+
+/// Which attempt at which task this is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskInfo {
+    /// The job.
+    pub job: JobId,
+    /// The stage.
+    pub stage: StageId,
+    /// The submission of the stage.
+    pub stage_attempt: StageAttempt,
+    /// The partition computed.
+    pub partition: PartitionIndex,
+    /// How many partitions the stage's last RDD has.
+    pub partitions: u32,
+    /// The attempt, unique in the context.
+    pub attempt: AttemptId,
+    /// The how-manieth attempt at this task, from 0.
+    pub attempt_number: u32,
+    /// Which executor runs it.
+    pub executor: ExecutorId,
+    /// The local properties of the driver's thread that submitted the job.
+    pub properties: Arc<BTreeMap<String, String>>,
+}
+
+/// Where the map outputs of one shuffle are, as a task is told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MapOutputs {
+    /// For each map partition the attempt whose output counts.
+    pub attempts: Vec<AttemptId>,
+}
+
+/// What a task reads besides its stage: for each erased node that it opens, the node's split.
+pub type SplitTable = BTreeMap<(RddId, PartitionIndex), Vec<u8>>;
+
+/// A flag that asks a task to stop.
+#[derive(Clone, Debug, Default)]
+pub struct KillFlag(Arc<AtomicBool>);
+
+impl KillFlag {
+    /// Asks the task to stop at the next look.
+    pub fn kill(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    /// Whether the task was asked to stop.
+    pub fn is_killed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A running task attempt, as pipelines and streams see it. Cheap to clone; belongs to the task's thread.
+#[derive(Clone)]
+pub struct Task(Rc<Inner>);
+
+struct Inner {
+    info: TaskInfo,
+    executor: Arc<Executor>,
+    kill: KillFlag,
+    nodes: RefCell<BTreeMap<RddId, Rc<dyn NodeExec>>>,
+    splits: SplitTable,
+    outputs: BTreeMap<ShuffleId, Arc<MapOutputs>>,
+    segments: Segments,
+    metrics: Cell<TaskMetrics>,
+    accumulators: Arc<AttemptAccumulators>,
+    stored: RefCell<Vec<(BlockId, StorageLevel, BlockStatus)>>,
+    on_end: Arc<Mutex<Vec<EndHook>>>,
+}
+
+/// What a task does when it ends; told whether it failed.
+pub type EndHook = Box<dyn FnOnce(bool) + Send>;
+
+impl Task {
+    /// A task attempt about to run. Its stage's nodes are added by [`Task::add_node`].
+    pub fn new(
+        info: TaskInfo,
+        executor: Arc<Executor>,
+        kill: KillFlag,
+        splits: SplitTable,
+        outputs: BTreeMap<ShuffleId, Arc<MapOutputs>>,
+    ) -> Self {
+        Task(Rc::new(Inner {
+            info,
+            executor,
+            kill,
+            nodes: RefCell::default(),
+            splits,
+            outputs,
+            segments: Segments::default(),
+            metrics: Cell::default(),
+            accumulators: Arc::default(),
+            stored: RefCell::default(),
+            on_end: Arc::default(),
+        }))
+    }
+
+    /// Makes an erased node of the stage known.
+    pub fn add_node(&self, id: RddId, node: Rc<dyn NodeExec>) {
+        self.0.nodes.borrow_mut().insert(id, node);
+    }
+
+    /// Which attempt this is.
+    pub fn info(&self) -> &TaskInfo {
+        &self.0.info
+    }
+    /// What the executor's tasks share.
+    pub fn executor(&self) -> &Arc<Executor> {
+        &self.0.executor
+    }
+    /// The attempt's accumulators.
+    pub fn accumulators(&self) -> &Arc<AttemptAccumulators> {
+        &self.0.accumulators
+    }
+    /// What to do at the end, newest last.
+    pub fn on_end(&self) -> &Arc<Mutex<Vec<EndHook>>> {
+        &self.0.on_end
+    }
+    /// The flag that asks this task to stop.
+    pub fn kill_flag(&self) -> &KillFlag {
+        &self.0.kill
+    }
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.0.segments
+    }
+
+    pub(crate) fn node(&self, id: RddId) -> Rc<dyn NodeExec> {
+        match self.0.nodes.borrow().get(&id) {
+            Some(node) => node.clone(),
+            None => TaskFailure::Engine(firesteel_model::Error::InvalidArgument(format!(
+                "the stage has no node for RDD {id}: it was released while a job still needs it"
+            )))
+            .raise(),
+        }
+    }
+
+    pub(crate) fn split(&self, id: RddId, partition: PartitionIndex) -> SplitBytes<'_> {
+        match self.0.splits.get(&(id, partition)) {
+            Some(bytes) => SplitBytes::Bytes(bytes),
+            None => SplitBytes::Index(partition),
+        }
+    }
+
+    /// The split of the stage's last RDD: what came along, or the task's partition.
+    pub fn root_split<'a>(&self, bytes: Option<&'a [u8]>) -> SplitBytes<'a> {
+        bytes.map_or(SplitBytes::Index(self.0.info.partition), SplitBytes::Bytes)
+    }
+
+    /// The map outputs of a shuffle that this task may read.
+    pub fn outputs(&self, shuffle: ShuffleId) -> Option<Arc<MapOutputs>> {
+        self.0.outputs.get(&shuffle).cloned()
+    }
+
+    /// Leaves the task if it was asked to stop.
+    #[inline]
+    pub fn check(&self) {
+        if self.0.kill.is_killed() {
+            TaskFailure::Killed.raise()
+        }
+    }
+
+    /// Changes the attempt's metrics.
+    pub fn measure(&self, change: impl FnOnce(&mut TaskMetrics)) {
+        let mut metrics = self.0.metrics.get();
+        change(&mut metrics);
+        self.0.metrics.set(metrics);
+    }
+    /// The attempt's metrics so far.
+    pub fn metrics(&self) -> TaskMetrics {
+        self.0.metrics.get()
+    }
+
+    /// Notes a block that this attempt stored, to be told to the driver.
+    pub fn note_block(&self, id: BlockId, level: StorageLevel, status: BlockStatus) {
+        self.0.stored.borrow_mut().push((id, level, status));
+    }
+    /// The blocks stored so far.
+    pub fn stored_blocks(&self) -> Vec<(BlockId, StorageLevel, BlockStatus)> {
+        self.0.stored.take()
+    }
+
+    /// Lets go of everything that the attempt holds; called when it has ended, whichever way.
+    pub fn close(&self) {
+        self.0.segments.clear();
+        self.0.nodes.borrow_mut().clear();
+    }
+
+    /// A result, or the attempt's failure with it.
+    pub fn expect<T>(&self, result: Result<T>) -> T {
+        crate::failure::OrRaise::or_raise(result)
+    }
+}
+
+/// How many elements a source pushes before it looks at the kill flag again: starts at 1, doubles to 4,096 while a stride
+/// takes under 10 ms.
+pub struct Stride {
+    next: u32,
+    since: Option<Instant>,
+}
+
+impl Stride {
+    /// The longest stride.
+    pub const MAX: u32 = 4_096;
+
+    /// Starts with strides of one.
+    pub fn new() -> Self {
+        Stride { next: 1, since: None }
+    }
+
+    /// Looks at the kill flag (and leaves the task if it is set); returns the length of the stride that may follow.
+    #[inline]
+    pub fn begin(&mut self, task: &Task) -> u32 {
+        task.check();
+        let length = self.next;
+        if self.next < Self::MAX {
+            let now = Instant::now();
+            match self.since {
+                Some(since) if now - since >= Duration::from_millis(10) => self.next = (self.next / 2).max(1),
+                _ => self.next *= 2,
+            }
+            self.since = Some(now);
+        }
+        length
+    }
+}
+
+impl Default for Stride {
+    fn default() -> Self {
+        Self::new()
+    }
+}

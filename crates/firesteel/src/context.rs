@@ -1,0 +1,391 @@
+//! `Context`: where a program begins.
+
+use crate::{
+    clock::{Clock, ManualClock},
+    driver::{Driver, Msg},
+    engine::{Engine, NewEngine},
+    executor::{LocalExecutor, Tamper},
+    graph::{NewNode, Prepared, RddNode},
+    properties,
+    rdd::{Rdd, site},
+    report::Reporter,
+};
+use firesteel_events::Bus;
+use firesteel_io::{list_inputs, text_splits};
+use firesteel_model::{
+    BlockId, Error, ExecutorId, PartitionIndex, Result, StorageLevel,
+    conf::{Conf, Master, keys},
+};
+use firesteel_rdd::{
+    Accumulator, Broadcast, Captureless, Data, DoubleAccumulator, Dyn, Executor, LongAccumulator, Parallelize, RangeOf,
+    StepRangeOf, TextFile, slice_bounds,
+};
+use firesteel_scheduler::Scheduler;
+use firesteel_store::{BlockStore, ShuffleStore};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A running application: makes RDDs and runs their jobs. Cloning is cheap; any number of contexts live in one process.
+///
+/// It ends with [`stop`](Context::stop), or when its last clone and the last of its RDDs are dropped.
+#[derive(Clone)]
+pub struct Context {
+    engine: Arc<Engine>,
+}
+
+/// What a [`Context`] is made from. Settings made here win over flags, environment and files.
+#[must_use = "a builder does nothing until `build`"]
+#[derive(Default)]
+pub struct ContextBuilder {
+    settings: Vec<(String, String)>,
+    setup: Vec<Box<dyn FnOnce() -> Result<()>>>,
+    tamper: Option<Tamper>,
+    clock: Option<ManualClock>,
+}
+
+impl ContextBuilder {
+    /// The application's name, as UI and logs show it.
+    pub fn app_name(self, name: impl Into<String>) -> Self {
+        self.conf(keys::APP_NAME.info.key(), name.into())
+    }
+    /// Where jobs run: `local`, `local[4]`, `local[*]`, `local[4,2]` (each task may fail once). Without one: `FIRESTEEL_MASTER`, or
+    /// all cores of this machine.
+    pub fn master(self, master: impl Into<String>) -> Self {
+        self.conf(keys::MASTER.info.key(), master.into())
+    }
+    /// A setting; see docs/configuration.md for the keys.
+    pub fn conf(mut self, key: impl Into<String>, value: impl ToString) -> Self {
+        self.settings.push((key.into(), value.to_string()));
+        self
+    }
+    /// What every executor process does once before its first task (set up a logger, fill a static): `main` itself does not run
+    /// there. In local mode it runs here, once in the process.
+    pub fn executor_setup<F: Fn() -> Result<()> + Captureless>(mut self, f: F) -> Self {
+        self.setup.push(Box::new(move || crate::setup::once(f)));
+        self
+    }
+    /// Makes tasks fail on purpose.
+    #[doc(hidden)]
+    pub fn tamper(
+        mut self,
+        f: impl Fn(&firesteel_rdd::TaskInfo, &Executor, crate::executor::Moment) + Send + Sync + 'static,
+    ) -> Self {
+        self.tamper = Some(Arc::new(f));
+        self
+    }
+    /// Gives the driver a clock that is moved by hand.
+    #[doc(hidden)]
+    pub fn clock(mut self, clock: ManualClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Starts the context.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a setting that makes no sense, [`Error::InsideTask`] in a task.
+    pub fn build(self) -> Result<Context> {
+        if firesteel_rdd::in_task() {
+            return Err(Error::InsideTask("Context::build"));
+        }
+        let mut conf = Conf::load()?;
+        for (key, value) in self.settings {
+            conf.set(key, value);
+        }
+        for warning in conf.check() {
+            tracing::warn!("{warning}");
+        }
+        crate::logging::apply(&conf)?;
+        if !conf.contains(keys::MASTER.info.key()) {
+            tracing::info!("no master is set: running on all cores of this machine (local[*])");
+        }
+        let master = conf.master()?;
+        let Master::Local { max_failures, .. } = master else {
+            return Err(Error::Config(format!("the master '{master}' needs a later version: `local[*]` runs on this machine")));
+        };
+        let slots = master.threads().get() as usize;
+        let config = crate::settings::scheduler_config(&conf, max_failures)?;
+        for setup in self.setup {
+            setup()?;
+        }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let app_id = crate::settings::app_id(since_epoch);
+        let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
+        let blocks = Arc::new(BlockStore::new(conf.local_dirs()?));
+        let shuffles = Arc::new(ShuffleStore::new());
+        let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
+        let new = NewEngine {
+            master: master.to_string(),
+            app_name,
+            app_id,
+            start_time: since_epoch.as_millis() as u64,
+            slots,
+            set_parallelism: conf.get(keys::DEFAULT_PARALLELISM)?.map(|n| n as usize),
+            blocks: blocks.clone(),
+            shuffles: shuffles.clone(),
+            bus: bus.clone(),
+            checkpoint_dir: conf.get(keys::CHECKPOINT_DIR)?,
+            conf,
+        };
+        let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
+        let tamper = self.tamper;
+        let engine = Engine::start(new, |accumulators, to_driver, messages| {
+            let ask = to_driver.clone();
+            let may_commit = Box::new(move |attempt| {
+                let (answer, wait) = crossbeam_channel::bounded(1);
+                ask.send(Msg::MayCommit(attempt, answer)).is_ok() && wait.recv().unwrap_or(false)
+            });
+            let shared = Arc::new(Executor { id: ExecutorId(0), blocks, shuffles, may_commit });
+            let executor = Arc::new(LocalExecutor::new(shared, to_driver, tamper));
+            let scheduler = Scheduler::new(config);
+            Driver::new(scheduler, clock, messages, accumulators, executor, slots, Reporter::new(bus))
+        })?;
+        Ok(Context { engine })
+    }
+}
+
+impl Context {
+    /// A context with the settings of the environment.
+    ///
+    /// # Errors
+    /// As [`ContextBuilder::build`].
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Settings first, then a context.
+    ///
+    /// ```
+    /// use firesteel::prelude::*;
+    /// let sc = Context::builder().app_name("sums").master("local[2]").conf("firesteel.task.maxFailures", 2).build()?;
+    /// assert_eq!(sc.range(0..10).sum()?, 45.0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn builder() -> ContextBuilder {
+        ContextBuilder::default()
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The items as an RDD of as many partitions as there are cores (or `default.parallelism`). They are held by the driver.
+    #[track_caller]
+    pub fn parallelize<T: Data>(&self, items: impl IntoIterator<Item = T>) -> Rdd<T, Parallelize<T>> {
+        self.sliced(items.into_iter().collect(), self.default_parallelism(), site("parallelize"))
+    }
+
+    /// [`parallelize`](Context::parallelize) into so many partitions: slice `i` of `n` is from `i * len / n` to `(i + 1) * len / n`.
+    #[track_caller]
+    pub fn parallelize_n<T: Data>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        partitions: usize,
+    ) -> Rdd<T, Parallelize<T>> {
+        self.sliced(items.into_iter().collect(), partitions, site("parallelize_n"))
+    }
+
+    fn sliced<T: Data>(&self, items: Vec<T>, partitions: usize, site: crate::graph::CallSite) -> Rdd<T, Parallelize<T>> {
+        let engine = &self.engine;
+        let id = engine.ids.rdd();
+        let node = RddNode::new(engine, id, NewNode::narrow("ParallelCollectionRDD", site, Vec::new()));
+        node.note_sources();
+        let length = items.len() as u128;
+        let mut items = items.into_iter();
+        for i in 0..partitions {
+            let (from, to) = slice_bounds(length, i, partitions);
+            let slice: Vec<T> = items.by_ref().take((to - from) as usize).collect();
+            if slice.is_empty() {
+                continue;
+            }
+            let block = BlockId::Source(id, PartitionIndex(i as u32));
+            // In memory as values: nothing that could fail but a value that the record format cannot carry, which the first
+            // task that reads the block tells.
+            if let Err(e) = engine.blocks.put(block, StorageLevel::MEMORY_ONLY, vec![slice]) {
+                tracing::error!("{block}: {e}");
+            }
+        }
+        Rdd::at(self, Parallelize::new(id, partitions), node)
+    }
+
+    /// The numbers of a range, made where they are needed.
+    #[track_caller]
+    pub fn range(&self, range: Range<u64>) -> Rdd<u64, RangeOf> {
+        self.source(RangeOf::new(range, self.default_parallelism()), site("range"))
+    }
+
+    /// [`range`](Context::range) in so many partitions.
+    #[track_caller]
+    pub fn range_n(&self, range: Range<u64>, partitions: usize) -> Rdd<u64, RangeOf> {
+        self.source(RangeOf::new(range, partitions), site("range_n"))
+    }
+
+    /// Every `step`-th number of a range, downwards if `step` is negative.
+    #[track_caller]
+    pub fn range_step_n(&self, range: Range<i64>, step: i64, partitions: usize) -> Rdd<i64, StepRangeOf> {
+        self.source(StepRangeOf::new(range, step, partitions), site("range_step_n"))
+    }
+
+    fn source<P: firesteel_rdd::Pipeline>(&self, pipeline: P, site: crate::graph::CallSite) -> Rdd<P::Item, P> {
+        Rdd::of(self, pipeline, NewNode::narrow("ParallelCollectionRDD", site, Vec::new()))
+    }
+
+    /// The lines of text files, without their ends (LF, CRLF, CR): a file, a folder, a glob, or a comma-separated list of these; files
+    /// that end in `.gz` are decompressed. In at least `min(default_parallelism, 2)` partitions. Bytes that are no UTF-8 become U+FFFD,
+    /// as in Hadoop's Text.
+    ///
+    /// # Errors
+    /// Of the first action: input that does not exist or cannot be read.
+    #[track_caller]
+    pub fn text_file(&self, path: impl AsRef<str>) -> Rdd<String, TextFile> {
+        self.text(path.as_ref(), self.default_parallelism().min(2), site("text_file"))
+    }
+
+    /// [`text_file`](Context::text_file) in at least so many partitions, where the files can be split.
+    #[track_caller]
+    pub fn text_file_n(&self, path: impl AsRef<str>, min_partitions: usize) -> Rdd<String, TextFile> {
+        self.text(path.as_ref(), min_partitions, site("text_file_n"))
+    }
+
+    fn text(&self, path: &str, min_partitions: usize, site: crate::graph::CallSite) -> Rdd<String, TextFile> {
+        let splits = Arc::new(OnceLock::new());
+        let (found, spec) = (splits.clone(), path.to_string());
+        let new = NewNode::narrow("HadoopRDD", site, Vec::new()).prepared_by(move |_| {
+            let made = text_splits(&list_inputs(&spec)?, min_partitions);
+            let _ = found.set(made);
+            Ok(Prepared::default())
+        });
+        let rdd = Rdd::of(self, TextFile::new(splits), new);
+        rdd.node().set_name(path.to_string());
+        rdd
+    }
+
+    /// An RDD without partitions.
+    #[track_caller]
+    pub fn empty_rdd<T: 'static>(&self) -> Rdd<T> {
+        let id = self.engine.ids.rdd();
+        let node = RddNode::new(&self.engine, id, NewNode::narrow("EmptyRDD", site("empty_rdd"), Vec::new()));
+        node.erase_with(|| Arc::new(firesteel_rdd::Piece(Arc::new(firesteel_rdd::Empty::<T>::new()))));
+        Rdd::at(self, Dyn::of(id), node)
+    }
+
+    /// A value that tasks read in place; every executor gets it once.
+    ///
+    /// # Panics
+    /// If the value cannot be carried by the record format (a serde attribute that needs a self-describing one).
+    pub fn broadcast<T: Data>(&self, value: T) -> Broadcast<T> {
+        let engine = Arc::downgrade(&self.engine);
+        let release = Box::new(move |id| {
+            if let Some(engine) = engine.upgrade() {
+                engine.release_broadcast(id);
+            }
+        });
+        match Broadcast::make(self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release) {
+            Ok(broadcast) => broadcast,
+            Err(e) => panic!("broadcast: {e}"),
+        }
+    }
+
+    /// An accumulator of whole numbers.
+    pub fn long_accumulator(&self, name: impl Into<String>) -> LongAccumulator {
+        let (accumulator, any) = LongAccumulator::make(self.engine.ids.accumulator(), name.into());
+        self.engine.accumulators.add(&any);
+        accumulator
+    }
+
+    /// An accumulator of floating-point numbers.
+    pub fn double_accumulator(&self, name: impl Into<String>) -> DoubleAccumulator {
+        let (accumulator, any) = DoubleAccumulator::make(self.engine.ids.accumulator(), name.into());
+        self.engine.accumulators.add(&any);
+        accumulator
+    }
+
+    /// An accumulator of the user's type and way of adding.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let longest = sc.accumulator("longest", 0usize, |a, b| *a = b.max(*a));
+    /// let words = sc.parallelize(["fig".to_string(), "banana".to_string()]);
+    /// words.for_each_ref_with(longest.clone(), |longest, word| longest.add(word.len()))?;
+    /// assert_eq!(longest.value(), 6);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn accumulator<T: Data, M: Fn(&mut T, T) + Captureless>(
+        &self,
+        name: impl Into<String>,
+        zero: T,
+        merge: M,
+    ) -> Accumulator<T> {
+        let (accumulator, any) = Accumulator::make(self.engine.ids.accumulator(), name.into(), zero, merge);
+        self.engine.accumulators.add(&any);
+        accumulator
+    }
+
+    /// An accumulator that collects values (`add(vec![value])`), partition after partition.
+    pub fn collection_accumulator<T: Data>(&self, name: impl Into<String>) -> Accumulator<Vec<T>> {
+        self.accumulator(name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more))
+    }
+
+    /// The number of partitions where nothing else is said: `default.parallelism`, or the number of cores.
+    pub fn default_parallelism(&self) -> usize {
+        self.engine.default_parallelism
+    }
+    /// The application's name.
+    pub fn app_name(&self) -> &str {
+        &self.engine.app_name
+    }
+    /// The application's id.
+    pub fn application_id(&self) -> &str {
+        &self.engine.app_id
+    }
+    /// The master URL.
+    pub fn master(&self) -> &str {
+        &self.engine.master
+    }
+    /// Firesteel's version.
+    pub fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// Where `checkpoint` writes. The folder is made if it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be made.
+    pub fn set_checkpoint_dir(&self, dir: impl AsRef<str>) -> Result<()> {
+        self.engine.set_checkpoint_dir(dir.as_ref())
+    }
+
+    /// Says something about the jobs that this thread submits from now on; `None` takes it back. Tasks read it by
+    /// `TaskContext::local_property`.
+    pub fn set_local_property(&self, key: &str, value: Option<&str>) {
+        let key = properties::spelled(key);
+        properties::change(&self.engine, |all| {
+            match value {
+                Some(value) => all.insert(key, value.to_string()),
+                None => all.remove(&key),
+            };
+        });
+    }
+
+    /// Lets the driver look at a clock that was moved by hand.
+    #[doc(hidden)]
+    pub fn tick(&self) {
+        self.engine.tell(Msg::Tick);
+    }
+
+    /// Ends the application: running jobs fail, blocks and shuffles go, the event log is closed. A second call does nothing.
+    ///
+    /// # Errors
+    /// In a task.
+    pub fn stop(&self) -> Result<()> {
+        if firesteel_rdd::in_task() {
+            return Err(Error::InsideTask("Context::stop"));
+        }
+        self.engine.stop();
+        Ok(())
+    }
+}

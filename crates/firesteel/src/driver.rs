@@ -1,0 +1,497 @@
+//! The driver's loop: one thread that feeds the scheduler with what happens and does what it says.
+
+use crate::{
+    clock::Clock,
+    engine::Accumulators,
+    executor::{LocalExecutor, Parcel, TaskEnd, TaskMsg, encode},
+    graph::lock,
+    plan::Stage,
+    properties::Properties,
+    report::Reporter,
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use firesteel_model::{
+    AccumulatorId, AttemptId, BlockId, Error, HostId, JobFailure, JobId, PartitionIndex, RddId, Result,
+    ShuffleId, StageId,
+};
+use firesteel_rdd::{KillFlag, MapWritten, Output, TaskFailure, TaskInfo};
+use firesteel_scheduler::{
+    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, Success,
+    TaskLaunch,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+/// What the loop is told.
+pub(crate) enum Msg {
+    /// A job, from an action's thread.
+    Submit(Box<Submission>),
+    /// A task attempt ended.
+    TaskEnded(Box<TaskEnd>),
+    /// A task asks whether it may commit its output.
+    MayCommit(AttemptId, Sender<bool>),
+    /// Nobody holds the RDD any more.
+    ReleaseRdd(RddId),
+    /// The RDD's blocks shall go; told when they are gone.
+    Unpersist(RddId, Sender<()>),
+    /// Nobody holds the shuffle any more.
+    ReleaseShuffle(ShuffleId),
+    /// A block went missing outside any task.
+    BlockDropped(RddId, PartitionIndex),
+    /// Something else that the scheduler understands: cancellations.
+    Scheduler(Event),
+    /// A question about the scheduler's state, answered by the function.
+    Ask(Box<dyn FnOnce(&Scheduler) + Send>),
+    /// The clock was moved by hand.
+    Tick,
+    /// The context ends.
+    Stop,
+}
+
+/// A job as an action submits it.
+pub(crate) struct Submission {
+    pub(crate) job: JobId,
+    pub(crate) kind: JobKind,
+    pub(crate) stages: Vec<Arc<Stage>>,
+    pub(crate) properties: Arc<Properties>,
+    pub(crate) results: Results,
+    pub(crate) done: Sender<JobNews>,
+}
+
+/// The results so far, by the position of their partition in the job.
+pub(crate) type Results = Arc<Mutex<BTreeMap<u32, Output>>>;
+
+/// What a waiting action is told.
+pub(crate) enum JobNews {
+    /// The job has ended.
+    Ended(Result<()>),
+    /// An approximate job's time is up; it goes on.
+    TimeUp,
+}
+
+struct Job {
+    stages: Vec<StageId>,
+    properties: Arc<Properties>,
+    results: Results,
+    done: Sender<JobNews>,
+    call_site: String,
+    /// Accumulator updates that count when the job ends, in the order of stages and partitions.
+    provisional: BTreeMap<(StageId, PartitionIndex, AttemptId), Vec<(AccumulatorId, Vec<u8>)>>,
+}
+
+struct Running {
+    launch: TaskLaunch,
+    kill: KillFlag,
+}
+
+/// What an attempt left with the driver until the scheduler says what becomes of it.
+#[derive(Default)]
+struct Left {
+    output: Option<Output>,
+    accumulators: Vec<(AccumulatorId, Vec<u8>)>,
+}
+
+/// The loop's state.
+pub(crate) struct Driver {
+    scheduler: Scheduler,
+    clock: Clock,
+    messages: Receiver<Msg>,
+    accumulators: Arc<Accumulators>,
+    executor: Arc<LocalExecutor>,
+    parcels: Option<Sender<Parcel>>,
+    threads: Vec<JoinHandle<()>>,
+    jobs: HashMap<JobId, Job>,
+    stages: HashMap<StageId, (Arc<Stage>, usize)>,
+    running: HashMap<AttemptId, Running>,
+    left: HashMap<AttemptId, Left>,
+    commit_asked: HashMap<AttemptId, Sender<bool>>,
+    outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
+    report: Reporter,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        scheduler: Scheduler,
+        clock: Clock,
+        messages: Receiver<Msg>,
+        accumulators: Arc<Accumulators>,
+        executor: Arc<LocalExecutor>,
+        slots: usize,
+        report: Reporter,
+    ) -> Result<Self> {
+        let (parcels, tasks) = crossbeam_channel::unbounded();
+        let mut threads = Vec::with_capacity(slots);
+        for i in 0..slots {
+            let (executor, tasks) = (executor.clone(), tasks.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("firesteel-task-{i}"))
+                .stack_size(8 << 20)
+                .spawn(move || executor.work(&tasks))
+                .map_err(|e| Error::io("start", "a task thread", e))?;
+            threads.push(thread);
+        }
+        let mut driver = Driver {
+            scheduler,
+            clock,
+            messages,
+            accumulators,
+            executor,
+            parcels: Some(parcels),
+            threads,
+            jobs: HashMap::new(),
+            stages: HashMap::new(),
+            running: HashMap::new(),
+            left: HashMap::new(),
+            commit_asked: HashMap::new(),
+            outputs: HashMap::new(),
+            report,
+        };
+        driver.feed(Event::ExecutorRegistered {
+            executor: driver.executor.shared.id,
+            host: HostId(0),
+            rack: None,
+            slots: slots as u32,
+        });
+        Ok(driver)
+    }
+
+    /// Runs until the context ends.
+    pub(crate) fn run(mut self) {
+        loop {
+            let wait = self.scheduler.next_deadline().and_then(|at| self.clock.until(at));
+            let msg = match wait {
+                None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => self.messages.recv_timeout(wait),
+            };
+            match msg {
+                Ok(Msg::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(msg) => self.handle(msg),
+                Err(RecvTimeoutError::Timeout) => self.feed(Event::DeadlineReached),
+            }
+        }
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        if !jobs.is_empty() {
+            self.feed(Event::AllJobsCancelled { reason: "because the context was stopped".into() });
+        }
+        for (_, running) in self.running.drain() {
+            running.kill.kill();
+        }
+        self.commit_asked.clear();
+        self.parcels = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        for (_, job) in self.jobs.drain() {
+            let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("a job was running".into()))));
+        }
+        // What came while the loop was ending is answered, not left to wait.
+        while let Ok(msg) = self.messages.try_recv() {
+            match msg {
+                Msg::Submit(job) => {
+                    let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("a job was submitted".into()))));
+                }
+                Msg::MayCommit(_, answer) => {
+                    let _ = answer.send(false);
+                }
+                _ => {}
+            }
+        }
+        self.report.stopped();
+    }
+
+    fn handle(&mut self, msg: Msg) {
+        match msg {
+            Msg::Submit(submission) => self.submit(*submission),
+            Msg::TaskEnded(end) => self.task_ended(*end),
+            Msg::MayCommit(attempt, answer) => {
+                self.commit_asked.insert(attempt, answer);
+                self.feed(Event::CommitAsked { attempt });
+            }
+            Msg::ReleaseRdd(rdd) => {
+                self.feed(Event::RddReleased(rdd));
+            }
+            Msg::Unpersist(rdd, done) => {
+                self.feed(Event::RddReleased(rdd));
+                let _ = done.send(());
+            }
+            Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
+            Msg::BlockDropped(rdd, partition) => {
+                self.feed(Event::BlockDropped { executor: self.executor.shared.id, rdd, partition })
+            }
+            Msg::Scheduler(event) => self.feed(event),
+            Msg::Ask(question) => question(&self.scheduler),
+            Msg::Tick => self.feed(Event::DeadlineReached),
+            Msg::Stop => {}
+        }
+    }
+
+    fn submit(&mut self, new: Submission) {
+        for stage in &new.stages {
+            let known = self.stages.entry(stage.spec.stage).or_insert_with(|| (stage.clone(), 0));
+            known.1 += 1;
+        }
+        let last = new.stages.last().expect("a job has a final stage");
+        let job = Job {
+            stages: new.stages.iter().map(|stage| stage.spec.stage).collect(),
+            properties: new.properties.clone(),
+            results: new.results,
+            done: new.done,
+            call_site: last.call_site.to_string(),
+            provisional: BTreeMap::new(),
+        };
+        self.jobs.insert(new.job, job);
+        self.report.submitted(new.job, &new.stages, &new.properties);
+        let property = |key| new.properties.get(key).cloned();
+        let tags = property(crate::properties::TAGS).unwrap_or_default();
+        self.feed(Event::JobSubmitted(JobSpec {
+            job: new.job,
+            kind: new.kind,
+            stages: new.stages.iter().map(|stage| stage.spec.clone()).collect(),
+            pool: property(crate::properties::POOL).unwrap_or_else(|| "default".into()),
+            group: property(crate::properties::GROUP),
+            tags: tags.split(',').filter(|tag| !tag.is_empty()).map(String::from).collect(),
+        }));
+    }
+
+    fn task_ended(&mut self, end: TaskEnd) {
+        let Some(running) = self.running.remove(&end.attempt) else { return };
+        let launch = running.launch;
+        self.commit_asked.remove(&end.attempt);
+        for (block, level, status) in &end.blocks {
+            self.report.block(*block, *level, *status);
+            if let BlockId::Rdd(rdd, partition) = *block {
+                let (executor, attempt) = (launch.executor, Some(end.attempt));
+                self.feed(Event::BlockCached { executor, rdd, partition, attempt });
+            }
+        }
+        self.report.attempt_ended(&end);
+        let attempt = end.attempt;
+        let event = match end.outcome {
+            Ok(output) => {
+                let success = match output.downcast_ref::<MapWritten>() {
+                    Some(written) => Success::MapOutput { sizes: MapSizes::of(&written.sizes), checksum: written.checksum },
+                    None => Success::Result { bytes: end.metrics.result_size, inline: true },
+                };
+                self.left.insert(attempt, Left { output: Some(output), accumulators: end.accumulators });
+                Event::AttemptSucceeded { attempt, success }
+            }
+            Err(failure) => Event::AttemptFailed { attempt, failure: self.failure(failure, &launch) },
+        };
+        self.feed(event);
+        self.left.remove(&attempt);
+    }
+
+    fn failure(&self, failure: TaskFailure, launch: &TaskLaunch) -> Failure {
+        match failure {
+            TaskFailure::Killed => Failure::Killed { reason: "on request".into() },
+            TaskFailure::User(message) => Failure::Error { message, fatal: false },
+            TaskFailure::CommitDenied => Failure::CommitDenied,
+            TaskFailure::Fetch { shuffle, map, attempt, message } => Failure::FetchFailed(FetchFailure {
+                shuffle,
+                map: attempt.map(|attempt| MapRef { partition: map, attempt, executor: self.executor.shared.id }),
+                reduce: launch.partition,
+                unreachable: false,
+                message,
+            }),
+            // What cannot be written once cannot be written at the next attempt either.
+            TaskFailure::Engine(e @ Error::Serialization(_)) => Failure::Error { message: e.to_string(), fatal: true },
+            TaskFailure::Engine(e) => Failure::Error { message: e.to_string(), fatal: false },
+        }
+    }
+
+    /// Tells the scheduler, and does what it says.
+    fn feed(&mut self, event: Event) {
+        let mut commands = Vec::new();
+        self.scheduler.handle(self.clock.now(), event, &mut commands);
+        for command in commands {
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Launch(launch) => self.launch(launch),
+            Command::Kill { attempt, .. } => {
+                if let Some(running) = self.running.get(&attempt) {
+                    running.kill.kill();
+                }
+            }
+            Command::AllowCommit { attempt } => self.answer_commit(attempt, true),
+            Command::DenyCommit { attempt } => self.answer_commit(attempt, false),
+            Command::DeliverResult { job, index, attempt, .. } => {
+                let output = self.left.get_mut(&attempt).and_then(|left| left.output.take());
+                if let (Some(job), Some(output)) = (self.jobs.get(&job), output) {
+                    lock(&job.results).insert(index, output);
+                }
+            }
+            Command::WithdrawResult { job, index, .. } => {
+                if let Some(job) = self.jobs.get(&job) {
+                    lock(&job.results).remove(&index);
+                }
+            }
+            Command::CountAccumulators { attempt, provisional } => self.count(attempt, provisional),
+            Command::DiscardAccumulators { attempt } => {
+                for job in self.jobs.values_mut() {
+                    job.provisional.retain(|(_, _, held), _| *held != attempt);
+                }
+            }
+            Command::InvalidateOutput { shuffle, map, attempt, .. } => {
+                self.executor.shared.shuffles.remove_output(shuffle, map, attempt);
+            }
+            Command::RemoveShuffle { shuffle } => {
+                self.outputs.remove(&shuffle);
+                self.executor.forget_outputs(shuffle);
+                self.executor.shared.shuffles.remove_shuffle(shuffle);
+            }
+            Command::RemoveRdd { rdd } => {
+                self.executor.shared.blocks.remove_rdd(rdd);
+            }
+            Command::RemoveBlock { rdd, partition, .. } => {
+                self.executor.shared.blocks.remove(BlockId::Rdd(rdd, partition));
+            }
+            Command::TimeUp { job } => {
+                if let Some(job) = self.jobs.get(&job) {
+                    let _ = job.done.send(JobNews::TimeUp);
+                }
+            }
+            Command::Publish(event) => self.report.publish(&event, &self.accumulators),
+            Command::EndJob { job, outcome } => self.end_job(job, outcome),
+            // Results come with the task's end in one process, and the number of executors is fixed: nothing to do.
+            Command::IgnoreReport { .. }
+            | Command::FetchResult { .. }
+            | Command::ReleaseBarrier { .. }
+            | Command::WantExecutors { .. }
+            | Command::LetGo { .. } => {}
+            other => tracing::error!("the driver does not know the scheduler's command {other:?}"),
+        }
+    }
+
+    fn answer_commit(&mut self, attempt: AttemptId, allowed: bool) {
+        if let Some(answer) = self.commit_asked.remove(&attempt) {
+            let _ = answer.send(allowed);
+        }
+    }
+
+    fn count(&mut self, attempt: AttemptId, provisional: Option<JobId>) {
+        let Some(left) = self.left.get_mut(&attempt) else { return };
+        let updates = std::mem::take(&mut left.accumulators);
+        if updates.is_empty() {
+            return;
+        }
+        match provisional.and_then(|job| self.jobs.get_mut(&job)) {
+            Some(job) => {
+                let (stage, partition) = self.report.task_of(attempt).unwrap_or_default();
+                job.provisional.insert((stage, partition, attempt), updates);
+            }
+            None => self.merge(updates),
+        }
+    }
+
+    fn merge(&self, updates: Vec<(AccumulatorId, Vec<u8>)>) {
+        for (id, update) in updates {
+            if let Some(accumulator) = self.accumulators.get(id)
+                && let Err(e) = accumulator.merge(&update)
+            {
+                tracing::error!("an update of accumulator {:?} is lost: {e}", accumulator.name());
+            }
+        }
+    }
+
+    fn launch(&mut self, launch: TaskLaunch) {
+        let kill = KillFlag::default();
+        self.running.insert(launch.attempt, Running { launch, kill: kill.clone() });
+        self.report.launched(&launch);
+        let parcel = match self.parcel(&launch, kill) {
+            Ok(parcel) => parcel,
+            Err(e) => {
+                let failure = Failure::Error { message: e.to_string(), fatal: true };
+                self.running.remove(&launch.attempt);
+                return self.feed(Event::AttemptFailed { attempt: launch.attempt, failure });
+            }
+        };
+        if let Some(parcels) = &self.parcels {
+            let _ = parcels.send(parcel);
+        }
+    }
+
+    fn parcel(&mut self, launch: &TaskLaunch, kill: KillFlag) -> Result<Parcel> {
+        let Some((stage, _)) = self.stages.get(&launch.stage) else {
+            return Err(Error::InvalidArgument(format!("stage {} has no job any more", launch.stage)));
+        };
+        let stage = stage.clone();
+        let (split, splits) = stage.task_splits(launch.partition)?;
+        let mut outputs = Vec::new();
+        for shuffle in stage.shuffles() {
+            let Some(known) = self.scheduler.map_outputs(shuffle) else { continue };
+            let (version, bytes) = match self.outputs.get(&shuffle) {
+                Some((version, bytes)) if *version == known.version => (*version, bytes.clone()),
+                _ => {
+                    let attempts = known.outputs.iter().map(|output| output.attempt).collect();
+                    let bytes = Arc::new(encode(&firesteel_rdd::MapOutputs { attempts })?);
+                    self.outputs.insert(shuffle, (known.version, bytes.clone()));
+                    (known.version, bytes)
+                }
+            };
+            outputs.push((shuffle, version, bytes));
+        }
+        let properties = self.jobs.get(&launch.job).map(|job| job.properties.clone()).unwrap_or_default();
+        let task = TaskMsg {
+            info: TaskInfo {
+                job: launch.job,
+                stage: launch.stage,
+                stage_attempt: launch.stage_attempt,
+                partition: launch.partition,
+                partitions: stage.spec.tasks,
+                attempt: launch.attempt,
+                attempt_number: launch.attempt_number,
+                executor: launch.executor,
+                properties,
+            },
+            splits,
+            split,
+            shuffles: outputs.iter().map(|(shuffle, version, _)| (*shuffle, *version)).collect(),
+        };
+        Ok(Parcel { task: encode(&task)?, stage: Arc::new(move || stage.bytes()), outputs, kill })
+    }
+
+    fn end_job(&mut self, job: JobId, outcome: Outcome) {
+        let Some(mut ended) = self.jobs.remove(&job) else { return };
+        for (_, updates) in std::mem::take(&mut ended.provisional) {
+            self.merge(updates);
+        }
+        let mut unused = Vec::new();
+        for stage in &ended.stages {
+            if let Some(known) = self.stages.get_mut(stage) {
+                known.1 -= 1;
+                if known.1 == 0 {
+                    unused.extend(self.stages.remove(stage));
+                }
+            }
+        }
+        let news = match outcome {
+            Outcome::Succeeded => Ok(()),
+            Outcome::Failed(failure) => Err(Error::Job(Box::new(self.describe(*failure, &ended, &unused)))),
+            Outcome::Cancelled(reason) => Err(Error::Cancelled { job, reason }),
+        };
+        let _ = ended.done.send(JobNews::Ended(news));
+    }
+
+    /// Adds the user's line, which the scheduler does not know.
+    fn describe(&self, mut failure: JobFailure, job: &Job, stages: &[(Arc<Stage>, usize)]) -> JobFailure {
+        if failure.call_site.is_empty() {
+            let of_stage = failure.stage.and_then(|id| {
+                let known = self.stages.get(&id).or_else(|| stages.iter().find(|(stage, _)| stage.spec.stage == id));
+                known.map(|(stage, _)| stage.call_site.to_string())
+            });
+            failure.call_site = of_stage.unwrap_or_else(|| job.call_site.clone());
+        }
+        failure
+    }
+}

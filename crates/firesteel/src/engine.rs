@@ -1,0 +1,234 @@
+//! What a context, its RDDs and its driver loop share.
+
+use crate::{
+    driver::{Driver, Msg},
+    graph::{RddNode, lock},
+    properties,
+};
+use crossbeam_channel::{Receiver, Sender};
+use firesteel_events::Bus;
+use firesteel_io::CheckpointDir;
+use firesteel_model::{
+    AccumulatorId, BlockId, BroadcastId, Error, JobId, RddId, Result, ShuffleId, StageId, conf::Conf,
+};
+use firesteel_rdd::AnyAccumulator;
+use firesteel_store::{BlockStore, ShuffleStore};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+/// Numbers for everything that one context makes.
+#[derive(Default)]
+pub(crate) struct Ids {
+    rdd: AtomicU64,
+    shuffle: AtomicU64,
+    stage: AtomicU64,
+    job: AtomicU64,
+    broadcast: AtomicU64,
+    accumulator: AtomicU64,
+}
+
+macro_rules! next_ids {
+    ($($name:ident -> $id:ident),*) => {
+        impl Ids {
+            $(pub(crate) fn $name(&self) -> $id { $id(self.$name.fetch_add(1, Ordering::Relaxed)) })*
+        }
+    };
+}
+next_ids!(rdd -> RddId, shuffle -> ShuffleId, stage -> StageId, job -> JobId, broadcast -> BroadcastId, accumulator -> AccumulatorId);
+
+/// The engine behind a context. Lives until the context's last clone and the last of its RDDs are gone.
+pub(crate) struct Engine {
+    pub(crate) conf: Conf,
+    pub(crate) master: String,
+    pub(crate) app_name: String,
+    pub(crate) app_id: String,
+    pub(crate) start_time: u64,
+    pub(crate) slots: usize,
+    pub(crate) default_parallelism: usize,
+    /// `default.parallelism` where it is set: shuffles then use it whatever their parents have.
+    pub(crate) set_parallelism: Option<usize>,
+    pub(crate) ids: Ids,
+    pub(crate) blocks: Arc<BlockStore>,
+    pub(crate) shuffles: Arc<ShuffleStore>,
+    pub(crate) bus: Arc<Bus>,
+    checkpoint_dir: Mutex<Option<CheckpointDir>>,
+    pub(crate) accumulators: Arc<Accumulators>,
+    /// The RDDs that are kept, by id.
+    nodes: Mutex<HashMap<RddId, Weak<RddNode>>>,
+    /// RDDs that are to be checkpointed after their first job.
+    pub(crate) to_checkpoint: Mutex<Vec<Weak<RddNode>>>,
+    to_driver: Sender<Msg>,
+    driver: Mutex<Option<JoinHandle<()>>>,
+    stopped: AtomicBool,
+}
+
+/// The accumulators of one context that somebody on the driver still holds.
+#[derive(Default)]
+pub(crate) struct Accumulators(Mutex<BTreeMap<AccumulatorId, Weak<dyn AnyAccumulator>>>);
+
+impl Accumulators {
+    pub(crate) fn add(&self, accumulator: &Arc<dyn AnyAccumulator>) {
+        let mut all = lock(&self.0);
+        if all.len().is_power_of_two() {
+            all.retain(|_, held| held.strong_count() > 0);
+        }
+        all.insert(accumulator.id(), Arc::downgrade(accumulator));
+    }
+    pub(crate) fn get(&self, id: AccumulatorId) -> Option<Arc<dyn AnyAccumulator>> {
+        lock(&self.0).get(&id)?.upgrade()
+    }
+}
+
+/// The parts of a new engine.
+pub(crate) struct NewEngine {
+    pub(crate) conf: Conf,
+    pub(crate) master: String,
+    pub(crate) app_name: String,
+    pub(crate) app_id: String,
+    pub(crate) start_time: u64,
+    pub(crate) slots: usize,
+    pub(crate) set_parallelism: Option<usize>,
+    pub(crate) blocks: Arc<BlockStore>,
+    pub(crate) shuffles: Arc<ShuffleStore>,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) checkpoint_dir: Option<String>,
+}
+
+impl Engine {
+    /// Starts the driver's loop, which `driver` makes from the channel that it listens to.
+    pub(crate) fn start(
+        new: NewEngine,
+        driver: impl FnOnce(Arc<Accumulators>, Sender<Msg>, Receiver<Msg>) -> Result<Driver>,
+    ) -> Result<Arc<Self>> {
+        let (to_driver, messages) = crossbeam_channel::unbounded();
+        let accumulators = Arc::new(Accumulators::default());
+        let driver = driver(accumulators.clone(), to_driver.clone(), messages)?;
+        let thread = std::thread::Builder::new()
+            .name("firesteel-driver".into())
+            .spawn(move || driver.run())
+            .map_err(|e| Error::io("start", "the driver's thread", e))?;
+        let engine = Arc::new(Engine {
+            default_parallelism: new.set_parallelism.unwrap_or(new.slots),
+            set_parallelism: new.set_parallelism,
+            conf: new.conf,
+            master: new.master,
+            app_name: new.app_name,
+            app_id: new.app_id,
+            start_time: new.start_time,
+            slots: new.slots,
+            ids: Ids::default(),
+            blocks: new.blocks,
+            shuffles: new.shuffles,
+            bus: new.bus,
+            checkpoint_dir: Mutex::new(new.checkpoint_dir.as_deref().map(CheckpointDir::create).transpose()?),
+            accumulators,
+            nodes: Mutex::default(),
+            to_checkpoint: Mutex::default(),
+            to_driver,
+            driver: Mutex::new(Some(thread)),
+            stopped: AtomicBool::new(false),
+        });
+        lock(&RUNNING).push(Arc::downgrade(&engine));
+        Ok(engine)
+    }
+
+    pub(crate) fn register_node(&self, node: &Arc<RddNode>) {
+        lock(&self.nodes).insert(node.id, Arc::downgrade(node));
+    }
+    pub(crate) fn node(&self, id: RddId) -> Option<Arc<RddNode>> {
+        lock(&self.nodes).get(&id)?.upgrade()
+    }
+    /// The RDDs that exist now, in order of creation.
+    pub(crate) fn all_nodes(&self) -> Vec<Arc<RddNode>> {
+        let mut all: Vec<_> = lock(&self.nodes).values().filter_map(Weak::upgrade).collect();
+        all.sort_by_key(|node| node.id);
+        all
+    }
+
+    /// The last holder of an RDD is gone: so are its blocks, in a while.
+    pub(crate) fn forget_node(&self, id: RddId, held_blocks: bool) {
+        lock(&self.nodes).remove(&id);
+        if held_blocks {
+            self.tell(Msg::ReleaseRdd(id));
+        }
+    }
+    pub(crate) fn release_shuffle(&self, id: ShuffleId) {
+        self.tell(Msg::ReleaseShuffle(id));
+    }
+    pub(crate) fn release_broadcast(&self, id: BroadcastId) {
+        self.blocks.remove(BlockId::Broadcast(id));
+    }
+
+    /// Sends a message to the driver's loop. One that has ended needs to know nothing.
+    pub(crate) fn tell(&self, msg: Msg) {
+        let _ = self.to_driver.send(msg);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Fails if driver operations make no sense here and now.
+    pub(crate) fn check_usable(&self, what: &'static str) -> Result<()> {
+        if firesteel_rdd::in_task() {
+            return Err(Error::InsideTask(what));
+        }
+        if self.is_stopped() {
+            return Err(Error::Stopped(format!("{what} needs a running context; make a new one")));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_checkpoint_dir(&self, dir: &str) -> Result<()> {
+        *lock(&self.checkpoint_dir) = Some(CheckpointDir::create(dir)?);
+        Ok(())
+    }
+    pub(crate) fn checkpoint_folder(&self) -> Result<CheckpointDir> {
+        lock(&self.checkpoint_dir).clone().ok_or_else(|| {
+            Error::InvalidArgument(
+                "the checkpoint folder has not been set: call `set_checkpoint_dir` before `checkpoint`".into(),
+            )
+        })
+    }
+
+    /// Ends the driver's loop and what belongs to it. Idempotent.
+    pub(crate) fn stop(&self) {
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.tell(Msg::Stop);
+        if let Some(thread) = lock(&self.driver).take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+        self.bus.stop();
+        self.shuffles.clear();
+        self.blocks.close();
+        lock(&RUNNING).retain(|engine| !std::ptr::eq(engine.as_ptr(), self));
+        properties::forget(self);
+    }
+}
+
+/// The engines of this process, to be stopped at its end.
+static RUNNING: Mutex<Vec<Weak<Engine>>> = Mutex::new(Vec::new());
+
+/// Stops every engine of this process that still runs.
+pub(crate) fn stop_all() {
+    let running = std::mem::take(&mut *lock(&RUNNING));
+    for engine in running.iter().filter_map(Weak::upgrade) {
+        engine.stop();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,183 @@
+//! The executor of local mode: threads that decode what the driver sends, run it and report, through the same messages as
+//! an executor in another process.
+
+use crate::{driver::Msg, graph::lock, panics};
+use crossbeam_channel::{Receiver, Sender};
+use firesteel_model::{AccumulatorId, AttemptId, BlockId, Error, PartitionIndex, RddId, Result, ShuffleId, StorageLevel, TaskMetrics};
+use firesteel_rdd::{
+    EndHook, Executor, KillFlag, MapOutputs, Output, SplitTable, StageBytes, Task, TaskFailure, TaskInfo, enter,
+};
+use firesteel_store::BlockStatus;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+/// A task as it is sent. The stage's bytes and the shuffles' outputs go beside it, once per executor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TaskMsg {
+    pub(crate) info: TaskInfo,
+    /// The splits that are more than their partition's index, of the erased nodes that the task opens.
+    pub(crate) splits: Vec<((RddId, PartitionIndex), Vec<u8>)>,
+    /// The root's own split, if it is more than the partition's index.
+    pub(crate) split: Option<Vec<u8>>,
+    /// The shuffles that it may read, and in which version of their outputs.
+    pub(crate) shuffles: Vec<(ShuffleId, u64)>,
+}
+
+/// What travels beside a task's own message.
+pub(crate) struct Parcel {
+    pub(crate) task: Vec<u8>,
+    pub(crate) stage: Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>,
+    pub(crate) outputs: Vec<(ShuffleId, u64, Arc<Vec<u8>>)>,
+    pub(crate) kill: KillFlag,
+}
+
+/// How a task attempt ended.
+pub(crate) struct TaskEnd {
+    pub(crate) attempt: AttemptId,
+    pub(crate) outcome: Result<Output, TaskFailure>,
+    pub(crate) metrics: TaskMetrics,
+    pub(crate) accumulators: Vec<(AccumulatorId, Vec<u8>)>,
+    pub(crate) blocks: Vec<(BlockId, StorageLevel, BlockStatus)>,
+}
+
+/// Called at a task's start and end; tests make tasks fail with it.
+pub(crate) type Tamper = Arc<dyn Fn(&TaskInfo, &Executor, Moment) + Send + Sync>;
+
+/// When a [`Tamper`] is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// Before the task's stage is decoded.
+    Before,
+    /// After its result exists.
+    After,
+}
+
+/// What the executor's threads share.
+pub(crate) struct LocalExecutor {
+    pub(crate) shared: Arc<Executor>,
+    pub(crate) to_driver: Sender<Msg>,
+    pub(crate) tamper: Option<Tamper>,
+    outputs: Mutex<HashMap<ShuffleId, (u64, Arc<MapOutputs>)>>,
+}
+
+impl LocalExecutor {
+    pub(crate) fn new(shared: Arc<Executor>, to_driver: Sender<Msg>, tamper: Option<Tamper>) -> Self {
+        LocalExecutor { shared, to_driver, tamper, outputs: Mutex::default() }
+    }
+
+    /// Forgets what it knows of a shuffle.
+    pub(crate) fn forget_outputs(&self, shuffle: ShuffleId) {
+        lock(&self.outputs).remove(&shuffle);
+    }
+
+    /// Runs tasks until the driver hangs up.
+    pub(crate) fn work(&self, parcels: &Receiver<Parcel>) {
+        for parcel in parcels {
+            let end = self.run(parcel);
+            if self.to_driver.send(Msg::TaskEnded(Box::new(end))).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn map_outputs(&self, shuffle: ShuffleId, version: u64, bytes: &[u8]) -> Result<Arc<MapOutputs>> {
+        if let Some((known, outputs)) = lock(&self.outputs).get(&shuffle)
+            && *known == version
+        {
+            return Ok(outputs.clone());
+        }
+        let outputs: Arc<MapOutputs> = Arc::new(decode(bytes)?);
+        lock(&self.outputs).insert(shuffle, (version, outputs.clone()));
+        Ok(outputs)
+    }
+
+    fn run(&self, parcel: Parcel) -> TaskEnd {
+        let begin = Instant::now();
+        let msg: TaskMsg = decode(&parcel.task).expect("the driver of this process wrote the message");
+        let attempt = msg.info.attempt;
+        let failed = |outcome| TaskEnd {
+            attempt,
+            outcome: Err(outcome),
+            metrics: TaskMetrics::default(),
+            accumulators: Vec::new(),
+            blocks: Vec::new(),
+        };
+        let mut outputs = BTreeMap::new();
+        for (shuffle, version, bytes) in &parcel.outputs {
+            match self.map_outputs(*shuffle, *version, bytes) {
+                Ok(known) => {
+                    outputs.insert(*shuffle, known);
+                }
+                Err(e) => return failed(TaskFailure::Engine(e)),
+            }
+        }
+        let splits: SplitTable = msg.splits.into_iter().collect();
+        let task = Task::new(msg.info, self.shared.clone(), parcel.kill, splits, outputs);
+        let outcome = self.attempt(&task, &parcel.stage, msg.split.as_deref(), begin);
+        let mut metrics = task.metrics();
+        metrics.run_ns = begin.elapsed().as_nanos() as u64;
+        let outcome = run_hooks(&task, outcome);
+        let (accumulators, outcome) = match task.accumulators().updates() {
+            Ok(updates) => (updates, outcome),
+            Err(e) => (Vec::new(), outcome.and(Err(TaskFailure::Engine(e)))),
+        };
+        let blocks = task.stored_blocks();
+        task.close();
+        TaskEnd { attempt, outcome, metrics, accumulators, blocks }
+    }
+
+    fn attempt(
+        &self,
+        task: &Task,
+        stage: &Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>,
+        split: Option<&[u8]>,
+        begin: Instant,
+    ) -> Result<Output, TaskFailure> {
+        let _current = enter(task);
+        let run = || -> Result<Output> {
+            if let Some(tamper) = &self.tamper {
+                tamper(task.info(), &self.shared, Moment::Before);
+            }
+            let stage: StageBytes = decode(&stage()?)?;
+            let root = stage.decode(task)?;
+            task.measure(|m| m.deserialize_ns = begin.elapsed().as_nanos() as u64);
+            task.check();
+            let output = root.run(task.root_split(split), task);
+            if let Some(tamper) = &self.tamper {
+                tamper(task.info(), &self.shared, Moment::After);
+            }
+            Ok(output)
+        };
+        match panics::caught(run) {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(e)) => Err(TaskFailure::Engine(e)),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn run_hooks(task: &Task, outcome: Result<Output, TaskFailure>) -> Result<Output, TaskFailure> {
+    let hooks: Vec<EndHook> = std::mem::take(&mut *lock(task.on_end()));
+    let mut outcome = outcome;
+    for hook in hooks.into_iter().rev() {
+        let failed = outcome.is_err();
+        if let Err(panic) = panics::caught(|| hook(failed))
+            && !failed
+        {
+            outcome = Err(panic);
+        }
+    }
+    outcome
+}
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    postcard::to_stdvec(value).map_err(|e| Error::Serialization(e.to_string()))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|e| Error::Serialization(e.to_string()))
+}

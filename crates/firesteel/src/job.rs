@@ -1,0 +1,169 @@
+//! Running a job from an action's thread: plan, submit, wait, and what follows a success.
+
+use crate::{
+    driver::{JobNews, Msg, Results, Submission},
+    engine::Engine,
+    graph::{CallSite, Checkpoint, RddNode, lock},
+    plan, properties,
+    rdd::Rdd,
+};
+use crossbeam_channel::Receiver;
+use firesteel_model::{Error, JobId, PartitionIndex, RddId, Result};
+use firesteel_rdd::{Action, Ending, Output, Pipeline};
+use firesteel_scheduler::{Event, JobKind, StageOutput};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+};
+
+/// A job that runs.
+pub(crate) struct RunningJob {
+    pub(crate) job: JobId,
+    pub(crate) results: Results,
+    pub(crate) news: Receiver<JobNews>,
+    pub(crate) partitions: usize,
+    engine: Arc<Engine>,
+    /// The RDDs that it computes, of all stages.
+    computed: Vec<RddId>,
+}
+
+/// Which partitions a job computes.
+pub(crate) enum Wanted {
+    All,
+    These(Vec<u32>),
+}
+
+/// How long a job may take.
+pub(crate) enum Patience {
+    /// As long as it needs.
+    Endless,
+    /// After this time what there is will do.
+    Until(std::time::Duration),
+}
+
+/// Submits a job and returns at once.
+pub(crate) fn submit<P: Pipeline, A: Action<P::Item>>(
+    rdd: &Rdd<P::Item, P>,
+    wanted: Wanted,
+    action: A,
+    site: CallSite,
+    patience: Patience,
+) -> Result<RunningJob> {
+    let engine = rdd.node().engine.clone();
+    engine.check_usable(site.method)?;
+    rdd.node().prepare()?;
+    let root = Arc::new(Ending(rdd.pipeline().clone(), Arc::new(action)));
+    let stages = plan::stages(engine.ids.stage(), StageOutput::Result, site, rdd.node(), root)?;
+    let last = stages.last().expect("a job has a final stage");
+    let count = last.spec.tasks;
+    let partitions: Vec<PartitionIndex> = match wanted {
+        Wanted::All => (0..count).map(PartitionIndex).collect(),
+        Wanted::These(these) => {
+            if let Some(bad) = these.iter().find(|p| **p >= count) {
+                return Err(Error::InvalidArgument(format!(
+                    "attempting to access a non-existent partition: {bad}. Total number of partitions: {count}"
+                )));
+            }
+            these.into_iter().map(PartitionIndex).collect()
+        }
+    };
+    let job = engine.ids.job();
+    let results = Results::default();
+    let (done, news) = crossbeam_channel::unbounded();
+    let computed = stages.iter().flat_map(|stage| stage.lineage.iter().map(|node| node.id)).collect();
+    for stage in &stages {
+        for node in stage.lineage.iter().filter(|node| node.cache.is_some()) {
+            node.note_blocks();
+        }
+    }
+    let wanted = partitions.len();
+    let kind = match patience {
+        Patience::Endless => JobKind::Result { partitions },
+        Patience::Until(timeout) => JobKind::Approximate { partitions, timeout },
+    };
+    crate::future::job_submitted(job)?;
+    engine.tell(Msg::Submit(Box::new(Submission {
+        job,
+        kind,
+        stages,
+        properties: properties::get(&engine),
+        results: results.clone(),
+        done,
+    })));
+    Ok(RunningJob { job, results, news, partitions: wanted, engine, computed })
+}
+
+impl RunningJob {
+    /// Waits for the end.
+    pub(crate) fn wait(self) -> Result<Vec<Output>> {
+        loop {
+            match self.news.recv() {
+                Ok(JobNews::TimeUp) => continue,
+                Ok(JobNews::Ended(end)) => {
+                    end?;
+                    break;
+                }
+                Err(_) => return Err(Error::Stopped("a job was running".into())),
+            }
+        }
+        self.succeeded()?;
+        let results = std::mem::take(&mut *lock(&self.results));
+        debug_assert_eq!(results.len(), self.partitions, "a finished job has a result for each partition");
+        Ok(results.into_values().collect())
+    }
+
+    /// What is to happen after a success: RDDs that the job computed and that wait for their checkpoint get it.
+    pub(crate) fn succeeded(&self) -> Result<()> {
+        let waiting: Vec<Arc<RddNode>> = {
+            let mut all = lock(&self.engine.to_checkpoint);
+            if all.is_empty() {
+                return Ok(());
+            }
+            let computed: HashSet<RddId> = self.computed.iter().copied().collect();
+            let mut now = Vec::new();
+            all.retain(|node| match Weak::upgrade(node) {
+                Some(node) if computed.contains(&node.id) => {
+                    now.push(node);
+                    false
+                }
+                Some(_) => true,
+                None => false,
+            });
+            now
+        };
+        for node in waiting {
+            let done = match &node.checkpoint {
+                Some(Checkpoint::Reliable(write)) => write(&node),
+                Some(Checkpoint::Local(complete)) => complete(&node),
+                None => Ok(()),
+            };
+            if let Err(e) = done {
+                lock(&self.engine.to_checkpoint).push(Arc::downgrade(&node));
+                return Err(e);
+            }
+            node.cut_lineage();
+        }
+        Ok(())
+    }
+
+    /// Asks for the job's end.
+    pub(crate) fn cancel(&self, reason: &str) {
+        self.engine.tell(Msg::Scheduler(Event::JobCancelled { job: self.job, reason: reason.into() }));
+    }
+}
+
+/// Runs a job and returns one result for each wanted partition, in the order in which they were asked for.
+pub(crate) fn run<P: Pipeline, A: Action<P::Item>>(
+    rdd: &Rdd<P::Item, P>,
+    wanted: Wanted,
+    action: A,
+    site: CallSite,
+) -> Result<Vec<A::Out>> {
+    let outputs = submit(rdd, wanted, action, site, Patience::Endless)?.wait()?;
+    Ok(outputs.into_iter().map(typed::<A::Out>).collect())
+}
+
+/// A result as the type that its action made.
+pub(crate) fn typed<R: 'static>(output: Output) -> R {
+    *output.downcast::<R>().expect("a task's result is of its action's type")
+}

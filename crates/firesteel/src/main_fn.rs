@@ -1,0 +1,38 @@
+//! What stands before and after a program's own `main`.
+
+use std::{fmt::Display, process::ExitCode};
+
+/// What a program's `main` may return.
+#[diagnostic::on_unimplemented(
+    message = "`#[firesteel::main]` functions return nothing or a `Result<()>` whose error can be shown, not `{Self}`"
+)]
+pub trait MainResult {
+    /// The error's text, if there is one.
+    fn into_failure(self) -> Option<String>;
+}
+
+impl MainResult for () {
+    fn into_failure(self) -> Option<String> {
+        None
+    }
+}
+
+impl<E: Display> MainResult for Result<(), E> {
+    fn into_failure(self) -> Option<String> {
+        self.err().map(|e| e.to_string())
+    }
+}
+
+/// Runs a program's `main`; afterwards every context that still runs is stopped, so that its end is written and nothing stays
+/// behind.
+pub fn run_main<T: MainResult>(main: fn() -> T) -> ExitCode {
+    let failure = main().into_failure();
+    crate::engine::stop_all();
+    match failure {
+        None => ExitCode::SUCCESS,
+        Some(text) => {
+            eprintln!("Error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Keeping what was computed: caches and checkpoints.
+
+use super::{Rdd, site};
+use crate::{
+    driver::Msg,
+    graph::{CallSite, Checkpoint, Keys, NewNode, RddNode, lock},
+    job::{self, Wanted},
+};
+use firesteel_model::{BlockId, Error, PartitionIndex, Result, StorageLevel};
+use firesteel_rdd::{CacheState, Cached, Count, Data, Pipeline, WriteCheckpoint};
+use std::sync::Arc;
+
+impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
+    /// Keeps this RDD's partitions, once they have been computed, at a storage level. Use the handle that is returned: what is
+    /// made from it reads the kept partitions; a lost one is computed again, alone.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let squares = sc.range(0..1000).map(|i| i * i).persist(StorageLevel::MEMORY_ONLY);
+    /// assert_eq!(squares.count()?, 1000); // computes and keeps
+    /// assert_eq!(squares.filter(|i| i % 2 == 0).count()?, 500); // reads what is kept
+    /// squares.unpersist(true)?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn persist(&self, level: StorageLevel) -> Rdd<T, Cached<T>>
+    where
+        T: Data,
+    {
+        self.kept(site("persist"), level, None)
+    }
+
+    /// [`persist`](Rdd::persist) in memory.
+    #[track_caller]
+    pub fn cache(&self) -> Rdd<T, Cached<T>>
+    where
+        T: Data,
+    {
+        self.kept(site("cache"), StorageLevel::MEMORY_ONLY, None)
+    }
+
+    /// Writes this RDD to the checkpoint folder after the first job that computes it, and cuts its lineage there: use the handle
+    /// that is returned. The write is a job of its own, which computes the RDD once more unless it is cached.
+    ///
+    /// # Errors
+    /// That there is no checkpoint folder (`Context::set_checkpoint_dir`) is an error of the first action.
+    #[track_caller]
+    pub fn checkpoint(&self) -> Rdd<T, Cached<T>>
+    where
+        T: Data,
+    {
+        let site = site("checkpoint");
+        let (source, context) = (self.pipeline().clone(), self.context().clone());
+        let write = move |node: &Arc<RddNode>| {
+            let source = match node.parents().first() {
+                Some(parent) => Rdd::<T, P>::at(&context, (*source).clone(), parent.clone()),
+                None => return Ok(()),
+            };
+            let state = node.cache.as_ref().expect("a checkpointed RDD has a state");
+            let engine = &node.engine;
+            let folder = engine.checkpoint_folder()?.start_rdd(node.id, node.known_partitions()? as u32)?;
+            source.all(WriteCheckpoint(folder.clone()), site)?;
+            folder.verify()?;
+            state.set_checkpoint(folder.path().to_path_buf());
+            Ok(())
+        };
+        self.kept(site, StorageLevel::NONE, Some(Checkpoint::Reliable(Box::new(write))))
+    }
+
+    /// Keeps this RDD's partitions in executors' stores and cuts its lineage once all are there: faster than
+    /// [`checkpoint`](Rdd::checkpoint), but what an executor loses is lost.
+    #[track_caller]
+    pub fn local_checkpoint(&self) -> Rdd<T, Cached<T>>
+    where
+        T: Data,
+    {
+        let site = site("local_checkpoint");
+        let context = self.context().clone();
+        let complete = move |node: &Arc<RddNode>| {
+            let state = node.cache.clone().expect("a checkpointed RDD has a state");
+            let blocks = &node.engine.blocks;
+            let missing: Vec<u32> = (0..node.known_partitions()? as u32)
+                .filter(|p| blocks.status(BlockId::Rdd(node.id, PartitionIndex(*p))).is_none())
+                .collect();
+            if !missing.is_empty() {
+                let parent = node.parents().first().map(|parent| parent.id);
+                let parent = parent.ok_or_else(|| Error::InvalidArgument("the lineage is cut already".into()))?;
+                let handle = Rdd::at(&context, Cached::<T>::new(node.id, parent, state.clone()), node.clone());
+                job::run(&handle, Wanted::These(missing), Count, site)?;
+            }
+            state.cut();
+            Ok(())
+        };
+        self.kept(site, StorageLevel::MEMORY_AND_DISK, Some(Checkpoint::Local(Box::new(complete))))
+    }
+
+    fn kept(&self, site: CallSite, level: StorageLevel, checkpoint: Option<Checkpoint>) -> Rdd<T, Cached<T>>
+    where
+        T: Data,
+    {
+        let _ = self.erase();
+        let engine = self.context().engine();
+        let state = CacheState::new(level);
+        let checkpointed = checkpoint.is_some();
+        let new = NewNode {
+            cache: Some(state.clone()),
+            checkpoint,
+            keys: Keys::Kept,
+            ..NewNode::narrow(self.node().kind, site, vec![self.node().clone()])
+        };
+        let id = engine.ids.rdd();
+        let node = RddNode::new(engine, id, new);
+        if checkpointed {
+            lock(&engine.to_checkpoint).push(Arc::downgrade(&node));
+        }
+        if let Some(name) = self.name() {
+            node.set_name(name);
+        }
+        Rdd::at(self.context(), Cached::new(id, self.node().id, state), node)
+    }
+
+    /// Lets go of the partitions kept under this handle; later jobs compute them again. With `blocking` it returns when they are
+    /// gone. On an RDD that keeps nothing it does nothing.
+    ///
+    /// # Errors
+    /// In a task, or after the context was stopped.
+    pub fn unpersist(&self, blocking: bool) -> Result<()> {
+        let engine = &self.node().engine;
+        engine.check_usable("unpersist")?;
+        let Some(cache) = &self.node().cache else { return Ok(()) };
+        if cache.is_cut() && cache.checkpoint().is_none() {
+            return Err(Error::InvalidArgument(
+                "unpersist of a local checkpoint: its blocks are all there is of it".into(),
+            ));
+        }
+        cache.forget();
+        let (done, wait) = crossbeam_channel::bounded(1);
+        engine.tell(Msg::Unpersist(self.node().id, done));
+        if blocking {
+            let _ = wait.recv();
+        }
+        Ok(())
+    }
+
+    /// The level at which partitions are kept under this handle.
+    pub fn storage_level(&self) -> StorageLevel {
+        self.node().cache.as_ref().map_or(StorageLevel::NONE, |cache| cache.level())
+    }
+
+    /// Whether the lineage has been cut by a finished checkpoint, of either kind.
+    pub fn is_checkpointed(&self) -> bool {
+        self.node().cache.as_ref().is_some_and(|cache| cache.is_cut())
+    }
+
+    /// The folder of the finished checkpoint; none for a local one.
+    pub fn checkpoint_file(&self) -> Option<String> {
+        self.node().cache.as_ref()?.checkpoint().map(|dir| dir.display().to_string())
+    }
+}

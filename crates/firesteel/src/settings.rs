@@ -1,0 +1,71 @@
+//! From configuration keys to what the engine's parts want to know.
+
+use firesteel_model::{
+    Result,
+    conf::{Conf, keys},
+};
+use firesteel_scheduler::{Config, LocalityWait, PoolConfig, SchedulingMode, Speculation};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// The scheduler's configuration for threads of this process: a task may fail once, unless the master says otherwise.
+pub(crate) fn scheduler_config(conf: &Conf, max_failures: std::num::NonZeroU32) -> Result<Config> {
+    let said = match conf.contains(keys::TASK_MAX_FAILURES.info.key()) {
+        true => conf.get(keys::TASK_MAX_FAILURES)?,
+        false => 1,
+    };
+    let max_task_failures = said.max(max_failures.get());
+    let mode = |mode| match mode {
+        firesteel_model::conf::SchedulingMode::Fifo => SchedulingMode::Fifo,
+        firesteel_model::conf::SchedulingMode::Fair => SchedulingMode::Fair,
+    };
+    let speculation = match conf.get(keys::SPECULATION)? {
+        false => None,
+        true => Some(Speculation {
+            interval: conf.get(keys::SPECULATION_INTERVAL)?,
+            quantile: conf.get(keys::SPECULATION_QUANTILE)?,
+            multiplier: conf.get(keys::SPECULATION_MULTIPLIER)?,
+            min_task_runtime: conf.get(keys::SPECULATION_MIN_TASK_RUNTIME)?,
+            same_host: true,
+        }),
+    };
+    let pools = conf.pools()?;
+    Ok(Config {
+        max_task_failures,
+        max_consecutive_stage_attempts: conf.get(keys::STAGE_MAX_CONSECUTIVE_ATTEMPTS)?,
+        max_result_bytes: Some(conf.get(keys::DRIVER_MAX_RESULT_SIZE)?.0).filter(|bytes| *bytes > 0),
+        locality_wait: LocalityWait {
+            process: conf.get(keys::LOCALITY_WAIT_PROCESS)?,
+            node: conf.get(keys::LOCALITY_WAIT_NODE)?,
+            rack: conf.get(keys::LOCALITY_WAIT_RACK)?,
+        },
+        mode: mode(conf.get(keys::SCHEDULER_MODE)?),
+        pools: pools
+            .into_iter()
+            .map(|(name, pool)| {
+                let config = PoolConfig { mode: mode(pool.mode), weight: pool.weight, min_share: pool.min_share };
+                (name, config)
+            })
+            .collect(),
+        speculation,
+        ..Config::default()
+    })
+}
+
+/// `local-<milliseconds>`, with a number behind it for further contexts of the same millisecond.
+pub(crate) fn app_id(since_epoch: Duration) -> String {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = since_epoch.as_millis() as u64;
+    // Two contexts never share an id: one that would gets the next millisecond's.
+    let id = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+    format!("local-{}", id.map_or(now, |last| now.max(last + 1)))
+}
+
+/// The name of the running program.
+pub(crate) fn program_name() -> String {
+    let path = std::env::current_exe().ok();
+    let name = path.as_ref().and_then(|path| path.file_stem()).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "firesteel".into())
+}
