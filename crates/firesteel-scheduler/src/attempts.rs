@@ -427,9 +427,12 @@ impl Scheduler {
         self.freed.remove(&id);
         self.blocks.remove_executor(id);
         self.next_epoch();
-        for run in self.runs.values_mut() {
+        for (stage, run) in &mut self.runs {
             if let Some(set) = &mut run.set {
                 set.forget_executor(id);
+                if set.pending > 0 {
+                    self.to_evaluate.insert(*stage);
+                }
             }
         }
         if !outputs_survive {

@@ -18,10 +18,11 @@ impl Blocks {
         }
     }
 
-    pub(crate) fn remove(&mut self, executor: ExecutorId, rdd: RddId, partition: PartitionIndex) {
-        let Some(held) = self.executors.get_mut(&executor) else { return };
+    /// Forgets one copy; whether it was the last.
+    pub(crate) fn remove(&mut self, executor: ExecutorId, rdd: RddId, partition: PartitionIndex) -> bool {
+        let Some(held) = self.executors.get_mut(&executor) else { return false };
         if !held.remove(&(rdd, partition)) {
-            return;
+            return false;
         }
         if held.is_empty() {
             self.executors.remove(&executor);
@@ -29,12 +30,14 @@ impl Blocks {
         let partitions = self.rdds.get_mut(&rdd).expect("both indices agree");
         let places = partitions.get_mut(&partition).expect("both indices agree");
         places.retain(|place| *place != executor);
-        if places.is_empty() {
-            partitions.remove(&partition);
-            if partitions.is_empty() {
-                self.rdds.remove(&rdd);
-            }
+        if !places.is_empty() {
+            return false;
         }
+        partitions.remove(&partition);
+        if partitions.is_empty() {
+            self.rdds.remove(&rdd);
+        }
+        true
     }
 
     pub(crate) fn remove_executor(&mut self, executor: ExecutorId) {

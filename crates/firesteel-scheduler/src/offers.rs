@@ -92,7 +92,7 @@ impl Scheduler {
         let Some(set) = &mut run.set else { return false };
         let executor = self.executors.get(id).expect("only live executors have free slots");
         if set.pending > 0 {
-            set.settle_level(&run.tasks, &self.executors, &self.config.locality_wait);
+            set.settle_level(&run.tasks, &self.executors, &self.config.locality_wait, self.now);
             if let Some((index, locality)) = set.take(&mut run.tasks, id, executor, at_most) {
                 self.launch(stage, index, id, locality, false, out);
                 return true;
@@ -206,9 +206,8 @@ impl Scheduler {
         let run = self.runs.get_mut(&stage).expect("its timer goes with the run");
         run.timer = None;
         self.delayed.remove(&stage);
-        if let Some(set) = &mut run.set
-            && set.next_level(self.now)
-        {
+        if let Some(set) = &mut run.set {
+            set.next_level();
             self.fresh.insert(stage);
         }
     }

@@ -293,7 +293,11 @@ impl Scheduler {
             Event::BlockCached { executor, rdd, partition, attempt } => {
                 self.block_cached(executor, rdd, partition, attempt, out);
             }
-            Event::BlockDropped { executor, rdd, partition } => self.blocks.remove(executor, rdd, partition),
+            Event::BlockDropped { executor, rdd, partition } => {
+                if self.blocks.remove(executor, rdd, partition) {
+                    self.lose_block(rdd);
+                }
+            }
             Event::ShuffleReleased(shuffle) => self.release_shuffle(shuffle, out),
             Event::RddReleased(rdd) => self.release_rdd(rdd, out),
         }

@@ -8,7 +8,7 @@ use crate::{
     scheduler::{Scheduler, Timer},
     tasks::{Task, TaskSet, Wishes},
 };
-use firesteel_model::{AttemptId, Epoch, ExecutorId, JobId, PartitionIndex, ShuffleId, StageAttempt, StageId};
+use firesteel_model::{AttemptId, Epoch, ExecutorId, JobId, PartitionIndex, RddId, ShuffleId, StageAttempt, StageId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -194,6 +194,11 @@ impl Scheduler {
         let jobs = run.jobs.clone();
         let before = std::mem::replace(&mut run.needs, needs.clone());
         run.missing = missing.clone();
+        if !missing.is_empty()
+            && let Some(set) = &mut run.set
+        {
+            self.pools.want(&mut set.place, false);
+        }
         for gone in before.difference(&needs) {
             self.no_longer_reads(stage, *gone, out);
         }
@@ -371,12 +376,7 @@ impl Scheduler {
         let set = run.set.as_mut().expect("it was just seen");
         set.slow.remove(&index);
         set.add(index, &mut run.tasks[index as usize], wishes, true);
-        if run.missing.is_empty() {
-            self.pools.want(&mut set.place, true);
-            self.fresh.insert(stage);
-        } else {
-            self.to_evaluate.insert(stage);
-        }
+        self.to_evaluate.insert(stage);
     }
 
     /// Loses one map output. Whoever needs it waits until it is made again.
@@ -412,6 +412,18 @@ impl Scheduler {
                 None => {
                     self.to_evaluate.insert(*reader);
                 }
+            }
+        }
+    }
+
+    /// Nobody holds a cached partition any more: what was hidden behind the RDD may be needed now.
+    pub(crate) fn lose_block(&mut self, rdd: RddId) {
+        let before = self.blocks.cached_partitions(rdd) + 1;
+        for (stage, run) in &self.runs {
+            let waits = run.set.as_ref().is_some_and(|set| set.pending > 0);
+            let counts_on = |input: &Input| matches!(input, Input::Cache { rdd: of, partitions, .. } if *of == rdd && *partitions as usize == before);
+            if waits && run.spec.inputs.nodes.iter().any(counts_on) {
+                self.to_evaluate.insert(*stage);
             }
         }
     }
@@ -475,6 +487,8 @@ impl Scheduler {
         }
         let Some(run) = self.runs.get_mut(&stage) else { return };
         if run.running.is_empty() && run.tasks.iter().all(|task| !task.done) {
+            // Nothing was computed yet; but cached blocks that it counted on may be gone.
+            self.to_evaluate.insert(stage);
             return;
         }
         for (index, task) in (0..).zip(&mut run.tasks).filter(|(_, task)| task.done) {

@@ -134,9 +134,10 @@ impl TaskSet {
     }
 
     /// Goes on from levels at which nobody waits, or at which there is no waiting.
-    pub(crate) fn settle_level(&mut self, tasks: &[Task], executors: &Executors, wait: &LocalityWait) {
+    pub(crate) fn settle_level(&mut self, tasks: &[Task], executors: &Executors, wait: &LocalityWait, now: Duration) {
         while self.level < 3 && (wait.at(LEVELS[self.level]).is_zero() || !self.anyone_at(tasks, executors)) {
             self.level += 1;
+            self.delayed = self.delayed.map(|_| now);
         }
     }
 
@@ -150,14 +151,10 @@ impl TaskSet {
         }
     }
 
-    /// The time of waiting at this level is over. Returns false if there was nothing to wait for.
-    pub(crate) fn next_level(&mut self, now: Duration) -> bool {
-        if self.delayed.take().is_none() || self.level == 3 {
-            return false;
-        }
-        self.level += 1;
-        self.delayed = Some(now);
-        true
+    /// The time of waiting at this level is over.
+    pub(crate) fn next_level(&mut self) {
+        self.level = (self.level + 1).min(3);
+        self.delayed = None;
     }
 
     /// Starts waiting from the best level again.
