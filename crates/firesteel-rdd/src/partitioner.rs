@@ -182,6 +182,11 @@ impl<K: 'static> KeyPartitioner<K> {
         self.count
     }
 
+    /// Whether it is a [`HashPartitioner`].
+    pub fn is_by_hash(&self) -> bool {
+        self.by_hash
+    }
+
     /// The key's partition and its hash. A partition out of range fails the task.
     #[inline(always)]
     pub fn place(&self, key: &K) -> (usize, u64)

@@ -160,6 +160,7 @@ impl Driver {
 
     /// Runs until the context ends.
     pub(crate) fn run(mut self) {
+        crate::engine::on_own_thread();
         loop {
             let wait = self.scheduler.next_deadline().and_then(|at| self.clock.until(at));
             let msg = match wait {

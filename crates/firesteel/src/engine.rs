@@ -14,6 +14,7 @@ use firesteel_model::{
 use firesteel_rdd::AnyAccumulator;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, Weak,
@@ -204,7 +205,7 @@ impl Engine {
         }
         self.tell(Msg::Stop);
         if let Some(thread) = lock(&self.driver).take()
-            && thread.thread().id() != std::thread::current().id()
+            && !OWN_THREAD.get()
         {
             let _ = thread.join();
         }
@@ -214,6 +215,15 @@ impl Engine {
         lock(&RUNNING).retain(|engine| !std::ptr::eq(engine.as_ptr(), self));
         properties::forget(self);
     }
+}
+
+thread_local! {
+    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread is an engine's: when the last handle happens to be dropped here, nobody waits for the thread's own end.
+pub(crate) fn on_own_thread() {
+    OWN_THREAD.set(true);
 }
 
 /// The engines of this process, to be stopped at its end.

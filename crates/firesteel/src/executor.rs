@@ -76,6 +76,7 @@ impl LocalExecutor {
 
     /// Runs tasks until the driver hangs up.
     pub(crate) fn work(&self, parcels: &Receiver<Parcel>) {
+        crate::engine::on_own_thread();
         for parcel in parcels {
             let end = self.run(parcel);
             if self.to_driver.send(Msg::TaskEnded(Box::new(end))).is_err() {

@@ -7,13 +7,13 @@ use super::{
 use crate::graph::{CallSite, NewNode, Prepared};
 use crate::range::range_partitioner;
 use firesteel_rdd::{
-    AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Data, FilterMap, First, InBoth, Key, KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterRoundRobin,
+    AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Dyn, FilterMap, First, InBoth, Key, KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined, ScatterRoundRobin,
     ScatterSorted, Side, Sorted, Unique,
 };
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     fn as_keys(&self, site: CallSite) -> Rdd<(T, ()), Map<P, AsKey>> {
-        self.child(Map::new(self.parent(), AsKey), site, false)
+        self.child(Map::new(self.parent(), AsKey), site, true)
     }
 
     /// Deals elements out one by one to so many partitions. A shuffle. Order is by the parent's partitions; the partitioner goes.
@@ -49,7 +49,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         shuffled(self.context(), new)
     }
 
-    /// Each element once. A shuffle, unless the RDD is spread by its elements already; as many partitions as this RDD has. Elements
+    /// Each element once. A shuffle, unless the RDD has a partitioner (which then stays); as many partitions as this RDD has. Elements
     /// of a partition come in the order of their first arrival.
     ///
     /// ```
@@ -79,8 +79,35 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Key,
     {
-        let unique = self.as_keys(site).aggregated(site, spread, Unique, true);
-        unique.narrowed(Map::new(unique.parent(), First), site)
+        let keys = self.as_keys(site);
+        let _ = keys.erase();
+        let pipeline = keys.pipeline().clone();
+        let new = NewNode::narrow("ShuffledRDD", site, vec![keys.node().clone()]).made_by(move |node| {
+            let parent = &node.parents()[0];
+            let count = parent.known_partitions()?;
+            let partitioner = match &spread {
+                Spread::Given(partitioner) => partitioner.clone(),
+                _ => KeyPartitioner::hash(count),
+            };
+            let partitions = partitioner.count();
+            // Equal elements have equal keys, so in an RDD that is spread by key they lie in one partition already.
+            if let Some(partitioning) = parent.partitioning()
+                && partitions == count
+                && partitioner.is_by_hash()
+            {
+                let side = Side::<(T, ())>::Narrow(Dyn::of(parent.id));
+                let exec = piece(Map::new(Combine::values(side, Unique, partitions), First));
+                return Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![None], exec });
+            }
+            let dep = shuffle_of(&node.engine, &pipeline, partitions, |shuffle| ScatterCombined {
+                shuffle,
+                partitioner,
+                aggregate: Unique,
+            });
+            let parts = Combine::<T, (), Unique>::parts(Side::Shuffle(dep.id), Unique, partitions);
+            Ok(Prepared { partitioning: None, shuffles: vec![Some(dep)], exec: piece(Map::new(parts, First)) })
+        });
+        shuffled(self.context(), new)
     }
 
     /// The elements that both RDDs have, each once. A shuffle of both; partitions by the default rule.
