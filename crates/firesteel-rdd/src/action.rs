@@ -8,7 +8,7 @@ use crate::{
     stream::{Lent, Sink, Stream},
     task::Task,
 };
-use firesteel_store::boundary;
+use firesteel_store::{boundary, record};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
     rand_core::{Rng, SeedableRng},
@@ -22,6 +22,24 @@ pub trait Action<T: 'static>: Serialize + DeserializeOwned + Send + Sync + 'stat
     type Out: Send + 'static;
     /// Computes it.
     fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> Self::Out;
+    /// How many bytes the result takes when it is sent, or about so many: counted against `driver.maxResultSize`.
+    fn size(&self, out: &Self::Out) -> u64 {
+        size_of_val(out) as u64
+    }
+}
+
+/// How many bytes a value takes in the record format; 0 if it cannot be written.
+fn written_size<T: Serialize>(value: &T) -> u64 {
+    record::to_vec(value).map_or(0, |bytes| bytes.len() as u64)
+}
+
+/// About how many bytes values take in the record format: of 16 of them it is known.
+pub fn sampled_size<T: Serialize>(values: &[T]) -> u64 {
+    let step = values.len().div_ceil(16).max(1);
+    let sample = values.iter().step_by(step);
+    let count = sample.len() as u64;
+    let bytes: u64 = sample.map(written_size).sum();
+    (bytes * values.len() as u64).checked_div(count).unwrap_or(0)
 }
 
 /// The elements of the partition that a task computes.
@@ -104,6 +122,9 @@ impl<T: Data> Action<T> for Collect {
         }
         keep.0
     }
+    fn size(&self, out: &Vec<T>) -> u64 {
+        sampled_size(out)
+    }
 }
 
 /// Merges elements two by two; nothing if there are none.
@@ -131,6 +152,9 @@ impl<T: Data, C: Merge<T, T, Out = T>> Action<T> for Reduce<C> {
             check_boundary(value);
         }
         reducer.0
+    }
+    fn size(&self, out: &Option<T>) -> u64 {
+        written_size(out)
     }
 }
 
@@ -178,6 +202,9 @@ impl<T: 'static, A: Data, C: Merge<A, T, Out = A>> Action<T> for Fold<A, C> {
         check_boundary(&value);
         value
     }
+    fn size(&self, out: &A) -> u64 {
+        written_size(out)
+    }
 }
 
 impl<T: 'static, A: Data, C: MergeRef<A, T, Out = A>> Action<T> for FoldRef<A, C> {
@@ -188,6 +215,9 @@ impl<T: 'static, A: Data, C: MergeRef<A, T, Out = A>> Action<T> for FoldRef<A, C
         let value = folder.0.expect("a folder holds a value between pushes");
         check_boundary(&value);
         value
+    }
+    fn size(&self, out: &A) -> u64 {
+        written_size(out)
     }
 }
 
@@ -275,5 +305,8 @@ impl<T: Data> Action<T> for Reservoir {
             check_boundary(first);
         }
         (keep.seen, keep.kept)
+    }
+    fn size(&self, (_, kept): &(u64, Vec<T>)) -> u64 {
+        sampled_size(kept)
     }
 }

@@ -180,7 +180,10 @@ struct DecodedRoot<P, A>(P, A);
 impl<P: Pipeline, A: Action<P::Item>> RootExec for DecodedRoot<P, A> {
     fn run(&self, split: SplitBytes<'_>, task: &Task) -> Output {
         let stream = self.0.open(task.expect(split.decode()), task);
-        Box::new(self.1.run(Input { stream, task: task.clone() }))
+        let output = self.1.run(Input { stream, task: task.clone() });
+        let size = self.1.size(&output);
+        task.measure(|m| m.result_size = size);
+        Box::new(output)
     }
 }
 

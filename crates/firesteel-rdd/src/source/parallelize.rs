@@ -2,6 +2,7 @@
 
 use crate::{
     Data,
+    action::check_boundary,
     pipeline::{Pipeline, Plan},
     stream::{Flow, Shared, Sink, Stream},
     task::{Stride, Task},
@@ -43,6 +44,11 @@ impl<T: Data> Pipeline for Parallelize<T> {
         let block = task.expect(task.executor().blocks.get::<T>(id).map_err(Error::from));
         if let Some(block) = &block {
             let records = block.records();
+            if block.chunks() > 0
+                && let Some(first) = task.expect(block.chunk(0).map_err(Error::from)).first()
+            {
+                check_boundary(first);
+            }
             task.measure(|m| m.input_records += records);
         }
         BlockStream::new(block, task)

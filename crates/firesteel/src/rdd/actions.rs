@@ -466,7 +466,7 @@ mod each {
 
 mod best {
     //! The first few elements of an order, without sorting the rest.
-    use firesteel_rdd::{Action, Captureless, Data, Input, Lent, Plain, Sink, Stream, check_boundary};
+    use firesteel_rdd::{Action, Captureless, Data, Input, Lent, Plain, Sink, Stream, check_boundary, sampled_size};
     use serde::{Deserialize, Serialize, de::DeserializeOwned};
     use std::cmp::Ordering;
 
@@ -545,6 +545,9 @@ mod best {
                 check_boundary(first);
             }
             keep.kept
+        }
+        fn size(&self, out: &Vec<T>) -> u64 {
+            sampled_size(out)
         }
     }
 }
