@@ -430,9 +430,7 @@ impl Scheduler {
         for (stage, run) in &mut self.runs {
             if let Some(set) = &mut run.set {
                 set.forget_executor(id);
-                if set.pending > 0 {
-                    self.to_evaluate.insert(*stage);
-                }
+                self.to_evaluate.insert(*stage);
             }
         }
         if !outputs_survive {

@@ -194,10 +194,14 @@ impl Scheduler {
         let jobs = run.jobs.clone();
         let before = std::mem::replace(&mut run.needs, needs.clone());
         run.missing = missing.clone();
+        let mut somebody_waits = true;
         if !missing.is_empty()
             && let Some(set) = &mut run.set
         {
             self.pools.want(&mut set.place, false);
+            // Tasks that run may have read what is missing already. It is made again when one turns out not to have, or
+            // when a task has to be launched.
+            somebody_waits = set.pending > 0;
         }
         for gone in before.difference(&needs) {
             self.no_longer_reads(stage, *gone, out);
@@ -208,7 +212,7 @@ impl Scheduler {
         if missing.is_empty() {
             return self.to_start.push_back(stage);
         }
-        for shuffle in missing {
+        for shuffle in missing.into_iter().filter(|_| somebody_waits) {
             let Some(parent) = self.tracker.get(shuffle).map(|known| known.spec.clone()) else {
                 let message = format!("stage {stage} needs shuffle {shuffle}, which was released");
                 return self.abort(stage, None, &message, out);
@@ -400,19 +404,10 @@ impl Scheduler {
         for reader in self.readers.get(&shuffle).into_iter().flatten() {
             let run = self.runs.get_mut(reader).expect("readers are active");
             run.missing.insert(shuffle);
-            match &mut run.set {
-                // Tasks that run may have read it already. It is made again when one turns out not to have, or when a
-                // task has to be launched.
-                Some(set) => {
-                    if set.pending > 0 {
-                        self.to_evaluate.insert(*reader);
-                    }
-                    self.pools.want(&mut set.place, false);
-                }
-                None => {
-                    self.to_evaluate.insert(*reader);
-                }
+            if let Some(set) = &mut run.set {
+                self.pools.want(&mut set.place, false);
             }
+            self.to_evaluate.insert(*reader);
         }
     }
 
@@ -420,9 +415,8 @@ impl Scheduler {
     pub(crate) fn lose_block(&mut self, rdd: RddId) {
         let before = self.blocks.cached_partitions(rdd) + 1;
         for (stage, run) in &self.runs {
-            let waits = run.set.as_ref().is_some_and(|set| set.pending > 0);
             let counts_on = |input: &Input| matches!(input, Input::Cache { rdd: of, partitions, .. } if *of == rdd && *partitions as usize == before);
-            if waits && run.spec.inputs.nodes.iter().any(counts_on) {
+            if run.set.is_some() && run.spec.inputs.nodes.iter().any(counts_on) {
                 self.to_evaluate.insert(*stage);
             }
         }

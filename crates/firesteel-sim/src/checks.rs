@@ -385,7 +385,7 @@ impl Checks {
         ensure(self.ended.insert(job), || format!("job {job} ends twice"))?;
         let results: BTreeMap<u32, AttemptId> =
             self.results.iter().filter(|((of, _), _)| *of == job).map(|((_, index), id)| (*index, *id)).collect();
-        for (_, attempt) in &results {
+        for attempt in results.values() {
             ensure(self.counted.get(attempt) == Some(&Some(job)), || {
                 format!("attempt {attempt} delivered a result, and its accumulators do not count")
             })?;
