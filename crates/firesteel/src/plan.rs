@@ -6,7 +6,7 @@ use crate::{
 };
 use firesteel_model::{PartitionIndex, RddId, Result, ShuffleId, StageId, StorageLevel};
 use firesteel_rdd::{NodeBytes, Plan, Root, Splits, StageBytes};
-use firesteel_scheduler::{Input, Inputs, StageOutput, StageSpec};
+use firesteel_scheduler::{Input, Inputs, Preference, StageOutput, StageSpec};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
@@ -189,6 +189,42 @@ fn erased(root: &dyn Root, known: &HashMap<RddId, Arc<RddNode>>) -> Vec<Arc<RddN
     order
 }
 
+/// Where each task would best run: with the kept partition that it reads, if it reads one.
+fn preferences(
+    lineage: &[Arc<RddNode>],
+    root: &dyn Splits,
+    splits: &HashMap<RddId, Arc<dyn Splits>>,
+) -> Option<Arc<[Vec<Preference>]>> {
+    // A kept RDD's partitions are known by its own id where it is erased, by its parent's where it is not.
+    let mut kept: HashMap<RddId, RddId> = HashMap::new();
+    for node in lineage {
+        if node.cache.as_ref().is_some_and(|cache| cache.level() != StorageLevel::NONE) {
+            kept.insert(node.id, node.id);
+            kept.extend(node.parents().first().map(|parent| (parent.id, node.id)));
+        }
+    }
+    if kept.is_empty() {
+        return None;
+    }
+    let of_task = |partition| {
+        let mut open = Vec::new();
+        let mut seen = HashSet::new();
+        root.reads(partition, &mut |rdd, p| open.push((rdd, p)));
+        while let Some((rdd, p)) = open.pop() {
+            if let Some(kept) = kept.get(&rdd) {
+                return vec![Preference::Cached(*kept, p)];
+            }
+            if let Some(splits) = splits.get(&rdd)
+                && seen.insert((rdd, p))
+            {
+                splits.reads(p, &mut |rdd, p| open.push((rdd, p)));
+            }
+        }
+        Vec::new()
+    };
+    Some((0..root.count() as u32).map(|p| of_task(PartitionIndex(p))).collect())
+}
+
 fn stage(
     id: StageId,
     output: StageOutput,
@@ -206,7 +242,8 @@ fn stage(
         splits.insert(node.id, node.splits()?);
     }
     drop_flat(known.into_values().collect());
-    let spec = StageSpec { stage: id, output, tasks: root_splits.count() as u32, inputs, preferences: None };
+    let preferences = preferences(&lineage, &*root_splits, &splits);
+    let spec = StageSpec { stage: id, output, tasks: root_splits.count() as u32, inputs, preferences };
     let stage = Stage {
         spec: Arc::new(spec),
         call_site,
