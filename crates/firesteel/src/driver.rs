@@ -481,6 +481,8 @@ impl Driver {
             Outcome::Failed(failure) => Err(Error::Job(Box::new(self.describe(*failure, &ended, &unused)))),
             Outcome::Cancelled(reason) => Err(Error::Cancelled { job, reason }),
         };
+        // Gone before the action returns: its caller may look at what is left.
+        drop(unused);
         let _ = ended.done.send(JobNews::Ended(news));
     }
 
