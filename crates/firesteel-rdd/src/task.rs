@@ -225,35 +225,33 @@ impl Task {
 }
 
 /// How many elements a source pushes before it looks at the kill flag again: starts at 1, doubles to 4,096 while a stride
-/// takes under 10 ms.
+/// takes under 10 ms, and halves when one takes longer.
 pub struct Stride {
-    next: u32,
+    length: u32,
     since: Option<Instant>,
 }
 
 impl Stride {
     /// The longest stride.
     pub const MAX: u32 = 4_096;
+    /// A stride that takes longer is too long.
+    const PATIENCE: Duration = Duration::from_millis(10);
 
-    /// Starts with strides of one.
+    /// Starts with a stride of one.
     pub fn new() -> Self {
-        Stride { next: 1, since: None }
+        Stride { length: 1, since: None }
     }
 
     /// Looks at the kill flag (and leaves the task if it is set); returns the length of the stride that may follow.
     #[inline]
     pub fn begin(&mut self, task: &Task) -> u32 {
         task.check();
-        let length = self.next;
-        if self.next < Self::MAX {
-            let now = Instant::now();
-            match self.since {
-                Some(since) if now - since >= Duration::from_millis(10) => self.next = (self.next / 2).max(1),
-                _ => self.next *= 2,
-            }
-            self.since = Some(now);
+        let now = Instant::now();
+        if let Some(since) = self.since.replace(now) {
+            let slow = now - since >= Self::PATIENCE;
+            self.length = if slow { (self.length / 2).max(1) } else { (self.length * 2).min(Self::MAX) };
         }
-        length
+        self.length
     }
 }
 
