@@ -374,10 +374,14 @@ impl Scheduler {
         }
     }
 
-    pub(crate) fn heartbeat(&mut self, id: ExecutorId, running: &[AttemptId], out: &mut Vec<Command>) {
+    pub(crate) fn heartbeat(&mut self, id: ExecutorId, number: u64, running: &[AttemptId], out: &mut Vec<Command>) {
         let Some(executor) = self.executors.get_mut(id) else {
             return out.push(Command::LetGo { executor: id });
         };
+        if number <= executor.heartbeat {
+            return;
+        }
+        executor.heartbeat = number;
         executor.heard = self.now;
         let mut unheard = executor.attempts.clone();
         for attempt in running {

@@ -74,6 +74,8 @@ pub enum Event {
     Heartbeat {
         /// Which.
         executor: ExecutorId,
+        /// Grows with every heartbeat of this executor, from 1; one that comes after a newer one is ignored.
+        number: u64,
         /// Every attempt that it has been given and has not reported the end of. An attempt that was launched there
         /// and is missing here (a lost message) is tried again; one that should not be there is killed.
         running: Vec<AttemptId>,

@@ -19,7 +19,9 @@ pub(crate) struct Executor {
     pub(crate) outputs_lost: Option<Epoch>,
     /// When it last said that it is alive.
     pub(crate) heard: Duration,
-    /// When that is looked at next.
+    /// The number of the latest heartbeat.
+    pub(crate) heartbeat: u64,
+    /// When its silence is looked at next.
     pub(crate) silence_timer: Option<Duration>,
     /// When, in order of events, a slot last became free.
     freed: u64,
@@ -61,6 +63,7 @@ impl Executors {
             attempts: BTreeSet::new(),
             outputs_lost: None,
             heard: now,
+            heartbeat: 0,
             silence_timer: None,
             freed: self.frees,
         };

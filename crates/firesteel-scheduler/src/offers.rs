@@ -11,15 +11,20 @@ impl Scheduler {
     /// Launches what can be launched: offers each slot that became free to all task sets, and all free slots to each
     /// task set that has something new to run. What was refused before would be refused again and is not asked again.
     pub(crate) fn assign(&mut self, out: &mut Vec<Command>) {
-        while let Some(executor) = self.freed.pop_first() {
-            while self.executors.has_free_slot(executor) && self.offer_to_all(executor, out) {}
-        }
-        let fresh = std::mem::take(&mut self.fresh);
-        if !fresh.is_empty() && self.executors.any_free_slot() {
+        loop {
+            while let Some(executor) = self.freed.pop_first() {
+                while self.executors.has_free_slot(executor) && self.offer_to_all(executor, out) {}
+            }
+            let fresh = std::mem::take(&mut self.fresh);
+            if fresh.is_empty() {
+                break;
+            }
             for level in
                 [Locality::ProcessLocal, Locality::NodeLocal, Locality::NoPref, Locality::RackLocal, Locality::Any]
             {
-                self.offer_free_slots(&fresh, level, out);
+                if self.executors.any_free_slot() {
+                    self.offer_free_slots(&fresh, level, out);
+                }
             }
         }
         self.reset_delays();
@@ -92,7 +97,10 @@ impl Scheduler {
         let Some(set) = &mut run.set else { return false };
         let executor = self.executors.get(id).expect("only live executors have free slots");
         if set.pending > 0 {
-            set.settle_level(&run.tasks, &self.executors, &self.config.locality_wait, self.now);
+            if set.settle_level(&run.tasks, &self.executors, &self.config.locality_wait) {
+                // Slots that were not near enough before may be so now.
+                self.fresh.insert(stage);
+            }
             if let Some((index, locality)) = set.take(&mut run.tasks, id, executor, at_most) {
                 self.launch(stage, index, id, locality, false, out);
                 return true;

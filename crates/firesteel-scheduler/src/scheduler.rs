@@ -273,7 +273,7 @@ impl Scheduler {
             Event::ExecutorRegistered { executor, host, rack, slots } => {
                 self.executor_registered(executor, host, rack, slots, out);
             }
-            Event::Heartbeat { executor, running } => self.heartbeat(executor, &running, out),
+            Event::Heartbeat { executor, number, running } => self.heartbeat(executor, number, &running, out),
             Event::ExecutorDecommissioning { .. } | Event::ResourcesGranted { .. } => {}
             Event::ExecutorLost { executor, reason, outputs_survive } => {
                 self.executor_lost(executor, reason, outputs_survive, out);

@@ -133,12 +133,14 @@ impl TaskSet {
         LEVELS[self.level]
     }
 
-    /// Goes on from levels at which nobody waits, or at which there is no waiting.
-    pub(crate) fn settle_level(&mut self, tasks: &[Task], executors: &Executors, wait: &LocalityWait, now: Duration) {
+    /// Goes on from levels at which nobody waits, or at which there is no waiting. Whether it did.
+    pub(crate) fn settle_level(&mut self, tasks: &[Task], executors: &Executors, wait: &LocalityWait) -> bool {
+        let before = self.level;
         while self.level < 3 && (wait.at(LEVELS[self.level]).is_zero() || !self.anyone_at(tasks, executors)) {
             self.level += 1;
-            self.delayed = self.delayed.map(|_| now);
+            self.delayed = None;
         }
+        self.level > before
     }
 
     /// Whether a task waits whose wish at the present level a live executor could fulfil.

@@ -88,8 +88,11 @@ impl Checks {
         self.places.get(&attempt).copied()
     }
 
-    /// An executor has really committed the output of a task.
+    /// An executor has really committed the output of a task. What one does that was given up, nobody can know.
     pub(crate) fn committed(&mut self, launch: TaskLaunch) {
+        if !self.executors.contains_key(&launch.executor) {
+            return;
+        }
         self.commits.insert((launch.stage, launch.index), launch.attempt);
     }
 
@@ -319,6 +322,7 @@ impl Checks {
     fn published(&mut self, scheduler: &Scheduler, event: &SchedulerEvent) -> Result<(), String> {
         match event {
             SchedulerEvent::StageSubmitted { stage, attempt, .. } => {
+                self.idle.remove(stage);
                 let spec = scheduler.stage(*stage);
                 let needed = spec.map(|spec| needs(scheduler, &spec.inputs)).unwrap_or_default();
                 let before = self.current.insert(*stage, (*attempt, needed));

@@ -64,6 +64,7 @@ struct Node {
     /// When the latest message to it, and the latest from it, arrives: each way they keep their order.
     inbox: Duration,
     outbox: Duration,
+    heartbeats: u64,
 }
 
 enum Action {
@@ -151,6 +152,11 @@ impl World {
             trace: trace.then(String::new),
             plan,
         };
+        let Plan { config, mischief, random_shuffles, shuffle_service, heartbeat, .. } = world.plan.clone();
+        world.note(format_args!("settings: {config:?}"));
+        world.note(format_args!("trouble, in a thousand: {mischief:?}"));
+        world.note(format_args!("shuffles that come out different: {random_shuffles:?}"));
+        world.note(format_args!("shuffle service: {shuffle_service}, heartbeats every {heartbeat:?}"));
         for executor in world.plan.executors.clone() {
             let at = world.rng.millis(0, 50);
             world.at(at, Action::Register(executor));
@@ -474,6 +480,7 @@ impl World {
             blocks: BTreeMap::new(),
             inbox: self.now,
             outbox: self.now,
+            heartbeats: 0,
         };
         self.nodes.insert(executor, node);
         if let Some(interval) = self.plan.heartbeat {
@@ -483,10 +490,12 @@ impl World {
     }
 
     fn heartbeat(&mut self, executor: ExecutorId) {
-        let (Some(node), Some(interval)) = (self.nodes.get(&executor), self.plan.heartbeat) else { return };
+        let (Some(node), Some(interval)) = (self.nodes.get_mut(&executor), self.plan.heartbeat) else { return };
         if node.alive {
+            node.heartbeats += 1;
+            let number = node.heartbeats;
             let running = node.running.keys().copied().collect();
-            self.say(executor, Event::Heartbeat { executor, running });
+            self.say(executor, Event::Heartbeat { executor, number, running });
             self.at(self.now + interval, Action::Heartbeat(executor));
         }
     }
