@@ -256,10 +256,15 @@ impl<C, R> OnPartition<C, R> {
     }
 }
 
-impl<T: 'static, R: Send + 'static, C: IterFunc<T, R>> Action<T> for OnPartition<C, R> {
+impl<T: 'static, R: Data, C: IterFunc<T, R>> Action<T> for OnPartition<C, R> {
     type Out = R;
     fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> R {
-        self.0.call(input.into_iter())
+        let made = self.0.call(input.into_iter());
+        check_boundary(&made);
+        made
+    }
+    fn size(&self, out: &R) -> u64 {
+        written_size(out)
     }
 }
 

@@ -10,6 +10,7 @@ mod cache;
 mod current;
 mod failure;
 mod func;
+mod histogram;
 mod iter;
 mod node;
 mod op;
@@ -18,8 +19,10 @@ mod pipeline;
 mod segment;
 mod shuffle;
 mod source;
+mod stats;
 mod stream;
 mod task;
+mod total;
 
 pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator};
 pub use action::*;
@@ -30,6 +33,7 @@ pub use failure::{TaskFailure, panic_message};
 pub use firesteel_code::Captureless;
 pub use firesteel_store::Data;
 pub use func::*;
+pub use histogram::{Extremes, Histogram};
 pub use iter::PartitionIter;
 pub use node::*;
 pub use op::*;
@@ -38,8 +42,10 @@ pub use pipeline::{Pipeline, Plan};
 pub use segment::PortStream;
 pub use shuffle::*;
 pub use source::*;
+pub use stats::{Number, StatCounter, Stats, Sum};
 pub use stream::{Flow, Lent, Loan, LoanBy, Own, Port, Shared, Sink, Stream};
 pub use task::{EndHook, Executor, KillFlag, MapOutputs, SplitTable, Stride, Task, TaskInfo};
+pub use total::Total;
 
 use std::hash::Hash;
 

@@ -29,6 +29,7 @@ mod properties;
 mod range;
 mod rdd;
 mod report;
+mod run_job;
 mod settings;
 mod setup;
 
@@ -36,8 +37,8 @@ pub use context::{Context, ContextBuilder};
 pub use firesteel_macros::main;
 pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
 pub use firesteel_rdd::{
-    Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, PartitionIter,
-    Partitioner, Partitioning, Pipeline, RangePartitioner, TaskContext,
+    Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, Number,
+    PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, StatCounter, TaskContext, Total,
 };
 pub use rdd::Rdd;
 
@@ -55,6 +56,6 @@ pub mod __private {
 pub mod prelude {
     pub use crate::{
         Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, HashPartitioner, Key, LongAccumulator,
-        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext,
+        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext, Total,
     };
 }

@@ -1,0 +1,5 @@
+//! What every operation means: against plain `Vec` models with generated data, and edge cases by name.
+
+mod masters;
+mod numeric;
+mod run_job;
