@@ -232,7 +232,6 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                     Some(n) => n,
                     None => parent.known_partitions()?,
                 };
-                positive(wanted.max(usize::from(partitions.is_none())))?;
                 let keys = Rdd::at(&context, keys.clone(), parent.clone());
                 let range = range_partitioner(&keys, wanted, ascending, site)?;
                 let partitioner = KeyPartitioner::of(range);
