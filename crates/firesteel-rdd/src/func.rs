@@ -221,6 +221,18 @@ impl<K, V, C: Func<V>> Func<(K, V)> for OnValue<C> {
     }
 }
 
+/// Applies the inner function to a pair's value where it lies; the key is cloned.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OnValueRef<C>(pub C);
+
+impl<K: Clone, V, C: FuncRef<V>> FuncRef<(K, V)> for OnValueRef<C> {
+    type Out = (K, C::Out);
+    #[inline(always)]
+    fn call(&self, (key, value): &(K, V)) -> (K, C::Out) {
+        (key.clone(), self.0.call(value))
+    }
+}
+
 /// Pairs a key with each of what the inner function makes of its value.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct OnEachValue<C>(pub C);
