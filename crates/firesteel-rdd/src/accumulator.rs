@@ -121,13 +121,15 @@ where
         let mut value = lock(&self.value);
         // On a copy, so that a panicking merge leaves the value as it was.
         let mut next = value.clone();
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.merge)(&mut next, update))).map_err(|panic| {
-            Error::Serialization(format!(
-                "the merge function of accumulator {:?} panicked on the driver: {}",
-                self.name,
-                crate::failure::panic_message(&*panic)
-            ))
-        })?;
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.merge)(&mut next, update))).map_err(
+            |panic| {
+                Error::Serialization(format!(
+                    "the merge function of accumulator {:?} panicked on the driver: {}",
+                    self.name,
+                    crate::failure::panic_message(&*panic)
+                ))
+            },
+        )?;
         *value = next;
         Ok(())
     }

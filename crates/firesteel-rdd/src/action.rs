@@ -59,7 +59,7 @@ impl<S: Stream> Input<S> {
         &self.task
     }
     /// The elements as an iterator.
-    pub fn into_iter(self) -> PartitionIter<'static, S::Item> {
+    pub fn into_partition_iter(self) -> PartitionIter<'static, S::Item> {
         PartitionIter::new(self.stream, &self.task)
     }
 }
@@ -259,7 +259,7 @@ impl<C, R> OnPartition<C, R> {
 impl<T: 'static, R: Data, C: IterFunc<T, R>> Action<T> for OnPartition<C, R> {
     type Out = R;
     fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> R {
-        let made = self.0.call(input.into_iter());
+        let made = self.0.call(input.into_partition_iter());
         check_boundary(&made);
         made
     }

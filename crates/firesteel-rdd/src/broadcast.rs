@@ -38,12 +38,7 @@ pub struct Broadcast<T> {
 
 impl<T> Clone for Broadcast<T> {
     fn clone(&self) -> Self {
-        Broadcast {
-            id: self.id,
-            owner: self.owner.clone(),
-            blocks: self.blocks.clone(),
-            fetched: self.fetched.clone(),
-        }
+        Broadcast { id: self.id, owner: self.owner.clone(), blocks: self.blocks.clone(), fetched: self.fetched.clone() }
     }
 }
 
@@ -76,9 +71,7 @@ impl<T: Data> Broadcast<T> {
         }
         self.fetched.get_or_init(|| match self.blocks.get_value::<T>(BlockId::Broadcast(self.id)) {
             Some(value) => value,
-            None => {
-                TaskFailure::User(format!("broadcast {} is used after it was destroyed", self.id)).raise()
-            }
+            None => TaskFailure::User(format!("broadcast {} is used after it was destroyed", self.id)).raise(),
         })
     }
 

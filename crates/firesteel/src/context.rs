@@ -104,7 +104,9 @@ impl ContextBuilder {
         }
         let master = conf.master()?;
         let Master::Local { max_failures, .. } = master else {
-            return Err(Error::Config(format!("the master '{master}' needs a later version: `local[*]` runs on this machine")));
+            return Err(Error::Config(format!(
+                "the master '{master}' needs a later version: `local[*]` runs on this machine"
+            )));
         };
         let slots = master.threads().get() as usize;
         let config = crate::settings::scheduler_config(&conf, max_failures)?;
@@ -188,7 +190,12 @@ impl Context {
         self.sliced(items.into_iter().collect(), partitions, site("parallelize_n"))
     }
 
-    fn sliced<T: Data>(&self, items: Vec<T>, partitions: usize, site: crate::graph::CallSite) -> Rdd<T, Parallelize<T>> {
+    fn sliced<T: Data>(
+        &self,
+        items: Vec<T>,
+        partitions: usize,
+        site: crate::graph::CallSite,
+    ) -> Rdd<T, Parallelize<T>> {
         let engine = &self.engine;
         let id = engine.ids.rdd();
         let node = RddNode::new(engine, id, NewNode::narrow("ParallelCollectionRDD", site, Vec::new()));

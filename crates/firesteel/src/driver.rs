@@ -11,13 +11,12 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, HostId, JobFailure, JobId, PartitionIndex, RddId, Result,
-    ShuffleId, StageId,
+    AccumulatorId, AttemptId, BlockId, Error, HostId, JobFailure, JobId, PartitionIndex, RddId, Result, ShuffleId,
+    StageId,
 };
 use firesteel_rdd::{KillFlag, MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
-    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, Success,
-    TaskLaunch,
+    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, Success, TaskLaunch,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -277,7 +276,9 @@ impl Driver {
         let event = match end.outcome {
             Ok(output) => {
                 let success = match output.downcast_ref::<MapWritten>() {
-                    Some(written) => Success::MapOutput { sizes: MapSizes::of(&written.sizes), checksum: written.checksum },
+                    Some(written) => {
+                        Success::MapOutput { sizes: MapSizes::of(&written.sizes), checksum: written.checksum }
+                    }
                     None => Success::Result { bytes: end.metrics.result_size, inline: true },
                 };
                 self.left.insert(attempt, Left { output: Some(output), accumulators: end.accumulators });

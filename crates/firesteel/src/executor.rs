@@ -3,7 +3,9 @@
 
 use crate::{driver::Msg, graph::lock, panics};
 use crossbeam_channel::{Receiver, Sender};
-use firesteel_model::{AccumulatorId, AttemptId, BlockId, Error, PartitionIndex, RddId, Result, ShuffleId, StorageLevel, TaskMetrics};
+use firesteel_model::{
+    AccumulatorId, AttemptId, BlockId, Error, PartitionIndex, RddId, Result, ShuffleId, StorageLevel, TaskMetrics,
+};
 use firesteel_rdd::{
     EndHook, Executor, KillFlag, MapOutputs, Output, SplitTable, StageBytes, Task, TaskFailure, TaskInfo, enter,
 };

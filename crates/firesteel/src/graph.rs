@@ -140,7 +140,10 @@ impl NewNode {
         self.keys = Keys::Kept;
         self
     }
-    pub(crate) fn prepared_by(mut self, prepare: impl Fn(&RddNode) -> Result<Prepared> + Send + Sync + 'static) -> Self {
+    pub(crate) fn prepared_by(
+        mut self,
+        prepare: impl Fn(&RddNode) -> Result<Prepared> + Send + Sync + 'static,
+    ) -> Self {
         self.prepare = Some(Box::new(prepare));
         self
     }

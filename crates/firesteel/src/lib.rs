@@ -13,6 +13,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+#![allow(dead_code, reason = "events and background actions are being built on it")]
+
 mod clock;
 mod context;
 mod driver;

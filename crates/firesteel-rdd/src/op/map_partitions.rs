@@ -131,8 +131,7 @@ pub enum MapPartitionsStream<S: Stream, C, I> {
     Ended,
 }
 
-impl<S: Stream, C: PartitionFunc<S::Item>> Stream
-    for MapPartitionsStream<S, C, <C::Out as IntoIterator>::IntoIter>
+impl<S: Stream, C: PartitionFunc<S::Item>> Stream for MapPartitionsStream<S, C, <C::Out as IntoIterator>::IntoIter>
 where
     <C::Out as IntoIterator>::IntoIter: 'static,
 {

@@ -1,6 +1,9 @@
 //! How the values of one key become one: the functions behind every `…_by_key`.
 
-use crate::{Data, func::{Func, Merge}};
+use crate::{
+    Data,
+    func::{Func, Merge},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Three functions, as Spark's aggregator has them: from the first value, for a further value, for two partial results.

@@ -67,11 +67,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
             Arriving::Parts(side) => side.refers(visit),
         }
     }
-    fn reads(
-        &self,
-        split: &u32,
-        visit: &mut dyn FnMut(firesteel_model::RddId, firesteel_model::PartitionIndex),
-    ) {
+    fn reads(&self, split: &u32, visit: &mut dyn FnMut(firesteel_model::RddId, firesteel_model::PartitionIndex)) {
         match &self.arriving {
             Arriving::Values(side) => side.reads(*split, visit),
             Arriving::Parts(side) => side.reads(*split, visit),

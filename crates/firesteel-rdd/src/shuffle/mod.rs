@@ -14,7 +14,7 @@ mod write;
 pub use aggregate::{Aggregate, Combining, Folding, Grouping, Reducing, Unique};
 pub use cogroup::{CoGroup2, CoGroup3, CoGroup4};
 pub use combine::{Combine, CombineStream};
-pub use join::{FullOuter, Inner, InBoth, JoinRows, LeftOuter, RightOuter};
+pub use join::{FullOuter, InBoth, Inner, JoinRows, LeftOuter, RightOuter};
 pub use read::{ReadSide, RunStream, Side, SideStream};
 pub use sort::{ByKey, ByKeyFunc, Order, Sorted, SortedStream};
 pub use subtract::{Subtract, SubtractStream};

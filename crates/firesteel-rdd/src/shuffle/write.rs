@@ -32,7 +32,13 @@ const WORTHWHILE_QUARTERS: u64 = 5;
 const BYPASS_TABLES: u64 = 32;
 
 /// Keeps a finished run where readers find it, and says what it is.
-fn publish<R: Data>(task: &Task, shuffle: ShuffleId, writer: RunWriter<R>, first: Option<&R>, since: Instant) -> MapWritten {
+fn publish<R: Data>(
+    task: &Task,
+    shuffle: ShuffleId,
+    writer: RunWriter<R>,
+    first: Option<&R>,
+    since: Instant,
+) -> MapWritten {
     if let Some(first) = first {
         check_boundary(first);
     }

@@ -261,7 +261,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             self.node().engine.check_usable(site.method)?;
             return Ok(Vec::new());
         }
-        let mut all: Vec<T> = self.all(Best { n: n as u64, order: order.clone() }, site)?.into_iter().flatten().collect();
+        let mut all: Vec<T> =
+            self.all(Best { n: n as u64, order: order.clone() }, site)?.into_iter().flatten().collect();
         all.sort_by(|a, b| order.compare(a, b));
         all.truncate(n);
         Ok(all)

@@ -7,10 +7,10 @@ use crate::{
 };
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Action, Aggregate, Captureless, CoGroup2, CoGroup3, CoGroup4, Combine, Combining, Data, Dyn, Ending, First, FlatMap,
-    Folding, FullOuter, Func, Grouping, Inner, Key, KeyPartitioner, LeftOuter, Map, Node, OnEachValue, OnValue,
-    Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter, Root, Scatter, ScatterCombined,
-    Second, Shuffled, Side, Subtract, With,
+    Action, Aggregate, Captureless, CoGroup2, CoGroup3, CoGroup4, Combine, Combining, Data, Dyn, Ending, First,
+    FlatMap, Folding, FullOuter, Func, Grouping, Inner, Key, KeyPartitioner, LeftOuter, Map, Node, OnEachValue,
+    OnValue, Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter, Root, Scatter,
+    ScatterCombined, Second, Shuffled, Side, Subtract, With,
 };
 use std::sync::Arc;
 
@@ -94,8 +94,7 @@ pub(crate) fn side_of<K: Key, V: Data, P: Pipeline<Item = (K, V)>>(
         return (Side::Narrow(Dyn::of(parent.id)), None);
     }
     let partitioner = partitioner.clone();
-    let dep =
-        shuffle_of(&node.engine, pipeline, partitioner.count(), |shuffle| Scatter { shuffle, partitioner });
+    let dep = shuffle_of(&node.engine, pipeline, partitioner.count(), |shuffle| Scatter { shuffle, partitioner });
     (Side::Shuffle(dep.id), Some(dep))
 }
 
@@ -203,11 +202,12 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     {
         let _ = self.erase();
         let (spread, pipeline) = (KeyPartitioner::of(partitioner), self.pipeline().clone());
-        let new = NewNode::narrow("ShuffledRDD", site("partition_by"), vec![self.node().clone()]).made_by(move |node| {
-            let (side, shuffle) = side_of(node, &node.parents()[0], &pipeline, &spread);
-            let exec = piece(ReadSide { side, partitions: spread.count() });
-            Ok(Prepared { partitioning: Some(Partitioning::of(spread.clone())), shuffles: vec![shuffle], exec })
-        });
+        let new =
+            NewNode::narrow("ShuffledRDD", site("partition_by"), vec![self.node().clone()]).made_by(move |node| {
+                let (side, shuffle) = side_of(node, &node.parents()[0], &pipeline, &spread);
+                let exec = piece(ReadSide { side, partitions: spread.count() });
+                Ok(Prepared { partitioning: Some(Partitioning::of(spread.clone())), shuffles: vec![shuffle], exec })
+            });
         shuffled(self.context(), new)
     }
 
@@ -321,13 +321,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
 
     /// [`aggregate_by_key`](Rdd::aggregate_by_key) into a number of partitions, or by a partitioner.
     #[track_caller]
-    pub fn aggregate_by_key_into<A, Q, C>(
-        &self,
-        partitions: impl Partitioner<K>,
-        zero: A,
-        seq: Q,
-        comb: C,
-    ) -> S<(K, A)>
+    pub fn aggregate_by_key_into<A, Q, C>(&self, partitions: impl Partitioner<K>, zero: A, seq: Q, comb: C) -> S<(K, A)>
     where
         K: Key,
         V: Data,

@@ -97,7 +97,12 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     }
 
     /// A narrow child: `kind` is Spark's name of the RDD, `keys` whether keys stay where they are.
-    pub(crate) fn child<U: 'static, Q: Pipeline<Item = U>>(&self, pipeline: Q, site: CallSite, keeps: bool) -> Rdd<U, Q> {
+    pub(crate) fn child<U: 'static, Q: Pipeline<Item = U>>(
+        &self,
+        pipeline: Q,
+        site: CallSite,
+        keeps: bool,
+    ) -> Rdd<U, Q> {
         let new = NewNode::narrow("MapPartitionsRDD", site, vec![self.node.clone()]);
         Rdd::of(&self.context, pipeline, if keeps { new.keeping() } else { new })
     }

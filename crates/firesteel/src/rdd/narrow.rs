@@ -186,10 +186,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
 
     /// One element or none for each element: Spark's `collect(partialFunction)`. Narrow; drops the partitioner.
     #[track_caller]
-    pub fn filter_map<U: 'static, F: Fn(T) -> Option<U> + Captureless>(
-        &self,
-        f: F,
-    ) -> Rdd<U, FilterMap<P, Plain<F>>> {
+    pub fn filter_map<U: 'static, F: Fn(T) -> Option<U> + Captureless>(&self, f: F) -> Rdd<U, FilterMap<P, Plain<F>>> {
         self.child(FilterMap::new(self.parent(), Plain::new(f)), site("filter_map"), false)
     }
 

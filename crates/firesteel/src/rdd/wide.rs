@@ -1,13 +1,15 @@
 //! Transformations of any elements that shuffle: sets, orders, new partitions.
 
 use super::{
-    Rdd, shuffled, site,
+    Rdd,
     keyed::{S, Spread, piece, positive, shuffle_of, side_of},
+    shuffled, site,
 };
 use crate::graph::{CallSite, NewNode, Prepared};
 use crate::range::range_partitioner;
 use firesteel_rdd::{
-    AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Dyn, FilterMap, First, InBoth, Key, KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined, ScatterRoundRobin,
+    AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Dyn, FilterMap, First, InBoth, Key, KeyPartitioner,
+    Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined, ScatterRoundRobin,
     ScatterSorted, Side, Sorted, Unique,
 };
 
@@ -197,12 +199,23 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.sorted(site("sort_by"), None, ascending, ByKeyFunc(Plain::new(f)), MapRef::new(self.parent(), Plain::new(f)))
+        self.sorted(
+            site("sort_by"),
+            None,
+            ascending,
+            ByKeyFunc(Plain::new(f)),
+            MapRef::new(self.parent(), Plain::new(f)),
+        )
     }
 
     /// [`sort_by`](Rdd::sort_by) into at most so many partitions.
     #[track_caller]
-    pub fn sort_by_n<K: Data + Ord, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool, partitions: usize) -> S<T>
+    pub fn sort_by_n<K: Data + Ord, F: Fn(&T) -> K + Captureless>(
+        &self,
+        f: F,
+        ascending: bool,
+        partitions: usize,
+    ) -> S<T>
     where
         T: Data,
     {
