@@ -15,11 +15,13 @@ mod node;
 mod op;
 mod partitioner;
 mod pipeline;
+mod save_text;
 mod segment;
 mod shuffle;
 mod source;
 mod stream;
 mod task;
+mod text_line;
 
 pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator};
 pub use action::*;
@@ -35,11 +37,13 @@ pub use node::*;
 pub use op::*;
 pub use partitioner::{HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, hash_of};
 pub use pipeline::{Pipeline, Plan};
+pub use save_text::SaveText;
 pub use segment::PortStream;
 pub use shuffle::*;
 pub use source::*;
 pub use stream::{Flow, Lent, Loan, LoanBy, Own, Port, Shared, Sink, Stream};
 pub use task::{EndHook, Executor, KillFlag, MapOutputs, SplitTable, Stride, Task, TaskInfo};
+pub use text_line::TextLine;
 
 use std::hash::Hash;
 

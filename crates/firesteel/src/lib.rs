@@ -37,7 +37,7 @@ pub use firesteel_macros::main;
 pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
 pub use firesteel_rdd::{
     Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, PartitionIter,
-    Partitioner, Partitioning, Pipeline, RangePartitioner, TaskContext,
+    Partitioner, Partitioning, Pipeline, RangePartitioner, TaskContext, TextLine,
 };
 pub use rdd::Rdd;
 
@@ -55,6 +55,6 @@ pub mod __private {
 pub mod prelude {
     pub use crate::{
         Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, HashPartitioner, Key, LongAccumulator,
-        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext,
+        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext, TextLine,
     };
 }

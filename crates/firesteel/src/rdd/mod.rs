@@ -5,6 +5,9 @@ mod info;
 mod keyed;
 mod narrow;
 mod persist;
+mod save;
+mod structure;
+mod union;
 mod wide;
 
 use crate::{
