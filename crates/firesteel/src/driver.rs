@@ -4,6 +4,7 @@ use crate::{
     clock::Clock,
     engine::Accumulators,
     executor::{LocalExecutor, Parcel, TaskEnd, TaskMsg, encode},
+    footprint::Footprint,
     graph::lock,
     plan::Stage,
     properties::Properties,
@@ -45,6 +46,8 @@ pub(crate) enum Msg {
     Scheduler(Event),
     /// A question about the scheduler's state, answered by the function.
     Ask(Box<dyn FnOnce(&Scheduler) + Send>),
+    /// How much the loop and the scheduler keep track of.
+    Footprint(Sender<Footprint>),
     /// The clock was moved by hand.
     Tick,
     /// The context ends.
@@ -228,8 +231,24 @@ impl Driver {
             }
             Msg::Scheduler(event) => self.feed(event),
             Msg::Ask(question) => question(&self.scheduler),
+            Msg::Footprint(answer) => {
+                let _ = answer.send(self.footprint());
+            }
             Msg::Tick => self.feed(Event::DeadlineReached),
             Msg::Stop => {}
+        }
+    }
+
+    fn footprint(&self) -> Footprint {
+        let known = self.scheduler.footprint();
+        Footprint {
+            jobs: known.jobs + self.jobs.len(),
+            stages: known.stages + self.stages.len(),
+            attempts: known.attempts + self.running.len() + self.left.len() + self.commit_asked.len(),
+            shuffles: known.shuffles + self.outputs.len() + self.executor.known_outputs(),
+            known_blocks: known.blocks,
+            other: known.other,
+            ..Footprint::default()
         }
     }
 

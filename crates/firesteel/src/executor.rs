@@ -74,6 +74,11 @@ impl LocalExecutor {
         lock(&self.outputs).remove(&shuffle);
     }
 
+    /// Of how many shuffles it knows the outputs.
+    pub(crate) fn known_outputs(&self) -> usize {
+        lock(&self.outputs).len()
+    }
+
     /// Runs tasks until the driver hangs up.
     pub(crate) fn work(&self, parcels: &Receiver<Parcel>) {
         crate::engine::on_own_thread();

@@ -4,6 +4,7 @@ mod actions;
 mod info;
 mod keyed;
 mod narrow;
+mod own;
 mod persist;
 mod wide;
 
