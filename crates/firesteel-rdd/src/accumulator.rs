@@ -50,7 +50,10 @@ pub trait AnyAccumulator: Send + Sync {
     /// Adds an attempt's update.
     ///
     /// # Errors
-    /// If the bytes are no update of this accumulator, or the user's merge function panicked.
+    /// If the bytes are no update of this accumulator.
+    ///
+    /// # Panics
+    /// If the user's merge function does; the value is then as it was.
     fn merge(&self, update: &[u8]) -> Result<()>;
     /// The text that the UI and the event log show of an update.
     fn show_update(&self, update: &[u8]) -> String;
@@ -121,15 +124,7 @@ where
         let mut value = lock(&self.value);
         // On a copy, so that a panicking merge leaves the value as it was.
         let mut next = value.clone();
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.merge)(&mut next, update))).map_err(
-            |panic| {
-                Error::Serialization(format!(
-                    "the merge function of accumulator {:?} panicked on the driver: {}",
-                    self.name,
-                    crate::failure::panic_message(&*panic)
-                ))
-            },
-        )?;
+        (self.merge)(&mut next, update);
         *value = next;
         Ok(())
     }

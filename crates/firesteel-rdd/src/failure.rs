@@ -1,7 +1,7 @@
 //! How a failure inside a stage leaves it: by unwinding with a typed payload, caught at the task's boundary.
 
 use firesteel_model::{AttemptId, Error, PartitionIndex, ShuffleId};
-use std::any::Any;
+use std::{any::Any, fmt};
 
 /// Why a task attempt ended without a result.
 #[derive(Clone, Debug)]
@@ -25,6 +25,18 @@ pub enum TaskFailure {
     CommitDenied,
     /// Input, output or storage failed.
     Engine(Error),
+}
+
+impl fmt::Display for TaskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskFailure::Killed => f.write_str("killed"),
+            TaskFailure::User(message) => f.write_str(message),
+            TaskFailure::Fetch { message, .. } => f.write_str(message),
+            TaskFailure::CommitDenied => f.write_str("another attempt has committed this partition"),
+            TaskFailure::Engine(e) => e.fmt(f),
+        }
+    }
 }
 
 impl TaskFailure {

@@ -21,7 +21,7 @@ pub trait Plan {
 ///
 /// Adaptors wrap their parent's pipeline as iterator adaptors do, so a chain of narrow operations is one type and its
 /// `drive` one loop. Any serialisable type can be a pipeline, also outside this crate, also one whose code is data (an
-/// interpreter's program): see `tests/seam.rs` of the `firesteel` crate.
+/// interpreter's program): see `firesteel::pipeline`, and the crate `firesteel-test-expr`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a pipeline",
     note = "an `Rdd<T, P>` is used here with a `P` that does not compute `T`; if a struct field or a function signature says `Rdd<T>`, hand it `rdd.erase()`"

@@ -4,7 +4,9 @@ use crate::{
     clock::Clock,
     engine::Accumulators,
     executor::{LocalExecutor, Parcel, TaskEnd, TaskMsg, encode},
+    footprint::Footprint,
     graph::lock,
+    panics::{self, guarded},
     plan::Stage,
     properties::Properties,
     report::Reporter,
@@ -44,6 +46,8 @@ pub(crate) enum Msg {
     Scheduler(Event),
     /// A question about the scheduler's state, answered by the function.
     Ask(Box<dyn FnOnce(&Scheduler) + Send>),
+    /// How much the loop and the scheduler keep track of.
+    Footprint(Sender<Footprint>),
     /// The clock was moved by hand.
     Tick,
     /// The context ends.
@@ -227,8 +231,24 @@ impl Driver {
             }
             Msg::Scheduler(event) => self.feed(event),
             Msg::Ask(question) => question(&self.scheduler),
+            Msg::Footprint(answer) => {
+                let _ = answer.send(self.footprint());
+            }
             Msg::Tick => self.feed(Event::DeadlineReached),
             Msg::Stop => {}
+        }
+    }
+
+    fn footprint(&self) -> Footprint {
+        let known = self.scheduler.footprint();
+        Footprint {
+            jobs: known.jobs + self.jobs.len(),
+            stages: known.stages + self.stages.len(),
+            attempts: known.attempts + self.running.len() + self.left.len() + self.commit_asked.len(),
+            shuffles: known.shuffles + self.outputs.len() + self.executor.known_outputs(),
+            known_blocks: known.blocks,
+            other: known.other,
+            ..Footprint::default()
         }
     }
 
@@ -287,7 +307,8 @@ impl Driver {
             Err(failure) => Event::AttemptFailed { attempt, failure: self.failure(failure, &launch) },
         };
         self.feed(event);
-        self.left.remove(&attempt);
+        let left = self.left.remove(&attempt);
+        guarded("dropping a result", || drop(left));
     }
 
     fn failure(&self, failure: TaskFailure, launch: &TaskLaunch) -> Failure {
@@ -330,12 +351,14 @@ impl Driver {
             Command::DeliverResult { job, index, attempt, .. } => {
                 let output = self.left.get_mut(&attempt).and_then(|left| left.output.take());
                 if let (Some(job), Some(output)) = (self.jobs.get(&job), output) {
-                    lock(&job.results).insert(index, output);
+                    let before = lock(&job.results).insert(index, output);
+                    guarded("dropping a result", || drop(before));
                 }
             }
             Command::WithdrawResult { job, index, .. } => {
                 if let Some(job) = self.jobs.get(&job) {
-                    lock(&job.results).remove(&index);
+                    let withdrawn = lock(&job.results).remove(&index);
+                    guarded("dropping a result", || drop(withdrawn));
                 }
             }
             Command::CountAccumulators { attempt, provisional } => self.count(attempt, provisional),
@@ -345,18 +368,22 @@ impl Driver {
                 }
             }
             Command::InvalidateOutput { shuffle, map, attempt, .. } => {
-                self.executor.shared.shuffles.remove_output(shuffle, map, attempt);
+                let shuffles = &self.executor.shared.shuffles;
+                guarded("dropping a map output", || shuffles.remove_output(shuffle, map, attempt));
             }
             Command::RemoveShuffle { shuffle } => {
                 self.outputs.remove(&shuffle);
                 self.executor.forget_outputs(shuffle);
-                self.executor.shared.shuffles.remove_shuffle(shuffle);
+                let shuffles = &self.executor.shared.shuffles;
+                guarded("dropping a shuffle", || shuffles.remove_shuffle(shuffle));
             }
             Command::RemoveRdd { rdd } => {
-                self.executor.shared.blocks.remove_rdd(rdd);
+                let blocks = &self.executor.shared.blocks;
+                guarded("dropping the blocks of an RDD", || blocks.remove_rdd(rdd));
             }
             Command::RemoveBlock { rdd, partition, .. } => {
-                self.executor.shared.blocks.remove(BlockId::Rdd(rdd, partition));
+                let blocks = &self.executor.shared.blocks;
+                guarded("dropping a block", || blocks.remove(BlockId::Rdd(rdd, partition)));
             }
             Command::TimeUp { job } => {
                 if let Some(job) = self.jobs.get(&job) {
@@ -399,7 +426,7 @@ impl Driver {
     fn merge(&self, updates: Vec<(AccumulatorId, Vec<u8>)>) {
         for (id, update) in updates {
             if let Some(accumulator) = self.accumulators.get(id)
-                && let Err(e) = accumulator.merge(&update)
+                && let Some(Err(e)) = guarded("counting an accumulator", || accumulator.merge(&update))
             {
                 tracing::error!("an update of accumulator {:?} is lost: {e}", accumulator.name());
             }
@@ -410,10 +437,15 @@ impl Driver {
         let kill = KillFlag::default();
         self.running.insert(launch.attempt, Running { launch, kill: kill.clone() });
         self.report.launched(&launch);
-        let parcel = match self.parcel(&launch, kill) {
-            Ok(parcel) => parcel,
-            Err(e) => {
-                let failure = Failure::Error { message: e.to_string(), fatal: true };
+        // Splits are written here, by code that may be the user's.
+        let parcel = match panics::caught(|| self.parcel(&launch, kill)) {
+            Ok(Ok(parcel)) => parcel,
+            failed => {
+                let message = match failed {
+                    Ok(result) => result.err().map(|e| e.to_string()).unwrap_or_default(),
+                    Err(panic) => panic.to_string(),
+                };
+                let failure = Failure::Error { message, fatal: true };
                 self.running.remove(&launch.attempt);
                 return self.feed(Event::AttemptFailed { attempt: launch.attempt, failure });
             }
@@ -483,8 +515,10 @@ impl Driver {
             Outcome::Cancelled(reason) => Err(Error::Cancelled { job, reason }),
         };
         // Gone before the action returns: its caller may look at what is left.
-        drop(unused);
-        let _ = ended.done.send(JobNews::Ended(news));
+        let Job { done, results, .. } = ended;
+        guarded("dropping a stage", || drop(unused));
+        guarded("dropping a result", || drop(results));
+        let _ = done.send(JobNews::Ended(news));
     }
 
     /// Adds the user's line, which the scheduler does not know.

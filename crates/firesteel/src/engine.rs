@@ -81,6 +81,9 @@ impl Accumulators {
         }
         all.insert(accumulator.id(), Arc::downgrade(accumulator));
     }
+    pub(crate) fn held(&self) -> usize {
+        lock(&self.0).values().filter(|held| held.strong_count() > 0).count()
+    }
     pub(crate) fn get(&self, id: AccumulatorId) -> Option<Arc<dyn AnyAccumulator>> {
         lock(&self.0).get(&id)?.upgrade()
     }
@@ -150,6 +153,12 @@ impl Engine {
         let mut all: Vec<_> = lock(&self.nodes).values().filter_map(Weak::upgrade).collect();
         all.sort_by_key(|node| node.id);
         all
+    }
+
+    /// How many RDDs, waiting checkpoints and accumulators somebody holds.
+    pub(crate) fn held(&self) -> (usize, usize, usize) {
+        let waiting = lock(&self.to_checkpoint).iter().filter(|node| node.strong_count() > 0).count();
+        (lock(&self.nodes).len(), waiting, self.accumulators.held())
     }
 
     /// The last holder of an RDD is gone: so are its blocks, in a while.

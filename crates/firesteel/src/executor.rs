@@ -76,6 +76,11 @@ impl LocalExecutor {
         lock(&self.outputs).remove(&shuffle);
     }
 
+    /// Of how many shuffles it knows the outputs.
+    pub(crate) fn known_outputs(&self) -> usize {
+        lock(&self.outputs).len()
+    }
+
     /// Runs tasks until the driver hangs up.
     pub(crate) fn work(&self, parcels: &Receiver<Parcel>) {
         crate::engine::on_own_thread();
@@ -123,13 +128,21 @@ impl LocalExecutor {
         let outcome = self.attempt(&task, &parcel.stage, msg.split.as_deref(), begin);
         let mut metrics = task.metrics();
         metrics.run_ns = begin.elapsed().as_nanos() as u64;
-        let outcome = run_hooks(&task, outcome);
-        let (accumulators, outcome) = match task.accumulators().updates() {
-            Ok(updates) => (updates, outcome),
-            Err(e) => (Vec::new(), outcome.and(Err(TaskFailure::Engine(e)))),
+        let mut outcome = run_hooks(&task, outcome);
+        let updates = panics::caught(|| task.accumulators().updates());
+        let accumulators = match updates.and_then(|updates| updates.map_err(TaskFailure::Engine)) {
+            Ok(updates) => updates,
+            Err(e) => {
+                fail(&mut outcome, e);
+                Vec::new()
+            }
         };
         let blocks = task.stored_blocks();
-        task.close();
+        // Drops elements of the user's types; what is left after a panic goes at the next call.
+        while let Err(panic) = panics::caught(|| task.close()) {
+            fail(&mut outcome, panic);
+        }
+        let _ = panics::caught(|| drop(task));
         TaskEnd { attempt, outcome, metrics, accumulators, blocks }
     }
 
@@ -168,13 +181,19 @@ fn run_hooks(task: &Task, outcome: Result<Output, TaskFailure>) -> Result<Output
     let mut outcome = outcome;
     for hook in hooks.into_iter().rev() {
         let failed = outcome.is_err();
-        if let Err(panic) = panics::caught(|| hook(failed))
-            && !failed
-        {
-            outcome = Err(panic);
+        if let Err(panic) = panics::caught(|| hook(failed)) {
+            fail(&mut outcome, panic);
         }
     }
     outcome
+}
+
+/// Makes a success a failure; what had failed before keeps its reason.
+fn fail(outcome: &mut Result<Output, TaskFailure>, failure: TaskFailure) {
+    if outcome.is_ok() {
+        let output = std::mem::replace(outcome, Err(failure));
+        let _ = panics::caught(|| drop(output));
+    }
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {

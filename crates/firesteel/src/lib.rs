@@ -20,12 +20,14 @@ mod context;
 mod driver;
 mod engine;
 mod executor;
+mod footprint;
 mod future;
 mod graph;
 mod job;
 mod logging;
 mod main_fn;
 mod panics;
+pub mod pipeline;
 mod plan;
 mod properties;
 mod range;
@@ -50,6 +52,7 @@ pub mod __private {
     pub use crate::{
         clock::ManualClock,
         executor::Moment,
+        footprint::Footprint,
         main_fn::{MainResult, run_main},
     };
 }

@@ -41,3 +41,15 @@ pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, TaskFailure> {
     CATCHING.set(outer);
     result.map_err(|payload| TaskFailure::of_payload(payload, NOTED.with_borrow_mut(Option::take)))
 }
+
+/// Runs what may call code of the user's (a `Drop`, a `Deserialize`) on the driver's thread, which a panic in it must not end: it
+/// is told, and that is all.
+pub(crate) fn guarded<R>(what: &str, run: impl FnOnce() -> R) -> Option<R> {
+    match caught(run) {
+        Ok(result) => Some(result),
+        Err(panic) => {
+            tracing::error!("{what}: {panic}");
+            None
+        }
+    }
+}

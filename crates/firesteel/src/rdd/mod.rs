@@ -5,6 +5,7 @@ mod info;
 mod keyed;
 mod narrow;
 mod numeric;
+mod own;
 mod persist;
 mod save;
 mod structure;

@@ -1,0 +1,3 @@
+//! Tests of the engine as a whole: scheduling, failures, depth, determinism, what is kept and for how long.
+
+mod depth;
