@@ -38,7 +38,8 @@ pub use firesteel_macros::main;
 pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
 pub use firesteel_rdd::{
     Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, Number,
-    PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, StatCounter, TaskContext, Total,
+    PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, SortKey, StatCounter, TaskContext,
+    Total,
 };
 pub use rdd::Rdd;
 

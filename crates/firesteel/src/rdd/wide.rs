@@ -8,7 +8,7 @@ use crate::graph::{CallSite, NewNode, Prepared};
 use crate::range::range_partitioner;
 use firesteel_rdd::{
     AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Dyn, FilterMap, First, InBoth, Key, KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined, ScatterRoundRobin,
-    ScatterSorted, Side, Sorted, Unique,
+    ScatterSorted, Side, SortKey, Sorted, Unique,
 };
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
@@ -193,7 +193,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by<K: Data + Ord, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool) -> S<T>
+    pub fn sort_by<K: SortKey, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool) -> S<T>
     where
         T: Data,
     {
@@ -202,7 +202,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
 
     /// [`sort_by`](Rdd::sort_by) into at most so many partitions.
     #[track_caller]
-    pub fn sort_by_n<K: Data + Ord, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool, partitions: usize) -> S<T>
+    pub fn sort_by_n<K: SortKey, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool, partitions: usize) -> S<T>
     where
         T: Data,
     {
@@ -211,7 +211,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     }
 
     /// Range-partitions and sorts; `keys` computes what is sampled.
-    pub(crate) fn sorted<K: Data + Ord, O: Order<T, Key = K>, Q: Pipeline<Item = K>>(
+    pub(crate) fn sorted<K: SortKey, O: Order<T, Key = K>, Q: Pipeline<Item = K>>(
         &self,
         site: CallSite,
         partitions: Option<usize>,
@@ -258,7 +258,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     #[track_caller]
     pub fn sort_by_key(&self, ascending: bool) -> S<(K, V)>
     where
-        K: Data + Ord,
+        K: SortKey,
         V: Data,
     {
         self.sorted(site("sort_by_key"), None, ascending, ByKey, Map::new(self.parent(), First))
@@ -268,7 +268,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     #[track_caller]
     pub fn sort_by_key_n(&self, ascending: bool, partitions: usize) -> S<(K, V)>
     where
-        K: Data + Ord,
+        K: SortKey,
         V: Data,
     {
         self.sorted(site("sort_by_key_n"), Some(partitions), ascending, ByKey, Map::new(self.parent(), First))
@@ -279,7 +279,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     #[track_caller]
     pub fn repartition_and_sort_within_partitions(&self, partitioner: impl Partitioner<K>) -> S<(K, V)>
     where
-        K: Data + Ord,
+        K: SortKey,
         V: Data,
     {
         let (partitioner, pipeline) = (KeyPartitioner::of(partitioner), self.pipeline().clone());
