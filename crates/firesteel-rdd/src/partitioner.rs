@@ -58,7 +58,7 @@ impl HashPartitioner {
 #[inline(always)]
 fn by_hash(hash: u64, partitions: usize) -> usize {
     // The high bits choose the partition; tables inside a partition use the low ones.
-    ((hash >> 32) * partitions as u64 >> 32) as usize
+    (((hash >> 32) * partitions as u64) >> 32) as usize
 }
 
 impl<K: Hash + ?Sized> Partitioner<K> for HashPartitioner {

@@ -57,6 +57,6 @@ pub mod __private {
 pub mod prelude {
     pub use crate::{
         Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, HashPartitioner, Key, LongAccumulator,
-        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext, Total,
+        Partitioner, Pipeline, RangePartitioner, Rdd, Result, SortKey, StorageLevel, TaskContext, Total,
     };
 }

@@ -14,10 +14,13 @@ fn taken(limit: u64, pipeline: impl firesteel_rdd::Pipeline<Item = u64>, lineage
 fn an_iterator_pulls_sixteen_elements_then_twice_as_many() {
     static SEEN: AtomicU64 = AtomicU64::new(0);
     let seen = |wanted: usize| {
-        let source = Map::new(RangeOf::new(0..1_000_000, 1), Plain::new(|i: u64| {
-            SEEN.fetch_add(1, Ordering::Relaxed);
-            i
-        }));
+        let source = Map::new(
+            RangeOf::new(0..1_000_000, 1),
+            Plain::new(|i: u64| {
+                SEEN.fetch_add(1, Ordering::Relaxed);
+                i
+            }),
+        );
         let task = Hand::new().task(&Lineage::default(), 0, 1);
         use firesteel_rdd::Pipeline;
         SEEN.store(0, Ordering::Relaxed);
@@ -37,10 +40,16 @@ fn an_erased_crossing_stays_lazy() {
     static SEEN: AtomicU64 = AtomicU64::new(0);
     let mut lineage = Lineage::default();
     let source = RangeOf::new(0..1_000_000, 1);
-    lineage.erase(RddId(0), Map::new(source, Plain::new(|i: u64| {
-        SEEN.fetch_add(1, Ordering::Relaxed);
-        i
-    })));
+    lineage.erase(
+        RddId(0),
+        Map::new(
+            source,
+            Plain::new(|i: u64| {
+                SEEN.fetch_add(1, Ordering::Relaxed);
+                i
+            }),
+        ),
+    );
     assert_eq!(taken(3, Dyn::of(RddId(0)), &lineage), [0, 1, 2]);
     assert_eq!(SEEN.swap(0, Ordering::Relaxed), 16);
     assert_eq!(taken(20, Dyn::of(RddId(0)), &lineage).len(), 20);

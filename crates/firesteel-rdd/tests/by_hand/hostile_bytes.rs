@@ -3,9 +3,9 @@
 use crate::hand::{Hand, Lineage, failure_of};
 use firesteel_model::{PartitionIndex, RddId, ShuffleId};
 use firesteel_rdd::{
-    Combine, Count, Dyn, Ending, Filter, KeyPartitioner, Map, MapOutputs, MapPartitions, Node, NodeBytes, PartitionIter,
-    Piece, Plain, RangeOf, RangePartitioner, Reducing, Root, ScatterCombined, Side, SplitBytes, StageBytes, Task,
-    TaskFailure, With, Without,
+    Combine, Count, Dyn, Ending, Filter, KeyPartitioner, Map, MapOutputs, MapPartitions, Node, NodeBytes,
+    PartitionIter, Piece, Plain, RangeOf, RangePartitioner, Reducing, Root, ScatterCombined, Side, SplitBytes,
+    StageBytes, Task, TaskFailure, With, Without,
 };
 use firesteel_store::record;
 use proptest::prelude::*;

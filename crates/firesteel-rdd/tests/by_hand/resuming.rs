@@ -3,9 +3,9 @@
 use crate::hand::{Hand, Lineage};
 use firesteel_model::{BlockId, PartitionIndex, RddId, ShuffleId, StorageLevel};
 use firesteel_rdd::{
-    CacheState, Cached, CoGroup2, Combine, Dyn, Emit, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping, KeyPartitioner,
-    Lent, Map, MapPartitions, MapRef, Order, Parallelize, PartitionIter, Pipeline, Plain, RangeOf, ReadSide, Scatter, Side,
-    Sink, Sorted, StepRangeOf, Subtract, Without, drive,
+    CacheState, Cached, CoGroup2, Combine, Dyn, Emit, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping,
+    KeyPartitioner, Lent, Map, MapPartitions, MapRef, Order, Parallelize, PartitionIter, Pipeline, Plain, RangeOf,
+    ReadSide, Scatter, Side, Sink, Sorted, StepRangeOf, Subtract, Without, drive,
 };
 use std::fmt::Debug;
 

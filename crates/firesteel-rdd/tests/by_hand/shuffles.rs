@@ -3,8 +3,8 @@
 use crate::hand::{Hand, Lineage, failure_of};
 use firesteel_model::{PartitionIndex, ShuffleId};
 use firesteel_rdd::{
-    Combine, Count, FlatMap, Grouping, KeyPartitioner, Map, Plain, RangeOf, ReadSide, Reducing, Scatter, ScatterCombined,
-    ScatterRoundRobin, Side, TaskFailure,
+    Combine, Count, FlatMap, Grouping, KeyPartitioner, Map, Plain, RangeOf, ReadSide, Reducing, Scatter,
+    ScatterCombined, ScatterRoundRobin, Side, TaskFailure,
 };
 use proptest::prelude::*;
 
@@ -60,7 +60,9 @@ fn groups_keep_the_order_of_the_map_partitions() {
     let none = Lineage::default();
     let pairs = Map::new(RangeOf::new(0..100, 7), Plain::new(|i: u64| (i % 4, i)));
     hand.write(SHUFFLE, &none, pairs, Scatter { shuffle: SHUFFLE, partitioner: KeyPartitioner::<u64>::hash(2) });
-    for (key, values) in hand.collect(&none, Combine::<u64, u64, _>::values(Side::Shuffle(SHUFFLE), Grouping, 2)).concat() {
+    for (key, values) in
+        hand.collect(&none, Combine::<u64, u64, _>::values(Side::Shuffle(SHUFFLE), Grouping, 2)).concat()
+    {
         assert_eq!(values, (0..100u64).filter(|i| i % 4 == key).collect::<Vec<_>>());
     }
 }

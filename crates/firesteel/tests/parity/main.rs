@@ -24,7 +24,8 @@ fn table() -> Vec<Row> {
             section = title.to_string();
         } else if let Some(row) = line.strip_prefix("| ").filter(|row| !row.starts_with("Spark |")) {
             let row = row.replace("\\|", "\u{1}");
-            let cells: Vec<String> = row.split(" | ").map(|cell| cell.trim_end_matches(" |").replace('\u{1}', "|")).collect();
+            let cells: Vec<String> =
+                row.split(" | ").map(|cell| cell.trim_end_matches(" |").replace('\u{1}', "|")).collect();
             let [spark, methods, note] = &cells[..] else { panic!("three cells wanted: {line}") };
             let methods = methods.split('`').filter(|m| m.contains("::")).map(String::from).collect();
             rows.push(Row { section: section.clone(), spark: spark.clone(), methods, note: note.clone() });
@@ -52,7 +53,11 @@ fn every_row_of_sparks_api_is_in_the_table_once() {
     let there: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.section.as_str(), row.spark.as_str())).collect();
     assert_eq!(there.len(), rows.len(), "a row stands twice");
     assert_eq!(wanted.difference(&there).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "rows without an entry");
-    assert_eq!(there.difference(&wanted).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "entries that Spark does not have");
+    assert_eq!(
+        there.difference(&wanted).collect::<Vec<_>>(),
+        Vec::<&(&str, &str)>::new(),
+        "entries that Spark does not have"
+    );
 }
 
 #[test]

@@ -54,7 +54,9 @@ fn tokens(source: &str) -> Vec<String> {
             // A character, or a lifetime.
             let mut chars = rest.char_indices().skip(1);
             at += match (chars.next(), chars.next()) {
-                (Some((_, '\\')), _) => rest[2..].char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(1, |(i, _)| i + 3),
+                (Some((_, '\\')), _) => {
+                    rest[2..].char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(1, |(i, _)| i + 3)
+                }
                 (Some(_), Some((i, '\''))) => i + 1,
                 _ => 1,
             };
@@ -106,14 +108,17 @@ fn collect(tokens: &[String], found: &mut BTreeSet<String>) {
             "{" => depth += 1,
             "}" => {
                 depth -= 1;
-                within.retain(|(d, _)| *d < depth + 1);
-                of_macro.take_if(|(d, _)| *d >= depth + 1);
+                within.retain(|(d, _)| *d <= depth);
+                of_macro.take_if(|(d, _)| *d > depth);
             }
             "macro_rules" if of_macro.is_none() => {
                 of_macro = Some((depth + 1, tokens[at + 2].clone()));
                 at += 2;
             }
-            word @ ("impl" | "trait") if at == 0 || matches!(tokens[at - 1].as_str(), "}" | ";" | "{" | "]" | "pub" | "unsafe" | "(" | ")") => {
+            word @ ("impl" | "trait")
+                if at == 0
+                    || matches!(tokens[at - 1].as_str(), "}" | ";" | "{" | "]" | "pub" | "unsafe" | "(" | ")") =>
+            {
                 let end = tokens[at..].iter().position(|t| t == "{" || t == ";").map_or(tokens.len(), |i| at + i);
                 let subject = if word == "trait" { tokens.get(at + 1).cloned() } else { subject(&tokens[at + 1..end]) };
                 if let Some(subject) = subject
@@ -151,8 +156,14 @@ fn collect(tokens: &[String], found: &mut BTreeSet<String>) {
                     }
                 }
                 for (subject, method) in &macros[name] {
-                    for subject in if subject.starts_with('$') { words.iter().copied().collect() } else { vec![subject.as_str()] } {
-                        for method in if method.starts_with('$') { words.iter().copied().collect() } else { vec![method.as_str()] } {
+                    for subject in
+                        if subject.starts_with('$') { words.iter().copied().collect() } else { vec![subject.as_str()] }
+                    {
+                        for method in if method.starts_with('$') {
+                            words.iter().copied().collect()
+                        } else {
+                            vec![method.as_str()]
+                        } {
                             found.insert(format!("{subject}::{method}"));
                         }
                     }
