@@ -65,4 +65,18 @@ use std::hash::Hash;
     note = "on a type of your own: `#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]`"
 )]
 pub trait Key: Data + Hash + Eq {}
+
+#[diagnostic::do_not_recommend]
 impl<T: Data + Hash + Eq> Key for T {}
+
+/// What can be sorted by, or compared for the greatest: [`Data`] with a total order.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no total order to sort or compare by",
+    label = "not a `SortKey`: needs Ord besides what `Data` needs",
+    note = "floats are compared as `Total(x)` from the prelude, or by a comparison: `max_by`, `top_by`, `take_ordered_by`",
+    note = "on a type of your own: `#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]`"
+)]
+pub trait SortKey: Data + Ord {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Data + Ord> SortKey for T {}

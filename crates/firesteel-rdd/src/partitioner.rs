@@ -23,6 +23,11 @@ pub fn hash_of<K: Hash + ?Sized>(key: &K) -> u64 {
 ///
 /// Two RDDs whose partitioners are equal are joined without a shuffle, so equal partitioners must send equal keys to equal
 /// partitions, and `partition` must depend on nothing but the key.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which partition a key of type `{K}` lives in",
+    label = "not a `Partitioner<{K}>`",
+    note = "say a number of partitions as a `usize`, a `HashPartitioner`, a `RangePartitioner`, or a type of your own that implements `Partitioner<{K}>`"
+)]
 pub trait Partitioner<K: ?Sized>: Data + PartialEq {
     /// How many partitions there are.
     fn num_partitions(&self) -> usize;

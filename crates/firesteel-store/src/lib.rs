@@ -40,11 +40,14 @@ use serde::{Serialize, de::DeserializeOwned};
 /// crosses_boundaries::<Visit>();
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be shuffled, cached, collected or broadcast",
-    label = "not `Data`: needs Clone, Serialize, Deserialize, Send, Sync and no borrowed parts",
+    message = "`{Self}` cannot travel between executors: be shuffled, cached, collected, broadcast or an environment",
+    label = "not `Data`: it and all its parts need Clone, Serialize, Deserialize, Send, Sync and own what they hold",
     note = "on a type of your own: `#[derive(Clone, Serialize, Deserialize)]` (from serde)",
-    note = "`Rc`, `&str` and other borrowed or thread-bound parts: use `Arc`, `String`, `Vec` instead"
+    note = "`Rc`, `&str` and other thread-bound or borrowed parts: use `Arc`, `String`, `Vec` instead",
+    note = "an RDD cannot be used in another one's closure: join the two, or collect and broadcast the smaller one"
 )]
 pub trait Data: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 
+// What is missing is told by the notes above, in one error instead of one for each bound.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Data for T {}

@@ -8,7 +8,7 @@ use crate::{
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
     Action, Captureless, Collect, Count, Data, Fold, FoldRef, Key, Merge, MergeRef, OnPartition, PartitionIter,
-    Pipeline, Plain, Reduce, With,
+    Pipeline, Plain, Reduce, SortKey, With,
 };
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -230,7 +230,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     #[track_caller]
     pub fn top(&self, n: usize) -> Result<Vec<T>>
     where
-        T: Data + Ord,
+        T: SortKey,
     {
         self.best(n, Reversed(Natural), site("top"))
     }
@@ -248,7 +248,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     #[track_caller]
     pub fn take_ordered(&self, n: usize) -> Result<Vec<T>>
     where
-        T: Data + Ord,
+        T: SortKey,
     {
         self.best(n, Natural, site("take_ordered"))
     }
@@ -287,7 +287,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     #[track_caller]
     pub fn max(&self) -> Result<T>
     where
-        T: Data + Ord,
+        T: SortKey,
     {
         self.best(1, Reversed(Natural), site("max"))?.pop().ok_or(Error::EmptyRdd)
     }
@@ -311,7 +311,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     #[track_caller]
     pub fn min(&self) -> Result<T>
     where
-        T: Data + Ord,
+        T: SortKey,
     {
         self.best(1, Natural, site("min"))?.pop().ok_or(Error::EmptyRdd)
     }

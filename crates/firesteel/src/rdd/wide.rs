@@ -10,7 +10,7 @@ use crate::range::range_partitioner;
 use firesteel_rdd::{
     AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Dyn, FilterMap, First, InBoth, Key, KeyPartitioner,
     Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined, ScatterRoundRobin,
-    ScatterSorted, Side, Sorted, Unique,
+    ScatterSorted, Side, SortKey, Sorted, Unique,
 };
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
@@ -195,7 +195,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by<K: Data + Ord, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool) -> S<T>
+    pub fn sort_by<K: SortKey, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool) -> S<T>
     where
         T: Data,
     {
@@ -210,12 +210,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
 
     /// [`sort_by`](Rdd::sort_by) into at most so many partitions.
     #[track_caller]
-    pub fn sort_by_n<K: Data + Ord, F: Fn(&T) -> K + Captureless>(
-        &self,
-        f: F,
-        ascending: bool,
-        partitions: usize,
-    ) -> S<T>
+    pub fn sort_by_n<K: SortKey, F: Fn(&T) -> K + Captureless>(&self, f: F, ascending: bool, partitions: usize) -> S<T>
     where
         T: Data,
     {
@@ -224,7 +219,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     }
 
     /// Range-partitions and sorts; `keys` computes what is sampled.
-    pub(crate) fn sorted<K: Data + Ord, O: Order<T, Key = K>, Q: Pipeline<Item = K>>(
+    pub(crate) fn sorted<K: SortKey, O: Order<T, Key = K>, Q: Pipeline<Item = K>>(
         &self,
         site: CallSite,
         partitions: Option<usize>,
@@ -270,7 +265,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     #[track_caller]
     pub fn sort_by_key(&self, ascending: bool) -> S<(K, V)>
     where
-        K: Data + Ord,
+        K: SortKey,
         V: Data,
     {
         self.sorted(site("sort_by_key"), None, ascending, ByKey, Map::new(self.parent(), First))
@@ -280,7 +275,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     #[track_caller]
     pub fn sort_by_key_n(&self, ascending: bool, partitions: usize) -> S<(K, V)>
     where
-        K: Data + Ord,
+        K: SortKey,
         V: Data,
     {
         self.sorted(site("sort_by_key_n"), Some(partitions), ascending, ByKey, Map::new(self.parent(), First))
@@ -291,7 +286,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     #[track_caller]
     pub fn repartition_and_sort_within_partitions(&self, partitioner: impl Partitioner<K>) -> S<(K, V)>
     where
-        K: Data + Ord,
+        K: SortKey,
         V: Data,
     {
         let (partitioner, pipeline) = (KeyPartitioner::of(partitioner), self.pipeline().clone());

@@ -1,0 +1,10 @@
+//! Pipelines driven by hand: no threads, no driver; what a stage's parts promise each other.
+
+mod accumulators;
+mod batches;
+mod hand;
+mod hostile_bytes;
+mod partitioners;
+mod resuming;
+mod shuffles;
+mod tables;

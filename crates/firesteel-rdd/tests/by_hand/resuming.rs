@@ -1,0 +1,156 @@
+//! A sink may have enough at any time: driven again, every stream goes on with the element after the last one it pushed.
+
+use crate::hand::{Hand, Lineage};
+use firesteel_model::{BlockId, PartitionIndex, RddId, ShuffleId, StorageLevel};
+use firesteel_rdd::{
+    CacheState, Cached, CoGroup2, Combine, Dyn, Emit, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping,
+    KeyPartitioner, Lent, Map, MapPartitions, MapRef, Order, Parallelize, PartitionIter, Pipeline, Plain, RangeOf,
+    ReadSide, Scatter, Side, Sink, Sorted, StepRangeOf, Subtract, Without, drive,
+};
+use std::fmt::Debug;
+
+/// Wants so many elements at a time.
+struct Some<T> {
+    all: Vec<T>,
+    left: usize,
+}
+
+impl<T> Sink<T> for Some<T> {
+    fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+        assert!(self.left > 0, "pushed into a sink that had enough");
+        self.all.push(item.take());
+        self.left -= 1;
+        self.left > 0
+    }
+}
+
+/// Drives each partition at once, and again in portions; both must give the same.
+fn check<P: Pipeline<Item: PartialEq + Debug>>(hand: &Hand, lineage: &Lineage, pipeline: P) -> Vec<Vec<P::Item>> {
+    let splits = pipeline.splits(lineage).unwrap();
+    let mut whole = Vec::new();
+    for (p, split) in splits.iter().enumerate() {
+        for portion in [usize::MAX, 1, 2, 3, 17, 1_000] {
+            let task = hand.task(lineage, p as u32, splits.len() as u32);
+            let mut stream = pipeline.open(split.clone(), &task);
+            let mut sink = Some { all: Vec::new(), left: portion };
+            while !drive(&mut stream, &task, &mut sink) {
+                sink.left = portion;
+            }
+            // An end is an end.
+            sink.left = portion;
+            assert!(drive(&mut stream, &task, &mut sink));
+            if portion == usize::MAX {
+                whole.push(sink.all);
+            } else {
+                assert_eq!(sink.all, whole[p], "partition {p} in portions of {portion}");
+            }
+        }
+    }
+    whole
+}
+
+fn one_to(n: u64) -> RangeOf {
+    RangeOf::new(1..n + 1, 3)
+}
+
+#[test]
+fn sources_resume() {
+    let hand = Hand::new();
+    let none = Lineage::default();
+    assert_eq!(check(&hand, &none, one_to(10)), [vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9, 10]]);
+    check(&hand, &none, one_to(20_000));
+    assert_eq!(check(&hand, &none, StepRangeOf::new(10..0, -3, 2)).concat(), [10, 7, 4, 1]);
+
+    let id = BlockId::Source(RddId(7), PartitionIndex(1));
+    let chunks: Vec<Vec<u64>> = (0..5).map(|c| (c * 100..c * 100 + 30).collect()).collect();
+    hand.executor.blocks.put(id, StorageLevel::MEMORY_ONLY, chunks.clone()).unwrap();
+    assert_eq!(check(&hand, &none, Parallelize::<u64>::new(RddId(7), 2)), [vec![], chunks.concat()]);
+}
+
+#[test]
+fn adaptors_resume() {
+    let hand = Hand::new();
+    let none = Lineage::default();
+    let all = |parts: Vec<Vec<u64>>| parts.concat();
+    assert_eq!(all(check(&hand, &none, Map::new(one_to(4), Plain::new(|i: u64| i * 2)))), [2, 4, 6, 8]);
+    assert_eq!(all(check(&hand, &none, MapRef::new(one_to(4), Plain::new(|i: &u64| i * 3)))), [3, 6, 9, 12]);
+    assert_eq!(all(check(&hand, &none, Filter::new(one_to(6), Plain::new(|i: &u64| i % 2 == 0)))), [2, 4, 6]);
+    let odd = Plain::new(|i: u64| (i % 2 == 1).then_some(i));
+    assert_eq!(all(check(&hand, &none, FilterMap::new(one_to(6), odd))), [1, 3, 5]);
+    let expected: Vec<u64> = (1..41).flat_map(|n| 0..n).collect();
+    assert_eq!(all(check(&hand, &none, FlatMap::new(one_to(40), Plain::new(|n: u64| 0..n)))), expected);
+    let emit = Plain::new(|n: &u64, out: &mut Emit<'_, u64>| (0..*n).for_each(|i| out.emit(i)));
+    assert_eq!(all(check(&hand, &none, FlatMapEmit::new(one_to(40), emit))), expected);
+    let sums = Plain::new(|items: PartitionIter<'static, u64>| [0, items.sum::<u64>()]);
+    assert_eq!(all(check(&hand, &none, MapPartitions::new(one_to(6), Without(sums)))), [0, 3, 0, 7, 0, 11]);
+}
+
+#[test]
+fn erased_rdds_resume_through_any_number_of_crossings() {
+    let hand = Hand::new();
+    let mut lineage = Lineage::default();
+    lineage.erase(RddId(0), one_to(5_000));
+    for id in 1..6 {
+        let parent = Dyn::<u64>::of(RddId(id - 1));
+        lineage.erase(RddId(id), Filter::new(parent, Plain::new(|i: &u64| i % 7 != 0)));
+    }
+    let kept: Vec<u64> = (1..5_001).filter(|i| i % 7 != 0).collect();
+    assert_eq!(check(&hand, &lineage, Dyn::<u64>::of(RddId(5))).concat(), kept);
+}
+
+#[test]
+fn kept_partitions_resume_when_they_are_stored_and_when_they_are_read() {
+    let hand = Hand::new();
+    let mut lineage = Lineage::default();
+    lineage.erase(RddId(0), one_to(3_000));
+    let state = CacheState::new(StorageLevel::MEMORY_ONLY);
+    lineage.erase(RddId(1), Cached::<u64>::new(RddId(1), RddId(0), state));
+    let all: Vec<u64> = (1..3_001).collect();
+    assert_eq!(check(&hand, &lineage, Dyn::<u64>::of(RddId(1))).concat(), all);
+    assert_eq!(hand.executor.blocks.len(), 3);
+    assert_eq!(check(&hand, &lineage, Dyn::<u64>::of(RddId(1))).concat(), all);
+}
+
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Backwards;
+
+impl Order<(u64, u64)> for Backwards {
+    type Key = u64;
+    const BY_KEY: bool = true;
+    fn with_key<R>(&self, item: &(u64, u64), look: impl FnOnce(&u64) -> R) -> R {
+        look(&item.0)
+    }
+    fn sort(&self, items: &mut [(u64, u64)], ascending: bool) {
+        items.sort_by_key(|item| item.0);
+        if !ascending {
+            items.reverse();
+        }
+    }
+}
+
+#[test]
+fn readers_of_shuffles_resume() {
+    let mut hand = Hand::new();
+    let none = Lineage::default();
+    let pairs = || Map::new(one_to(2_000), Plain::new(|i: u64| (i % 50, i)));
+    let (left, right) = (ShuffleId(1), ShuffleId(2));
+    for shuffle in [left, right] {
+        let scatter = Scatter { shuffle, partitioner: KeyPartitioner::hash(2) };
+        if shuffle == left {
+            hand.write(shuffle, &none, pairs(), scatter);
+        } else {
+            hand.write(shuffle, &none, Filter::new(pairs(), Plain::new(|p: &(u64, u64)| p.0 < 5)), scatter);
+        }
+    }
+    let side = |shuffle| Side::<(u64, u64)>::Shuffle(shuffle);
+    check(&hand, &none, ReadSide { side: side(left), partitions: 2 });
+    let groups = check(&hand, &none, Combine::values(side(left), Grouping, 2)).concat();
+    assert_eq!(groups.len(), 50);
+    assert!(groups.iter().all(|(key, values)| values.len() == 40 && values.iter().all(|v| v % 50 == *key)));
+    let sorted = check(&hand, &none, Sorted { side: side(left), order: Backwards, ascending: false, partitions: 2 });
+    assert!(sorted.iter().all(|part| part.is_sorted_by(|a, b| a.0 >= b.0)));
+    let both = check(&hand, &none, CoGroup2 { a: side(left), b: side(right), partitions: 2 }).concat();
+    assert_eq!(both.iter().filter(|(_, (_, right))| !right.is_empty()).count(), 5);
+    let rest = check(&hand, &none, Subtract { left: side(left), right: side(right), partitions: 2 }).concat();
+    assert_eq!(rest.len(), 1_800);
+}

@@ -1,0 +1,68 @@
+//! docs/parity.md is true: every row of Spark's API is there, and every method that it names exists.
+
+mod methods;
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+struct Row {
+    section: String,
+    spark: String,
+    methods: Vec<String>,
+    note: String,
+}
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn table() -> Vec<Row> {
+    let mut section = String::new();
+    let mut rows = Vec::new();
+    for line in read("../../docs/parity.md").lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title.to_string();
+        } else if let Some(row) = line.strip_prefix("| ").filter(|row| !row.starts_with("Spark |")) {
+            let row = row.replace("\\|", "\u{1}");
+            let cells: Vec<String> =
+                row.split(" | ").map(|cell| cell.trim_end_matches(" |").replace('\u{1}', "|")).collect();
+            let [spark, methods, note] = &cells[..] else { panic!("three cells wanted: {line}") };
+            let methods = methods.split('`').filter(|m| m.contains("::")).map(String::from).collect();
+            rows.push(Row { section: section.clone(), spark: spark.clone(), methods, note: note.clone() });
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_method_that_the_table_names_exists() {
+    let defined = methods::defined_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let missing: Vec<String> = table()
+        .iter()
+        .flat_map(|row| row.methods.iter().map(move |method| format!("{}: {method}", row.spark)))
+        .filter(|named| !defined.contains(named.rsplit_once(": ").unwrap().1))
+        .collect();
+    assert!(missing.is_empty(), "docs/parity.md names what does not exist:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_row_of_sparks_api_is_in_the_table_once() {
+    let rows = table();
+    let names = read("tests/parity/rows.tsv");
+    let wanted: BTreeSet<(&str, &str)> = names.lines().map(|line| line.split_once('\t').unwrap()).collect();
+    let there: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.section.as_str(), row.spark.as_str())).collect();
+    assert_eq!(there.len(), rows.len(), "a row stands twice");
+    assert_eq!(wanted.difference(&there).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "rows without an entry");
+    assert_eq!(
+        there.difference(&wanted).collect::<Vec<_>>(),
+        Vec::<&(&str, &str)>::new(),
+        "entries that Spark does not have"
+    );
+}
+
+#[test]
+fn a_row_without_a_method_says_why() {
+    let silent: Vec<String> =
+        table().into_iter().filter(|row| row.methods.is_empty() && row.note.is_empty()).map(|row| row.spark).collect();
+    assert!(silent.is_empty(), "no method and no reason: {silent:?}");
+}
