@@ -24,7 +24,7 @@ mod stream;
 mod task;
 mod total;
 
-pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator};
+pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator, Tally};
 pub use action::*;
 pub use broadcast::{Broadcast, OnRelease};
 pub use cache::{CacheState, Cached, WriteCheckpoint};

@@ -8,9 +8,9 @@ use crate::{
     graph::{NewNode, Prepared, RddNode},
     properties,
     rdd::{Rdd, site},
-    report::Reporter,
+    report::{Application, Reporter},
 };
-use firesteel_events::Bus;
+use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
     BlockId, Error, ExecutorId, PartitionIndex, Result, StorageLevel,
@@ -117,6 +117,27 @@ impl ContextBuilder {
         let blocks = Arc::new(BlockStore::new(conf.local_dirs()?));
         let shuffles = Arc::new(ShuffleStore::new());
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
+        let state = AppState::default();
+        bus.add(Queue::AppStatus, state.clone())?;
+        if conf.get(keys::EVENT_LOG_ENABLED)? {
+            let dir = conf.get(keys::EVENT_LOG_DIR)?;
+            let log = EventLogWriter::create(&dir, &app_id, conf.get(keys::EVENT_LOG_LOG_BLOCK_UPDATES)?)?;
+            bus.add(Queue::EventLog, log)?;
+        }
+        let progress = match conf.get(keys::UI_SHOW_CONSOLE_PROGRESS)? {
+            true => ConsoleProgress::on_terminal(state.clone())?,
+            false => None,
+        };
+        let application = Application {
+            name: app_name.clone(),
+            id: app_id.clone(),
+            user: crate::machine::user(),
+            host: crate::machine::host(),
+            master: master.to_string(),
+            start_time: since_epoch.as_millis() as u64,
+            memory: crate::machine::memory(),
+            conf: conf.clone(),
+        };
         let new = NewEngine {
             master: master.to_string(),
             app_name,
@@ -127,6 +148,8 @@ impl ContextBuilder {
             blocks: blocks.clone(),
             shuffles: shuffles.clone(),
             bus: bus.clone(),
+            state,
+            progress,
             checkpoint_dir: conf.get(keys::CHECKPOINT_DIR)?,
             conf,
         };
@@ -141,7 +164,8 @@ impl ContextBuilder {
             let shared = Arc::new(Executor { id: ExecutorId(0), blocks, shuffles, may_commit });
             let executor = Arc::new(LocalExecutor::new(shared, to_driver, tamper));
             let scheduler = Scheduler::new(config);
-            Driver::new(scheduler, clock, messages, accumulators, executor, slots, Reporter::new(bus))
+            let report = Reporter::new(bus, clock.clone(), &application);
+            Driver::new(scheduler, clock, messages, accumulators, executor, slots, report)
         })?;
         Ok(Context { engine })
     }

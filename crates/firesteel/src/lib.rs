@@ -18,10 +18,14 @@ mod context;
 mod driver;
 mod engine;
 mod executor;
+pub mod events;
+mod files;
 mod future;
 mod graph;
 mod job;
+mod jobs;
 mod logging;
+mod machine;
 mod main_fn;
 mod panics;
 mod plan;
@@ -32,15 +36,19 @@ mod report;
 mod run_job;
 mod settings;
 mod setup;
+mod tracker;
 
 pub use context::{Context, ContextBuilder};
+pub use files::Files;
 pub use firesteel_macros::main;
 pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
 pub use firesteel_rdd::{
     Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, Number,
     PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, StatCounter, TaskContext, Total,
 };
+pub use future::FutureAction;
 pub use rdd::Rdd;
+pub use tracker::{PersistentRdd, Pool, StatusTracker};
 
 /// What `#[firesteel::main]` expands to, and hooks for Firesteel's own tests. Nothing here is promised.
 #[doc(hidden)]
