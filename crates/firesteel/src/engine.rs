@@ -2,8 +2,10 @@
 
 use crate::{
     driver::{Driver, Msg},
+    files::AddedFiles,
     graph::{RddNode, lock},
     properties,
+    report::Application,
 };
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_events::{AppState, Bus, ConsoleProgress};
@@ -47,11 +49,8 @@ next_ids!(rdd -> RddId, shuffle -> ShuffleId, stage -> StageId, job -> JobId, br
 /// The engine behind a context. Lives until the context's last clone and the last of its RDDs are gone.
 pub(crate) struct Engine {
     pub(crate) conf: Conf,
-    pub(crate) master: String,
-    pub(crate) app_name: String,
-    pub(crate) app_id: String,
-    pub(crate) start_time: u64,
-    pub(crate) slots: usize,
+    pub(crate) application: Application,
+    pub(crate) files: Arc<AddedFiles>,
     pub(crate) default_parallelism: usize,
     /// `default.parallelism` where it is set: shuffles then use it whatever their parents have.
     pub(crate) set_parallelism: Option<usize>,
@@ -95,10 +94,8 @@ impl Accumulators {
 /// The parts of a new engine.
 pub(crate) struct NewEngine {
     pub(crate) conf: Conf,
-    pub(crate) master: String,
-    pub(crate) app_name: String,
-    pub(crate) app_id: String,
-    pub(crate) start_time: u64,
+    pub(crate) application: Application,
+    pub(crate) files: Arc<AddedFiles>,
     pub(crate) slots: usize,
     pub(crate) set_parallelism: Option<usize>,
     pub(crate) blocks: Arc<BlockStore>,
@@ -127,11 +124,8 @@ impl Engine {
             default_parallelism: new.set_parallelism.unwrap_or(new.slots),
             set_parallelism: new.set_parallelism,
             conf: new.conf,
-            master: new.master,
-            app_name: new.app_name,
-            app_id: new.app_id,
-            start_time: new.start_time,
-            slots: new.slots,
+            application: new.application,
+            files: new.files,
             ids: Ids::default(),
             blocks: new.blocks,
             shuffles: new.shuffles,
@@ -214,6 +208,9 @@ impl Engine {
         *lock(&self.checkpoint_dir) = Some(CheckpointDir::create(dir)?);
         Ok(())
     }
+    pub(crate) fn checkpoint_path(&self) -> Option<String> {
+        lock(&self.checkpoint_dir).as_ref().map(|dir| dir.path().display().to_string())
+    }
     pub(crate) fn checkpoint_folder(&self) -> Result<CheckpointDir> {
         lock(&self.checkpoint_dir).clone().ok_or_else(|| {
             Error::InvalidArgument(
@@ -237,6 +234,7 @@ impl Engine {
         }
         self.shuffles.clear();
         self.blocks.close();
+        self.files.close();
         lock(&RUNNING).retain(|engine| !std::ptr::eq(engine.as_ptr(), self));
         properties::forget(self);
     }

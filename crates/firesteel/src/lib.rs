@@ -21,6 +21,7 @@ mod executor;
 pub mod events;
 mod files;
 mod future;
+mod getters;
 mod graph;
 mod job;
 mod jobs;
@@ -41,7 +42,10 @@ mod tracker;
 pub use context::{Context, ContextBuilder};
 pub use files::Files;
 pub use firesteel_macros::main;
-pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
+pub use firesteel_model::{
+    Error, JobFailure, Result, StorageLevel,
+    conf::{Conf, SchedulingMode},
+};
 pub use firesteel_rdd::{
     Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, Number,
     PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, StatCounter, TaskContext, Total,
@@ -63,7 +67,7 @@ pub mod __private {
 /// Everything that a program usually needs.
 pub mod prelude {
     pub use crate::{
-        Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, HashPartitioner, Key, LongAccumulator,
+        Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, Files, FutureAction, HashPartitioner, Key, LongAccumulator,
         Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext, Total,
     };
 }

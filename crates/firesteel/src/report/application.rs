@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(super) const DRIVER: &str = "driver";
 
 /// What the first events say.
+#[derive(Clone)]
 pub(crate) struct Application {
     pub(crate) name: String,
     pub(crate) id: String,
