@@ -55,10 +55,30 @@ pub trait AnyAccumulator: Send + Sync {
     /// # Panics
     /// If the user's merge function does; the value is then as it was.
     fn merge(&self, update: &[u8]) -> Result<()>;
-    /// The text that the UI and the event log show of an update.
-    fn show_update(&self, update: &[u8]) -> String;
-    /// The text that the UI and the event log show of the value.
-    fn show(&self) -> String;
+    /// A copy of the value, for events: they show what a value comes to with updates that do not count yet.
+    fn tally(&self) -> Box<dyn Tally>;
+}
+
+/// What an accumulator comes to, as events tell it, while the updates of a running job are provisional.
+pub trait Tally: Send {
+    /// Adds an update and returns the texts of the update and of the sum; none if the update cannot be added.
+    fn add(&mut self, update: &[u8]) -> Option<(String, String)>;
+}
+
+struct Sum<T> {
+    value: T,
+    merge: MergeWith<T>,
+}
+
+impl<T: Data> Tally for Sum<T> {
+    fn add(&mut self, update: &[u8]) -> Option<(String, String)> {
+        let update: T = decode(update).ok()?;
+        let shown = show(&update);
+        let mut next = self.value.clone();
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.merge)(&mut next, update))).ok()?;
+        self.value = next;
+        Some((shown, show(&self.value)))
+    }
 }
 
 /// What one attempt has added.
@@ -128,28 +148,47 @@ where
         *value = next;
         Ok(())
     }
-    fn show_update(&self, update: &[u8]) -> String {
-        decode::<T>(update).map(|value| show(&value)).unwrap_or_default()
+    fn tally(&self) -> Box<dyn Tally> {
+        // Of values that have no text to show a copy would be kept for nothing.
+        if is_shown::<T>() {
+            Box::new(Sum { value: lock(&self.value).clone(), merge: self.merge.clone() })
+        } else {
+            Box::new(Unshown(std::any::type_name::<T>()))
+        }
     }
-    fn show(&self) -> String {
-        show(&*lock(&self.value))
+}
+
+/// A value that is no number and no text: its type is shown.
+struct Unshown(&'static str);
+
+impl Tally for Unshown {
+    fn add(&mut self, _update: &[u8]) -> Option<(String, String)> {
+        Some((self.0.to_string(), self.0.to_string()))
     }
 }
 
 /// Numbers and texts are shown; of other types the name.
 fn show<T: Any>(value: &T) -> String {
-    let value = value as &dyn Any;
+    text(value).unwrap_or_else(|| std::any::type_name::<T>().to_string())
+}
+
+fn text(value: &dyn Any) -> Option<String> {
     macro_rules! try_types {
-        ($($t:ty),*) => { $(if let Some(v) = value.downcast_ref::<$t>() { return v.to_string(); })* };
+        ($($t:ty),*) => { $(if let Some(v) = value.downcast_ref::<$t>() { return Some(v.to_string()); })* };
     }
     try_types!(i64, u64, f64, i32, u32, usize, String, bool);
     if let Some((sum, _)) = value.downcast_ref::<(i64, u64)>() {
-        return sum.to_string();
+        return Some(sum.to_string());
     }
-    if let Some((sum, _)) = value.downcast_ref::<(f64, u64)>() {
-        return sum.to_string();
+    value.downcast_ref::<(f64, u64)>().map(|(sum, _)| sum.to_string())
+}
+
+fn is_shown<T: Any>() -> bool {
+    use std::any::TypeId;
+    macro_rules! any_of {
+        ($($t:ty),*) => { [$(TypeId::of::<$t>()),*].contains(&TypeId::of::<T>()) };
     }
-    std::any::type_name::<T>().to_string()
+    any_of!(i64, u64, f64, i32, u32, usize, String, bool, (i64, u64), (f64, u64))
 }
 
 enum Side<T> {

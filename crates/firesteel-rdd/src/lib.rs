@@ -28,7 +28,7 @@ mod task;
 mod text_line;
 mod total;
 
-pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator};
+pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator, Tally};
 pub use action::*;
 pub use broadcast::{Broadcast, OnRelease};
 pub use cache::{CacheState, Cached, WriteCheckpoint};

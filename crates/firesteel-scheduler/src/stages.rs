@@ -279,8 +279,8 @@ impl Scheduler {
         }
     }
 
-    /// How many attempts of a stage there have been.
-    pub(crate) fn attempts_of(&self, stage: StageId) -> u32 {
+    /// How many attempts of a stage there have been; 0 of one that is not known (any more).
+    pub fn attempts_of(&self, stage: StageId) -> u32 {
         match self.tracker.shuffle_of(stage).and_then(|shuffle| self.tracker.get(shuffle)) {
             Some(known) => known.next_attempt,
             None => self.runs.get(&stage).map_or(0, |run| run.next_attempt),

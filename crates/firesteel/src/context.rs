@@ -5,12 +5,13 @@ use crate::{
     driver::{Driver, Msg},
     engine::{Engine, NewEngine},
     executor::{LocalExecutor, Tamper},
+    files::AddedFiles,
     graph::{NewNode, Prepared, RddNode},
     properties,
     rdd::{Rdd, site},
-    report::Reporter,
+    report::{Application, Reporter},
 };
-use firesteel_events::Bus;
+use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
     BlockId, Error, ExecutorId, PartitionIndex, Result, StorageLevel,
@@ -24,6 +25,7 @@ use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
     ops::Range,
+    path::Path,
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -116,19 +118,42 @@ impl ContextBuilder {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
-        let blocks = Arc::new(BlockStore::new(conf.local_dirs()?));
+        let scratch = conf.local_dirs()?;
+        let files = AddedFiles::new(scratch.first().map_or(Path::new("."), |dir| dir), &app_id);
+        let blocks = Arc::new(BlockStore::new(scratch));
         let shuffles = Arc::new(ShuffleStore::new());
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
-        let new = NewEngine {
+        let state = AppState::default();
+        bus.add(Queue::AppStatus, state.clone())?;
+        if conf.get(keys::EVENT_LOG_ENABLED)? {
+            let dir = conf.get(keys::EVENT_LOG_DIR)?;
+            let log = EventLogWriter::create(&dir, &app_id, conf.get(keys::EVENT_LOG_LOG_BLOCK_UPDATES)?)?;
+            bus.add(Queue::EventLog, log)?;
+        }
+        let progress = match conf.get(keys::UI_SHOW_CONSOLE_PROGRESS)? {
+            true => ConsoleProgress::on_terminal(state.clone())?,
+            false => None,
+        };
+        let application = Application {
+            name: app_name,
+            id: app_id,
+            user: crate::machine::user(),
+            host: crate::machine::host(),
             master: master.to_string(),
-            app_name,
-            app_id,
             start_time: since_epoch.as_millis() as u64,
+            memory: crate::machine::memory(),
+            conf: conf.clone(),
+        };
+        let new = NewEngine {
+            application: application.clone(),
+            files: files.clone(),
             slots,
             set_parallelism: conf.get(keys::DEFAULT_PARALLELISM)?.map(|n| n as usize),
             blocks: blocks.clone(),
             shuffles: shuffles.clone(),
             bus: bus.clone(),
+            state,
+            progress,
             checkpoint_dir: conf.get(keys::CHECKPOINT_DIR)?,
             conf,
         };
@@ -141,9 +166,10 @@ impl ContextBuilder {
                 ask.send(Msg::MayCommit(attempt, answer)).is_ok() && wait.recv().unwrap_or(false)
             });
             let shared = Arc::new(Executor { id: ExecutorId(0), blocks, shuffles, may_commit });
-            let executor = Arc::new(LocalExecutor::new(shared, to_driver, tamper));
+            let executor = Arc::new(LocalExecutor::new(shared, to_driver, tamper, files));
             let scheduler = Scheduler::new(config);
-            Driver::new(scheduler, clock, messages, accumulators, executor, slots, Reporter::new(bus))
+            let report = Reporter::new(bus, clock.clone(), &application);
+            Driver::new(scheduler, clock, messages, accumulators, executor, slots, report)
         })?;
         Ok(Context { engine })
     }
@@ -335,27 +361,6 @@ impl Context {
     /// An accumulator that collects values (`add(vec![value])`), partition after partition.
     pub fn collection_accumulator<T: Data>(&self, name: impl Into<String>) -> Accumulator<Vec<T>> {
         self.accumulator(name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more))
-    }
-
-    /// The number of partitions where nothing else is said: `default.parallelism`, or the number of cores.
-    pub fn default_parallelism(&self) -> usize {
-        self.engine.default_parallelism
-    }
-    /// The application's name.
-    pub fn app_name(&self) -> &str {
-        &self.engine.app_name
-    }
-    /// The application's id.
-    pub fn application_id(&self) -> &str {
-        &self.engine.app_id
-    }
-    /// The master URL.
-    pub fn master(&self) -> &str {
-        &self.engine.master
-    }
-    /// Firesteel's version.
-    pub fn version(&self) -> &str {
-        env!("CARGO_PKG_VERSION")
     }
 
     /// Where `checkpoint` writes. The folder is made if it does not exist.

@@ -9,11 +9,11 @@ use crate::{
     panics::{self, guarded},
     plan::Stage,
     properties::Properties,
-    report::Reporter,
+    report::{Reporter, with_call_site},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, HostId, JobFailure, JobId, PartitionIndex, RddId, Result, ShuffleId,
+    AccumulatorId, AttemptId, BlockId, Error, HostId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt,
     StageId,
 };
 use firesteel_rdd::{KillFlag, MapWritten, Output, TaskFailure, TaskInfo};
@@ -48,6 +48,8 @@ pub(crate) enum Msg {
     Ask(Box<dyn FnOnce(&Scheduler) + Send>),
     /// How much the loop and the scheduler keep track of.
     Footprint(Sender<Footprint>),
+    /// A user wants an attempt killed; told whether it runs.
+    KillAttempt(AttemptId, String, Sender<bool>),
     /// The clock was moved by hand.
     Tick,
     /// The context ends.
@@ -80,7 +82,6 @@ struct Job {
     properties: Arc<Properties>,
     results: Results,
     done: Sender<JobNews>,
-    call_site: String,
     /// Accumulator updates that count when the job ends, in the order of stages and partitions.
     provisional: BTreeMap<(StageId, PartitionIndex, AttemptId), Vec<(AccumulatorId, Vec<u8>)>>,
 }
@@ -88,12 +89,15 @@ struct Job {
 struct Running {
     launch: TaskLaunch,
     kill: KillFlag,
+    /// Why it was told to stop, if it was.
+    killed: Option<String>,
 }
 
 /// What an attempt left with the driver until the scheduler says what becomes of it.
-#[derive(Default)]
 struct Left {
     output: Option<Output>,
+    /// Which task it was an attempt at.
+    task: (StageId, PartitionIndex),
     accumulators: Vec<(AccumulatorId, Vec<u8>)>,
 }
 
@@ -182,9 +186,10 @@ impl Driver {
     fn shut_down(&mut self) {
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
         if !jobs.is_empty() {
-            self.feed(Event::AllJobsCancelled { reason: "because the context was stopped".into() });
+            self.feed(Event::AllJobsCancelled { reason: "because the context was shut down".into() });
         }
-        for (_, running) in self.running.drain() {
+        for running in self.running.values_mut() {
+            running.killed.get_or_insert_with(|| "the context was shut down".into());
             running.kill.kill();
         }
         self.commit_asked.clear();
@@ -204,6 +209,7 @@ impl Driver {
                 Msg::MayCommit(_, answer) => {
                     let _ = answer.send(false);
                 }
+                Msg::TaskEnded(end) => self.task_ended(*end),
                 _ => {}
             }
         }
@@ -227,12 +233,17 @@ impl Driver {
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
             Msg::BlockDropped(rdd, partition) => {
+                self.report.block(BlockId::Rdd(rdd, partition), None);
                 self.feed(Event::BlockDropped { executor: self.executor.shared.id, rdd, partition })
             }
             Msg::Scheduler(event) => self.feed(event),
             Msg::Ask(question) => question(&self.scheduler),
             Msg::Footprint(answer) => {
                 let _ = answer.send(self.footprint());
+            }
+            Msg::KillAttempt(attempt, reason, answer) => {
+                let _ = answer.send(self.running.contains_key(&attempt));
+                self.feed(Event::AttemptKillAsked { attempt, reason });
             }
             Msg::Tick => self.feed(Event::DeadlineReached),
             Msg::Stop => {}
@@ -257,17 +268,21 @@ impl Driver {
             let known = self.stages.entry(stage.spec.stage).or_insert_with(|| (stage.clone(), 0));
             known.1 += 1;
         }
-        let last = new.stages.last().expect("a job has a final stage");
         let job = Job {
             stages: new.stages.iter().map(|stage| stage.spec.stage).collect(),
             properties: new.properties.clone(),
             results: new.results,
             done: new.done,
-            call_site: last.call_site.to_string(),
             provisional: BTreeMap::new(),
         };
         self.jobs.insert(new.job, job);
-        self.report.submitted(new.job, &new.stages, &new.properties);
+        let scheduler = &self.scheduler;
+        let attempt_of = |stage| match scheduler.stage_progress(stage) {
+            Some(progress) if progress.submitted => progress.attempt,
+            _ => StageAttempt(scheduler.attempts_of(stage)),
+        };
+        let wanted = new.kind.partitions().len() as u32;
+        self.report.submitted(new.job, &new.stages, wanted, &new.properties, attempt_of);
         let property = |key| new.properties.get(key).cloned();
         let tags = property(crate::properties::TAGS).unwrap_or_default();
         self.feed(Event::JobSubmitted(JobSpec {
@@ -284,8 +299,8 @@ impl Driver {
         let Some(running) = self.running.remove(&end.attempt) else { return };
         let launch = running.launch;
         self.commit_asked.remove(&end.attempt);
-        for (block, level, status) in &end.blocks {
-            self.report.block(*block, *level, *status);
+        for (block, _, status) in &end.blocks {
+            self.report.block(*block, Some(*status));
             if let BlockId::Rdd(rdd, partition) = *block {
                 let (executor, attempt) = (launch.executor, Some(end.attempt));
                 self.feed(Event::BlockCached { executor, rdd, partition, attempt });
@@ -301,19 +316,21 @@ impl Driver {
                     }
                     None => Success::Result { bytes: end.metrics.result_size, inline: true },
                 };
-                self.left.insert(attempt, Left { output: Some(output), accumulators: end.accumulators });
+                let task = (launch.stage, launch.partition);
+                self.left.insert(attempt, Left { output: Some(output), task, accumulators: end.accumulators });
                 Event::AttemptSucceeded { attempt, success }
             }
-            Err(failure) => Event::AttemptFailed { attempt, failure: self.failure(failure, &launch) },
+            Err(failure) => Event::AttemptFailed { attempt, failure: self.failure(failure, &launch, running.killed) },
         };
         self.feed(event);
         let left = self.left.remove(&attempt);
         guarded("dropping a result", || drop(left));
+        self.report.attempt_over(attempt);
     }
 
-    fn failure(&self, failure: TaskFailure, launch: &TaskLaunch) -> Failure {
+    fn failure(&self, failure: TaskFailure, launch: &TaskLaunch, killed: Option<String>) -> Failure {
         match failure {
-            TaskFailure::Killed => Failure::Killed { reason: "on request".into() },
+            TaskFailure::Killed => Failure::Killed { reason: killed.unwrap_or_else(|| "on request".into()) },
             TaskFailure::User(message) => Failure::Error { message, fatal: false },
             TaskFailure::CommitDenied => Failure::CommitDenied,
             TaskFailure::Fetch { shuffle, map, attempt, message } => Failure::FetchFailed(FetchFailure {
@@ -341,8 +358,9 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Launch(launch) => self.launch(launch),
-            Command::Kill { attempt, .. } => {
-                if let Some(running) = self.running.get(&attempt) {
+            Command::Kill { attempt, reason, .. } => {
+                if let Some(running) = self.running.get_mut(&attempt) {
+                    running.killed = Some(reason);
                     running.kill.kill();
                 }
             }
@@ -363,6 +381,7 @@ impl Driver {
             }
             Command::CountAccumulators { attempt, provisional } => self.count(attempt, provisional),
             Command::DiscardAccumulators { attempt } => {
+                self.report.discarded(attempt);
                 for job in self.jobs.values_mut() {
                     job.provisional.retain(|(_, _, held), _| *held != attempt);
                 }
@@ -382,8 +401,13 @@ impl Driver {
                 guarded("dropping the blocks of an RDD", || blocks.remove_rdd(rdd));
             }
             Command::RemoveBlock { rdd, partition, .. } => {
+                let block = BlockId::Rdd(rdd, partition);
                 let blocks = &self.executor.shared.blocks;
-                guarded("dropping a block", || blocks.remove(BlockId::Rdd(rdd, partition)));
+                let mut removed = false;
+                guarded("dropping a block", || removed = blocks.remove(block).is_some());
+                if removed {
+                    self.report.block(block, None);
+                }
             }
             Command::TimeUp { job } => {
                 if let Some(job) = self.jobs.get(&job) {
@@ -416,7 +440,7 @@ impl Driver {
         }
         match provisional.and_then(|job| self.jobs.get_mut(&job)) {
             Some(job) => {
-                let (stage, partition) = self.report.task_of(attempt).unwrap_or_default();
+                let (stage, partition) = left.task;
                 job.provisional.insert((stage, partition, attempt), updates);
             }
             None => self.merge(updates),
@@ -435,8 +459,7 @@ impl Driver {
 
     fn launch(&mut self, launch: TaskLaunch) {
         let kill = KillFlag::default();
-        self.running.insert(launch.attempt, Running { launch, kill: kill.clone() });
-        self.report.launched(&launch);
+        self.running.insert(launch.attempt, Running { launch, kill: kill.clone(), killed: None });
         // Splits are written here, by code that may be the user's.
         let parcel = match panics::caught(|| self.parcel(&launch, kill)) {
             Ok(Ok(parcel)) => parcel,
@@ -496,6 +519,7 @@ impl Driver {
     }
 
     fn end_job(&mut self, job: JobId, outcome: Outcome) {
+        self.report.job_over(job);
         let Some(mut ended) = self.jobs.remove(&job) else { return };
         for (_, updates) in std::mem::take(&mut ended.provisional) {
             self.merge(updates);
@@ -511,7 +535,16 @@ impl Driver {
         }
         let news = match outcome {
             Outcome::Succeeded => Ok(()),
-            Outcome::Failed(failure) => Err(Error::Job(Box::new(self.describe(*failure, &ended, &unused)))),
+            Outcome::Failed(failure) => {
+                let of = |id: &StageId| {
+                    let known = self.stages.get(id);
+                    known
+                        .or_else(|| unused.iter().find(|(stage, _)| stage.spec.stage == *id))
+                        .map(|(stage, _)| &**stage)
+                };
+                let (stage, last) = (failure.stage.as_ref().and_then(of), ended.stages.last().and_then(of));
+                Err(Error::Job(Box::new(with_call_site(*failure, stage, last))))
+            }
             Outcome::Cancelled(reason) => Err(Error::Cancelled { job, reason }),
         };
         // Gone before the action returns: its caller may look at what is left.
@@ -519,17 +552,5 @@ impl Driver {
         guarded("dropping a stage", || drop(unused));
         guarded("dropping a result", || drop(results));
         let _ = done.send(JobNews::Ended(news));
-    }
-
-    /// Adds the user's line, which the scheduler does not know.
-    fn describe(&self, mut failure: JobFailure, job: &Job, stages: &[(Arc<Stage>, usize)]) -> JobFailure {
-        if failure.call_site.is_empty() {
-            let of_stage = failure.stage.and_then(|id| {
-                let known = self.stages.get(&id).or_else(|| stages.iter().find(|(stage, _)| stage.spec.stage == id));
-                known.map(|(stage, _)| stage.call_site.to_string())
-            });
-            failure.call_site = of_stage.unwrap_or_else(|| job.call_site.clone());
-        }
-        failure
     }
 }

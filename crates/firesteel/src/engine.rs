@@ -2,16 +2,19 @@
 
 use crate::{
     driver::{Driver, Msg},
+    files::AddedFiles,
     graph::{RddNode, lock},
     properties,
+    report::Application,
 };
 use crossbeam_channel::{Receiver, Sender};
-use firesteel_events::Bus;
+use firesteel_events::{AppState, Bus, ConsoleProgress};
 use firesteel_io::CheckpointDir;
 use firesteel_model::{
     AccumulatorId, BlockId, BroadcastId, Error, JobId, RddId, Result, ShuffleId, StageId, conf::Conf,
 };
 use firesteel_rdd::AnyAccumulator;
+use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
     cell::Cell,
@@ -46,11 +49,8 @@ next_ids!(rdd -> RddId, shuffle -> ShuffleId, stage -> StageId, job -> JobId, br
 /// The engine behind a context. Lives until the context's last clone and the last of its RDDs are gone.
 pub(crate) struct Engine {
     pub(crate) conf: Conf,
-    pub(crate) master: String,
-    pub(crate) app_name: String,
-    pub(crate) app_id: String,
-    pub(crate) start_time: u64,
-    pub(crate) slots: usize,
+    pub(crate) application: Application,
+    pub(crate) files: Arc<AddedFiles>,
     pub(crate) default_parallelism: usize,
     /// `default.parallelism` where it is set: shuffles then use it whatever their parents have.
     pub(crate) set_parallelism: Option<usize>,
@@ -58,6 +58,9 @@ pub(crate) struct Engine {
     pub(crate) blocks: Arc<BlockStore>,
     pub(crate) shuffles: Arc<ShuffleStore>,
     pub(crate) bus: Arc<Bus>,
+    /// What events have told.
+    pub(crate) state: AppState,
+    pub(crate) progress: Option<ConsoleProgress>,
     checkpoint_dir: Mutex<Option<CheckpointDir>>,
     pub(crate) accumulators: Arc<Accumulators>,
     /// The RDDs that are kept, by id.
@@ -67,6 +70,8 @@ pub(crate) struct Engine {
     to_driver: Sender<Msg>,
     driver: Mutex<Option<JoinHandle<()>>>,
     stopped: AtomicBool,
+    /// What tells this engine from all others, for as long as anyone remembers it.
+    pub(crate) mark: Arc<()>,
 }
 
 /// The accumulators of one context that somebody on the driver still holds.
@@ -92,15 +97,15 @@ impl Accumulators {
 /// The parts of a new engine.
 pub(crate) struct NewEngine {
     pub(crate) conf: Conf,
-    pub(crate) master: String,
-    pub(crate) app_name: String,
-    pub(crate) app_id: String,
-    pub(crate) start_time: u64,
+    pub(crate) application: Application,
+    pub(crate) files: Arc<AddedFiles>,
     pub(crate) slots: usize,
     pub(crate) set_parallelism: Option<usize>,
     pub(crate) blocks: Arc<BlockStore>,
     pub(crate) shuffles: Arc<ShuffleStore>,
     pub(crate) bus: Arc<Bus>,
+    pub(crate) state: AppState,
+    pub(crate) progress: Option<ConsoleProgress>,
     pub(crate) checkpoint_dir: Option<String>,
 }
 
@@ -110,6 +115,7 @@ impl Engine {
         new: NewEngine,
         driver: impl FnOnce(Arc<Accumulators>, Sender<Msg>, Receiver<Msg>) -> Result<Driver>,
     ) -> Result<Arc<Self>> {
+        let checkpoint_dir = new.checkpoint_dir.as_deref().map(CheckpointDir::create).transpose()?;
         let (to_driver, messages) = crossbeam_channel::unbounded();
         let accumulators = Arc::new(Accumulators::default());
         let driver = driver(accumulators.clone(), to_driver.clone(), messages)?;
@@ -121,22 +127,22 @@ impl Engine {
             default_parallelism: new.set_parallelism.unwrap_or(new.slots),
             set_parallelism: new.set_parallelism,
             conf: new.conf,
-            master: new.master,
-            app_name: new.app_name,
-            app_id: new.app_id,
-            start_time: new.start_time,
-            slots: new.slots,
+            application: new.application,
+            files: new.files,
             ids: Ids::default(),
             blocks: new.blocks,
             shuffles: new.shuffles,
             bus: new.bus,
-            checkpoint_dir: Mutex::new(new.checkpoint_dir.as_deref().map(CheckpointDir::create).transpose()?),
+            state: new.state,
+            progress: new.progress,
+            checkpoint_dir: Mutex::new(checkpoint_dir),
             accumulators,
             nodes: Mutex::default(),
             to_checkpoint: Mutex::default(),
             to_driver,
             driver: Mutex::new(Some(thread)),
             stopped: AtomicBool::new(false),
+            mark: Arc::new(()),
         });
         lock(&RUNNING).push(Arc::downgrade(&engine));
         Ok(engine)
@@ -180,6 +186,18 @@ impl Engine {
         let _ = self.to_driver.send(msg);
     }
 
+    /// Asks the scheduler something; of an engine that has ended there is the default answer.
+    pub(crate) fn ask<R: Default + Send + 'static>(
+        &self,
+        question: impl FnOnce(&Scheduler) -> R + Send + 'static,
+    ) -> R {
+        let (answer, wait) = crossbeam_channel::bounded(1);
+        self.tell(Msg::Ask(Box::new(move |scheduler| {
+            let _ = answer.send(question(scheduler));
+        })));
+        wait.recv().unwrap_or_default()
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -199,6 +217,9 @@ impl Engine {
         *lock(&self.checkpoint_dir) = Some(CheckpointDir::create(dir)?);
         Ok(())
     }
+    pub(crate) fn checkpoint_path(&self) -> Option<String> {
+        lock(&self.checkpoint_dir).as_ref().map(|dir| dir.path().display().to_string())
+    }
     pub(crate) fn checkpoint_folder(&self) -> Result<CheckpointDir> {
         lock(&self.checkpoint_dir).clone().ok_or_else(|| {
             Error::InvalidArgument(
@@ -213,14 +234,16 @@ impl Engine {
             return;
         }
         self.tell(Msg::Stop);
-        if let Some(thread) = lock(&self.driver).take()
-            && !OWN_THREAD.get()
-        {
-            let _ = thread.join();
+        if let Some(thread) = lock(&self.driver).take() {
+            if OWN_THREAD.get() {
+                lock(&ENDING).push(thread);
+            } else {
+                let _ = thread.join();
+            }
         }
-        self.bus.stop();
         self.shuffles.clear();
         self.blocks.close();
+        self.files.close();
         lock(&RUNNING).retain(|engine| !std::ptr::eq(engine.as_ptr(), self));
         properties::forget(self);
     }
@@ -238,11 +261,17 @@ pub(crate) fn on_own_thread() {
 /// The engines of this process, to be stopped at its end.
 static RUNNING: Mutex<Vec<Weak<Engine>>> = Mutex::new(Vec::new());
 
+/// Loops that were told to end and that nobody has waited for.
+static ENDING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
 /// Stops every engine of this process that still runs.
 pub(crate) fn stop_all() {
     let running = std::mem::take(&mut *lock(&RUNNING));
     for engine in running.iter().filter_map(Weak::upgrade) {
         engine.stop();
+    }
+    for thread in std::mem::take(&mut *lock(&ENDING)) {
+        let _ = thread.join();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The executor of local mode: threads that decode what the driver sends, run it and report, through the same messages as
 //! an executor in another process.
 
-use crate::{driver::Msg, graph::lock, panics};
+use crate::{driver::Msg, files::AddedFiles, graph::lock, panics};
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_model::{
     AccumulatorId, AttemptId, BlockId, Error, PartitionIndex, RddId, Result, ShuffleId, StorageLevel, TaskMetrics,
@@ -63,12 +63,18 @@ pub(crate) struct LocalExecutor {
     pub(crate) shared: Arc<Executor>,
     pub(crate) to_driver: Sender<Msg>,
     pub(crate) tamper: Option<Tamper>,
+    files: Arc<AddedFiles>,
     outputs: Mutex<HashMap<ShuffleId, (u64, Arc<MapOutputs>)>>,
 }
 
 impl LocalExecutor {
-    pub(crate) fn new(shared: Arc<Executor>, to_driver: Sender<Msg>, tamper: Option<Tamper>) -> Self {
-        LocalExecutor { shared, to_driver, tamper, outputs: Mutex::default() }
+    pub(crate) fn new(
+        shared: Arc<Executor>,
+        to_driver: Sender<Msg>,
+        tamper: Option<Tamper>,
+        files: Arc<AddedFiles>,
+    ) -> Self {
+        LocalExecutor { shared, to_driver, tamper, files, outputs: Mutex::default() }
     }
 
     /// Forgets what it knows of a shuffle.
@@ -84,6 +90,7 @@ impl LocalExecutor {
     /// Runs tasks until the driver hangs up.
     pub(crate) fn work(&self, parcels: &Receiver<Parcel>) {
         crate::engine::on_own_thread();
+        crate::files::on_task_thread(&self.files);
         for parcel in parcels {
             let end = self.run(parcel);
             if self.to_driver.send(Msg::TaskEnded(Box::new(end))).is_err() {

@@ -8,6 +8,7 @@ use crate::{
     rdd::Rdd,
 };
 use crossbeam_channel::Receiver;
+use firesteel_events::{Queue, failure_summary};
 use firesteel_model::{Error, JobId, PartitionIndex, RddId, Result};
 use firesteel_rdd::{Action, Ending, Output, Pipeline};
 use firesteel_scheduler::{Event, JobKind, StageOutput};
@@ -23,6 +24,8 @@ pub(crate) struct RunningJob {
     pub(crate) news: Receiver<JobNews>,
     pub(crate) partitions: usize,
     engine: Arc<Engine>,
+    /// The progress bar is gone before the action returns.
+    _bar: Option<firesteel_events::RunningJob>,
     /// The RDDs that it computes, of all stages.
     computed: Vec<RddId>,
 }
@@ -81,7 +84,7 @@ pub(crate) fn submit<P: Pipeline, A: Action<P::Item>>(
         Patience::Endless => JobKind::Result { partitions },
         Patience::Until(timeout) => JobKind::Approximate { partitions, timeout },
     };
-    crate::future::job_submitted(job)?;
+    let bar = engine.progress.as_ref().map(|progress| progress.job());
     engine.tell(Msg::Submit(Box::new(Submission {
         job,
         kind,
@@ -90,7 +93,9 @@ pub(crate) fn submit<P: Pipeline, A: Action<P::Item>>(
         results: results.clone(),
         done,
     })));
-    Ok(RunningJob { job, results, news, partitions: wanted, engine, computed })
+    // After the submission, so that whoever cancels the background action now finds a job that is known.
+    crate::future::job_submitted(&engine, job);
+    Ok(RunningJob { job, results, news, partitions: wanted, engine, _bar: bar, computed })
 }
 
 impl RunningJob {
@@ -99,9 +104,13 @@ impl RunningJob {
         loop {
             match self.news.recv() {
                 Ok(JobNews::TimeUp) => continue,
-                Ok(JobNews::Ended(end)) => {
-                    end?;
-                    break;
+                Ok(JobNews::Ended(Ok(()))) => break,
+                Ok(JobNews::Ended(Err(e))) => {
+                    if let Error::Job(failure) = &e {
+                        self.engine.bus.flush_queue(Queue::AppStatus);
+                        tracing::error!("{}", failure_summary(failure, &self.engine.state).trim_end());
+                    }
+                    return Err(e);
                 }
                 Err(_) => return Err(Error::Stopped("a job was running".into())),
             }

@@ -13,18 +13,23 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-#![allow(dead_code, reason = "events and background actions are being built on it")]
+#![allow(dead_code, reason = "approximate actions are being built on it")]
 
 mod clock;
 mod context;
 mod driver;
 mod engine;
+pub mod events;
 mod executor;
+mod files;
 mod footprint;
 mod future;
+mod getters;
 mod graph;
 mod job;
+mod jobs;
 mod logging;
+mod machine;
 mod main_fn;
 mod panics;
 pub mod pipeline;
@@ -36,16 +41,23 @@ mod report;
 mod run_job;
 mod settings;
 mod setup;
+mod tracker;
 
 pub use context::{Context, ContextBuilder};
+pub use files::Files;
 pub use firesteel_macros::main;
-pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
+pub use firesteel_model::{
+    Error, JobFailure, Result, StorageLevel,
+    conf::{Conf, SchedulingMode},
+};
 pub use firesteel_rdd::{
     Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, Number,
     PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, SortKey, StatCounter, TaskContext, TextLine,
     Total,
 };
+pub use future::FutureAction;
 pub use rdd::Rdd;
+pub use tracker::{PersistentRdd, Pool, StatusTracker};
 
 /// What `#[firesteel::main]` expands to, and hooks for Firesteel's own tests. Nothing here is promised.
 #[doc(hidden)]
@@ -61,7 +73,8 @@ pub mod __private {
 /// Everything that a program usually needs.
 pub mod prelude {
     pub use crate::{
-        Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, HashPartitioner, Key, LongAccumulator,
-        Partitioner, Pipeline, RangePartitioner, Rdd, Result, SortKey, StorageLevel, TaskContext, TextLine, Total,
+        Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, Files, FutureAction, HashPartitioner, Key,
+        LongAccumulator, Partitioner, Pipeline, RangePartitioner, Rdd, Result, SortKey, StorageLevel, TaskContext,
+        TextLine, Total,
     };
 }

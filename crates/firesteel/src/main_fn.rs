@@ -26,6 +26,7 @@ impl<E: Display> MainResult for Result<(), E> {
 /// Runs a program's `main`; afterwards every context that still runs is stopped, so that its end is written and nothing stays
 /// behind.
 pub fn run_main<T: MainResult>(main: fn() -> T) -> ExitCode {
+    crate::logging::is_ours();
     let failure = main().into_failure();
     crate::engine::stop_all();
     match failure {

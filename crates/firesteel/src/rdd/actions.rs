@@ -424,13 +424,13 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
 use best::{Best, Compare, Natural, Reversed};
 use each::{Each, EachRef};
 
-mod each {
+pub(super) mod each {
     //! Elements used up one by one.
     use firesteel_rdd::{Action, Func, FuncRef, Input, Lent, Sink, Stream};
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Serialize, Deserialize)]
-    pub(super) struct Each<C>(pub(super) C);
+    pub(in crate::rdd) struct Each<C>(pub(in crate::rdd) C);
     #[derive(Clone, Serialize, Deserialize)]
     pub(super) struct EachRef<C>(pub(super) C);
 

@@ -1,6 +1,7 @@
 //! `Rdd`: what users hold.
 
 mod actions;
+mod background;
 mod info;
 mod keyed;
 mod narrow;

@@ -1,0 +1,227 @@
+//! Files that a program hands to its tasks.
+
+use crate::{Context, engine::Engine, graph::lock};
+use firesteel_model::{Error, Result};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+/// The files that were added to a context, as its tasks see them: Spark's `SparkFiles`.
+///
+/// ```
+/// use firesteel::prelude::*;
+/// let sc = Context::builder().master("local[2]").build()?;
+/// let path = std::env::temp_dir().join(format!("stop-words-{}.txt", std::process::id()));
+/// std::fs::write(&path, "the\na\n")?;
+/// sc.add_file(path.display().to_string())?;
+/// let name = path.file_name().unwrap().to_string_lossy().into_owned();
+/// let lengths = sc.range_n(0..2, 2).try_map_with(name, |name, _| -> Result<usize> {
+///     Ok(std::fs::read_to_string(Files::get(name)?)?.lines().count())
+/// });
+/// assert_eq!(lengths.collect()?, [2, 2]);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Files(());
+
+thread_local! {
+    /// The files of the context whose tasks this thread runs.
+    static OF_TASKS: RefCell<Option<Arc<AddedFiles>>> = const { RefCell::new(None) };
+}
+
+/// Says that this thread runs a context's tasks.
+pub(crate) fn on_task_thread(files: &Arc<AddedFiles>) {
+    OF_TASKS.set(Some(files.clone()));
+}
+
+impl Files {
+    /// In a task: where a file is that was added with [`Context::add_file`], by its name without folders. On the driver
+    /// [`Context::file`] knows.
+    ///
+    /// # Errors
+    /// There is no such file, or this thread runs no task.
+    pub fn get(name: impl AsRef<str>) -> Result<PathBuf> {
+        Self::of_task()?.get(name.as_ref())
+    }
+
+    /// In a task: the folder of all files that were added.
+    ///
+    /// # Errors
+    /// This thread runs no task.
+    pub fn root_directory() -> Result<PathBuf> {
+        Self::of_task()?.folder()
+    }
+
+    fn of_task() -> Result<Arc<AddedFiles>> {
+        OF_TASKS
+            .with_borrow(Clone::clone)
+            .ok_or_else(|| Error::InvalidArgument("`Files` belongs to tasks: on the driver use `Context::file`".into()))
+    }
+}
+
+/// The files of one context, copied into a folder of its own.
+pub(crate) struct AddedFiles {
+    folder: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The paths as they were given, by the files' names.
+    added: BTreeMap<String, String>,
+    made: bool,
+}
+
+impl AddedFiles {
+    /// Files will lie below `scratch`.
+    pub(crate) fn new(scratch: &Path, app_id: &str) -> Arc<Self> {
+        let folder = scratch.join(format!("firesteel-files-{}-{app_id}", std::process::id()));
+        Arc::new(AddedFiles { folder, state: Mutex::default() })
+    }
+
+    fn folder(&self) -> Result<PathBuf> {
+        let mut state = lock(&self.state);
+        self.make(&mut state)?;
+        Ok(self.folder.clone())
+    }
+
+    fn make(&self, state: &mut State) -> Result<()> {
+        if !state.made {
+            fs::create_dir_all(&self.folder).map_err(|e| Error::io("create", self.folder.display(), e))?;
+            state.made = true;
+        }
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> Result<PathBuf> {
+        if lock(&self.state).added.contains_key(name) {
+            return Ok(self.folder.join(name));
+        }
+        Err(Error::Path(format!("no file {name} was added to the context: `add_file` before the job that needs it")))
+    }
+
+    /// Returns whether it was not there before.
+    fn add(&self, path: &str, recursive: bool) -> Result<bool> {
+        let local = match path.split_once("://") {
+            Some(("file", local)) => local,
+            Some((scheme, _)) => {
+                return Err(Error::Path(format!(
+                    "{path}: this version adds files of this machine only, not of {scheme}://"
+                )));
+            }
+            None => path.strip_prefix("file:").unwrap_or(path),
+        };
+        let local = Path::new(local);
+        let meta = match fs::metadata(local) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Path(format!("{path}: the file to be added does not exist")));
+            }
+            Err(e) => return Err(Error::io("look at", path, e)),
+        };
+        if meta.is_dir() && !recursive {
+            return Err(Error::Path(format!("{path} is a folder: `add_folder` adds it with all that is in it")));
+        }
+        let name = local.file_name().ok_or_else(|| Error::Path(format!("{path} has no name of its own")))?;
+        let name = name.to_string_lossy().into_owned();
+        let mut state = lock(&self.state);
+        match state.added.get(&name) {
+            Some(known) if known == path => return Ok(false),
+            Some(known) => {
+                return Err(Error::Path(format!(
+                    "{path}: a file named {name} was added already ({known}); tasks know files by their names"
+                )));
+            }
+            None => {}
+        }
+        self.make(&mut state)?;
+        let copied = copy(local, &self.folder.join(&name));
+        copied.map_err(|e| Error::io("copy for the tasks", path, e))?;
+        state.added.insert(name, path.to_string());
+        Ok(true)
+    }
+
+    fn list(&self) -> Vec<String> {
+        let mut paths: Vec<String> = lock(&self.state).added.values().cloned().collect();
+        paths.sort();
+        paths
+    }
+
+    /// Removes the copies.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        if std::mem::take(&mut state.made)
+            && let Err(e) = fs::remove_dir_all(&self.folder)
+        {
+            tracing::warn!("could not remove the folder of added files {}: {e}", self.folder.display());
+        }
+        state.added.clear();
+    }
+}
+
+/// Copies a file, or a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut open = vec![(from.to_path_buf(), to.to_path_buf())];
+    while let Some((from, to)) = open.pop() {
+        if !fs::metadata(&from)?.is_dir() {
+            fs::copy(&from, &to)?;
+            continue;
+        }
+        fs::create_dir_all(&to)?;
+        for entry in fs::read_dir(&from)? {
+            let entry = entry?;
+            // Links to folders are left out: they may lead in a circle.
+            if entry.file_type()?.is_symlink() && fs::metadata(entry.path())?.is_dir() {
+                continue;
+            }
+            open.push((entry.path(), to.join(entry.file_name())));
+        }
+    }
+    Ok(())
+}
+
+impl Context {
+    /// Hands a file to all tasks, which find it by its name with [`Files::get`]. The file is copied now; the same path a second
+    /// time is ignored.
+    ///
+    /// # Errors
+    /// The file does not exist or cannot be read, it is a folder, another file of that name was added, or the context was stopped.
+    pub fn add_file(&self, path: impl AsRef<str>) -> Result<()> {
+        self.add(path.as_ref(), false, "add_file")
+    }
+
+    /// [`add_file`](Context::add_file) for a folder with all that is in it.
+    ///
+    /// # Errors
+    /// As `add_file`, folders excepted.
+    pub fn add_folder(&self, path: impl AsRef<str>) -> Result<()> {
+        self.add(path.as_ref(), true, "add_folder")
+    }
+
+    fn add(&self, path: &str, recursive: bool, what: &'static str) -> Result<()> {
+        let engine: &Engine = self.engine();
+        engine.check_usable(what)?;
+        if engine.files.add(path, recursive)? {
+            engine.bus.post_with(|| engine.application.environment(&engine.files.list()));
+        }
+        Ok(())
+    }
+
+    /// The paths that were added with [`add_file`](Context::add_file).
+    pub fn list_files(&self) -> Vec<String> {
+        self.engine().files.list()
+    }
+
+    /// Where the copy of an added file is, by its name without folders.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn file(&self, name: impl AsRef<str>) -> Result<PathBuf> {
+        self.engine().files.get(name.as_ref())
+    }
+}
