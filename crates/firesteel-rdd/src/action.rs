@@ -5,7 +5,7 @@ use crate::{
     func::{Merge, MergeRef},
     iter::PartitionIter,
     node::drive,
-    stream::{Lent, Sink, Stream},
+    stream::{Flow, Lent, Sink, Stream},
     task::Task,
 };
 use firesteel_store::{boundary, record};
@@ -90,6 +90,23 @@ impl<T: 'static> Action<T> for Count {
         let mut counter = Counter(0);
         input.drive(&mut counter);
         counter.0
+    }
+}
+
+/// Counts elements without making those whose number is known without: user functions of `map` are not called.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Sizes;
+
+impl<T: 'static> Action<T> for Sizes {
+    type Out = u64;
+    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> u64 {
+        let mut seen = 0;
+        loop {
+            match input.stream.tally(&mut seen) {
+                Flow::Done | Flow::Full => return seen,
+                Flow::Starved(port) => input.task.segments().fill(&input.task, port),
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     action::{Action, Input},
     pipeline::{Pipeline, Plan},
-    segment::{FIRST_BATCH, Mailbox, PortStream, Segment, StreamSegment},
+    segment::{FIRST_BATCH, Mailbox, PortStream, Segment, StreamSegment, TallySegment, Tallied},
     stream::{Flow, Sink, Stream},
     task::Task,
 };
@@ -116,6 +116,13 @@ struct DecodedNode<P>(P);
 impl<P: Pipeline> NodeExec for DecodedNode<P> {
     #[allow(private_interfaces, reason = "made and used by this crate's own streams only")]
     fn open(&self, split: SplitBytes<'_>, task: &Task, mailbox: Rc<dyn Any>) -> Box<dyn Segment> {
+        let mailbox = match mailbox.downcast::<Tallied>() {
+            Ok(tallied) => {
+                let stream = self.0.open(task.expect(split.decode()), task);
+                return Box::new(TallySegment { stream, tallied });
+            }
+            Err(mailbox) => mailbox,
+        };
         let mailbox = mailbox.downcast::<Mailbox<P::Item>>().unwrap_or_else(|_| {
             crate::failure::TaskFailure::Engine(Error::InvalidArgument(format!(
                 "an erased RDD of {} is read as one of another element type",

@@ -6,7 +6,7 @@
 //! 100,000 erased steps is a loop over 100,000 table entries, with a stack no deeper than one.
 
 use crate::{
-    stream::{Flow, Lent, Own, Port, Shared, Sink, Stream},
+    stream::{Flow, Lent, Own, Port, Shared, Sink, Stream, Tally},
     task::Task,
 };
 use firesteel_model::{PartitionIndex, RddId};
@@ -106,6 +106,34 @@ impl<S: Stream> Segment for StreamSegment<S> {
     }
 }
 
+/// How many elements a stream had, where nobody wants the elements themselves.
+#[derive(Default)]
+pub(crate) struct Tallied {
+    seen: Cell<u64>,
+    done: Cell<bool>,
+}
+
+/// A stream behind a port whose elements are only counted.
+pub(crate) struct TallySegment<S> {
+    pub(crate) stream: S,
+    pub(crate) tallied: Rc<Tallied>,
+}
+
+impl<S: Stream> Segment for TallySegment<S> {
+    fn step(&mut self) -> Option<Port> {
+        let mut seen = self.tallied.seen.get();
+        let flow = self.stream.tally(&mut seen);
+        self.tallied.seen.set(seen);
+        match flow {
+            Flow::Starved(port) => Some(port),
+            Flow::Done | Flow::Full => {
+                self.tallied.done.set(true);
+                None
+            }
+        }
+    }
+}
+
 enum Slot {
     Free,
     /// Not opened yet: which node, which partition, and the mailbox that the reader made.
@@ -137,6 +165,18 @@ impl Segments {
                 slots.push(slot);
                 Port(slots.len() - 1)
             }
+        }
+    }
+
+    /// From now on the elements behind `port` are only counted. None if they have begun to arrive.
+    fn tally(&self, Port(at): Port) -> Option<Rc<Tallied>> {
+        match &mut self.slots.borrow_mut()[at] {
+            Slot::Waiting(_, _, mailbox) => {
+                let tallied = Rc::new(Tallied::default());
+                *mailbox = tallied.clone();
+                Some(tallied)
+            }
+            _ => None,
         }
     }
 
@@ -221,13 +261,14 @@ pub struct PortStream<T> {
     task: Task,
     port: Port,
     mailbox: Rc<Mailbox<T>>,
+    tallied: Option<Rc<Tallied>>,
 }
 
 impl<T: 'static> PortStream<T> {
     pub(crate) fn open(task: &Task, node: RddId, partition: PartitionIndex) -> Self {
         let mailbox = Rc::new(Mailbox::<T>::default());
         let port = task.segments().add(node, partition, mailbox.clone());
-        PortStream { task: task.clone(), port, mailbox }
+        PortStream { task: task.clone(), port, mailbox, tallied: None }
     }
 }
 
@@ -259,6 +300,21 @@ impl<T: 'static> Stream for PortStream<T> {
             Flow::Done
         } else {
             Flow::Starved(self.port)
+        }
+    }
+
+    fn tally(&mut self, seen: &mut u64) -> Flow {
+        if self.tallied.is_none() {
+            self.tallied = self.task.segments().tally(self.port);
+        }
+        match &self.tallied {
+            Some(tallied) if tallied.done.get() => {
+                *seen += tallied.seen.take();
+                self.task.segments().ended(self.port);
+                Flow::Done
+            }
+            Some(_) => Flow::Starved(self.port),
+            None => self.drive(&mut Tally(seen)),
         }
     }
 }

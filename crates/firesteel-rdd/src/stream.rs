@@ -121,4 +121,22 @@ pub trait Stream: 'static {
     type Item: 'static;
     /// Pushes elements until the sink has enough, the stream ends or another segment must run first.
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow;
+
+    /// Adds the number of all remaining elements to `seen`, without making those whose number is known without: what
+    /// `map` would compute is not computed. Never [`Flow::Full`]; after [`Flow::Starved`] a later call goes on.
+    #[inline]
+    fn tally(&mut self, seen: &mut u64) -> Flow {
+        self.drive(&mut Tally(seen))
+    }
+}
+
+/// Counts what it is pushed.
+pub(crate) struct Tally<'a>(pub(crate) &'a mut u64);
+
+impl<T> Sink<T> for Tally<'_> {
+    #[inline(always)]
+    fn push<L: Lent<T>>(&mut self, _: L) -> bool {
+        *self.0 += 1;
+        true
+    }
 }

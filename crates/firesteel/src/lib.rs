@@ -38,7 +38,7 @@ pub use firesteel_macros::main;
 pub use firesteel_model::{Error, JobFailure, Result, StorageLevel};
 pub use firesteel_rdd::{
     Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, Number,
-    PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, StatCounter, TaskContext, Total,
+    PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, StatCounter, TaskContext, TextLine, Total,
 };
 pub use rdd::Rdd;
 
@@ -56,6 +56,6 @@ pub mod __private {
 pub mod prelude {
     pub use crate::{
         Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, HashPartitioner, Key, LongAccumulator,
-        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext, Total,
+        Partitioner, Pipeline, RangePartitioner, Rdd, Result, StorageLevel, TaskContext, TextLine, Total,
     };
 }

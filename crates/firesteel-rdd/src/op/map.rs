@@ -59,6 +59,10 @@ impl<S: Stream, C: Func<S::Item, Out: 'static>> Stream for MapStream<S, C, false
     fn drive<K: Sink<C::Out>>(&mut self, sink: &mut K) -> Flow {
         self.0.drive(&mut MapSink(&self.1, sink))
     }
+    #[inline]
+    fn tally(&mut self, seen: &mut u64) -> Flow {
+        self.0.tally(seen)
+    }
 }
 
 impl<S: Stream, C: FuncRef<S::Item, Out: 'static>> Stream for MapStream<S, C, true> {
@@ -66,6 +70,10 @@ impl<S: Stream, C: FuncRef<S::Item, Out: 'static>> Stream for MapStream<S, C, tr
     #[inline(always)]
     fn drive<K: Sink<C::Out>>(&mut self, sink: &mut K) -> Flow {
         self.0.drive(&mut MapRefSink(&self.1, sink))
+    }
+    #[inline]
+    fn tally(&mut self, seen: &mut u64) -> Flow {
+        self.0.tally(seen)
     }
 }
 

@@ -1,16 +1,29 @@
 //! Narrow operations: one small file each, a pipeline that wraps its parent's.
 
+mod cartesian;
+mod coalesce;
 mod filter;
 mod flat_map;
 mod flat_map_emit;
+mod glom;
 mod map;
 mod map_partitions;
+mod pulled;
+mod union;
+mod zip;
+mod zip_with_index;
 
+pub use cartesian::{Cartesian, CartesianStream};
+pub use coalesce::{Coalesce, CoalesceStream};
 pub use filter::{Filter, FilterMap};
 pub use flat_map::FlatMap;
 pub use flat_map_emit::{Emit, FlatMapEmit};
+pub use glom::Glom;
 pub use map::{Map, MapRef};
 pub use map_partitions::{EmitFunc, MapPartitions, PartitionFunc, WithIndex, Without};
+pub use union::{Concat, MergeAlike};
+pub use zip::Zip;
+pub use zip_with_index::{ZipWithIndex, ZipWithUniqueId};
 
 /// The parts of a pipeline that an operation with one parent and the parent's own splits passes on.
 macro_rules! pass_on {

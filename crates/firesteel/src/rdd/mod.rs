@@ -6,6 +6,9 @@ mod keyed;
 mod narrow;
 mod numeric;
 mod persist;
+mod save;
+mod structure;
+mod union;
 mod wide;
 
 use crate::{
