@@ -97,10 +97,9 @@ impl<A: Stream, B: Stream> Stream for ZipStream<A, B> {
             match (left, right) {
                 (false, false) => return Flow::Done,
                 (true, true) => {}
-                _ => TaskFailure::User(
-                    "Can only zip RDDs with same number of elements in each partition".into(),
-                )
-                .raise(),
+                _ => {
+                    TaskFailure::User("Can only zip RDDs with same number of elements in each partition".into()).raise()
+                }
             }
             for _ in 0..self.left.ready.len().min(self.right.ready.len()) {
                 if let (Some(a), Some(b)) = (self.left.ready.pop_front(), self.right.ready.pop_front())

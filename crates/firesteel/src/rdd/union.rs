@@ -10,7 +10,12 @@ use std::sync::Arc;
 
 /// A node that reads all of `parents`. Those without partitions do not count; if all others are spread alike, partitions of equal
 /// index are merged and the partitioner stays.
-fn union_node(site: CallSite, context: &Context, parents: Vec<Arc<RddNode>>, of: fn(&[Arc<RddNode>], bool) -> Exec) -> Arc<RddNode> {
+fn union_node(
+    site: CallSite,
+    context: &Context,
+    parents: Vec<Arc<RddNode>>,
+    of: fn(&[Arc<RddNode>], bool) -> Exec,
+) -> Arc<RddNode> {
     let engine = context.engine();
     let new = NewNode::narrow("UnionRDD", site, parents).made_by(move |node| {
         let mut parents = Vec::new();

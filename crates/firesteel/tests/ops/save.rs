@@ -1,6 +1,9 @@
 //! Text output.
 
-use crate::{masters::{any_context, config, local4, slices}, structure::some_partitions};
+use crate::{
+    masters::{any_context, config, local4, slices},
+    structure::some_partitions,
+};
 use firesteel::prelude::*;
 use proptest::prelude::*;
 use std::{collections::BTreeMap, fs, path::Path};
@@ -95,7 +98,13 @@ fn a_repeated_attempt_leaves_nothing_behind() {
         i
     });
     numbers.save_as_text_file(&out).unwrap();
-    let expected = [("_SUCCESS", ""), ("part-00000", "0\n1\n"), ("part-00001", "2\n3\n"), ("part-00002", "4\n5\n"), ("part-00003", "6\n7\n")];
+    let expected = [
+        ("_SUCCESS", ""),
+        ("part-00000", "0\n1\n"),
+        ("part-00001", "2\n3\n"),
+        ("part-00002", "4\n5\n"),
+        ("part-00003", "6\n7\n"),
+    ];
     assert_eq!(files(&out), expected.map(|(name, text)| (name.to_string(), text.to_string())).into());
 }
 
