@@ -1,5 +1,6 @@
 //! How elements stand in text files: as Spark prints them.
 
+use crate::total::Total;
 use firesteel_io::JavaFloat;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -75,6 +76,13 @@ macro_rules! floats {
     )*};
 }
 floats!(f32 f64);
+
+impl<F: TextLine> TextLine for Total<F> {
+    #[inline]
+    fn write_line(&self, out: &mut String) {
+        self.0.write_line(out)
+    }
+}
 
 macro_rules! pointers {
     ($($t:ty)*) => {$(

@@ -75,7 +75,10 @@ fn describe(node: &RddNode) -> String {
     let name = node.name().map(|name| format!("{name} ")).unwrap_or_default();
     let level = node.cache.as_ref().map(|cache| cache.level()).filter(|level| *level != StorageLevel::NONE);
     let level = level.map(|level| level.to_string()).unwrap_or_default();
-    format!("{name}{}[{}] at {} [{level}]", node.kind, node.id, node.call_site)
+    // One that turned out to be made in place, or only keeps what a shuffle brought, shuffles nothing itself.
+    let in_place = node.kind == "ShuffledRDD" && node.is_prepared() && node.shuffle(0).is_none();
+    let kind = if in_place { "MapPartitionsRDD" } else { node.kind };
+    format!("{name}{kind}[{}] at {} [{level}]", node.id, node.call_site)
 }
 
 fn debug_string(top: &Arc<RddNode>, own: Option<usize>) -> String {

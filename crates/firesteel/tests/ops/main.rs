@@ -3,3 +3,5 @@
 mod masters;
 mod numeric;
 mod run_job;
+mod save;
+mod structure;
