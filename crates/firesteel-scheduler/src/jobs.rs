@@ -99,8 +99,13 @@ impl Scheduler {
             if !ids.insert(stage.stage) {
                 return Err(format!("stage {} stands in it twice", stage.stage));
             }
-            if let StageOutput::Shuffle(shuffle) = stage.output {
-                earlier.insert(shuffle);
+            if let StageOutput::Shuffle(shuffle) = stage.output
+                && !earlier.insert(shuffle)
+            {
+                return Err(format!(
+                    "stage {} makes shuffle {shuffle}, which another of its stages makes",
+                    stage.stage
+                ));
             }
         }
         match before.iter().find(|stage| stage.output == StageOutput::Result) {

@@ -8,23 +8,21 @@ use firesteel_model::{AttemptId, ExecutorId, StageId};
 use std::{collections::BTreeSet, time::Duration};
 
 impl Scheduler {
-    /// Launches what can be launched: offers each slot that became free to all task sets, and all free slots to each
-    /// task set that has something new to run. What was refused before would be refused again and is not asked again.
+    /// Launches what can be launched: offers the idle slots to each task set that has something new to run, and then each
+    /// executor where a slot became free to all task sets. What was refused before would be refused again and is not asked
+    /// again. In this order, because a task that has just failed should rather run elsewhere.
     pub(crate) fn assign(&mut self, out: &mut Vec<Command>) {
-        loop {
-            while let Some(executor) = self.freed.pop_first() {
-                while self.executors.has_free_slot(executor) && self.offer_to_all(executor, out) {}
-            }
+        while !(self.freed.is_empty() && self.fresh.is_empty()) {
             let fresh = std::mem::take(&mut self.fresh);
-            if fresh.is_empty() {
-                break;
-            }
             for level in
                 [Locality::ProcessLocal, Locality::NodeLocal, Locality::NoPref, Locality::RackLocal, Locality::Any]
             {
-                if self.executors.any_free_slot() {
-                    self.offer_free_slots(&fresh, level, out);
+                if !fresh.is_empty() && self.executors.free_count() > self.freed.len() {
+                    self.offer_idle_slots(&fresh, level, out);
                 }
+            }
+            while let Some(executor) = self.freed.pop_first() {
+                while self.executors.has_free_slot(executor) && self.offer_to_all(executor, out) {}
             }
         }
         self.reset_delays();
@@ -40,8 +38,8 @@ impl Scheduler {
         rest.into_iter().any(|stage| self.offer(stage, executor, Locality::Any, out))
     }
 
-    /// Offers free slots, one per executor and round, to these task sets as far as this level.
-    fn offer_free_slots(&mut self, stages: &BTreeSet<StageId>, level: Locality, out: &mut Vec<Command>) {
+    /// Offers idle slots, one per executor and round, to these task sets as far as this level.
+    fn offer_idle_slots(&mut self, stages: &BTreeSet<StageId>, level: Locality, out: &mut Vec<Command>) {
         let has = |stage: &&StageId| {
             self.runs.get(stage).and_then(|run| run.set.as_ref()).is_some_and(|set| set.wants() && set.has_list(level))
         };
@@ -71,7 +69,7 @@ impl Scheduler {
         run.and_then(|run| run.set.as_ref()).is_some_and(|set| set.wants())
     }
 
-    /// The executors with free slots that could take something at this level, the emptiest first.
+    /// The executors with idle slots that could take something at this level.
     fn candidates(&self, stages: &BTreeSet<StageId>, level: Locality) -> Vec<ExecutorId> {
         let limit = self.executors.free_count();
         let sets = || stages.iter().filter_map(|stage| self.runs.get(stage)?.set.as_ref());
@@ -85,10 +83,12 @@ impl Scheduler {
                 .collect(),
             Locality::NoPref | Locality::RackLocal | Locality::Any => None,
         };
-        match named {
+        let mut executors: Vec<_> = match named {
             Some(lists) => lists.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect(),
             None => self.executors.free().collect(),
-        }
+        };
+        executors.retain(|executor| !self.freed.contains(executor));
+        executors
     }
 
     /// Offers one slot to one task set; whether it launched a task there.
