@@ -60,8 +60,7 @@ impl<K: Key, V: Data, C: Merge<V, V, Out = V>> Action<(K, V)> for ReduceEach<C> 
         }
         let mut merging = Merging(Table::new(), &self.0);
         input.drive(&mut merging);
-        let pairs: Vec<_> =
-            merging.0.into_entries().filter_map(|entry| Some((entry.key, entry.value?))).collect();
+        let pairs: Vec<_> = merging.0.into_entries().filter_map(|entry| Some((entry.key, entry.value?))).collect();
         if let Some(first) = pairs.first() {
             check_boundary(first);
         }

@@ -40,7 +40,7 @@ pub use firesteel_rdd::{
     Accumulator, Broadcast, Data, DoubleAccumulator, Emit, HashPartitioner, Key, LongAccumulator, Number,
     PartitionIter, Partitioner, Partitioning, Pipeline, RangePartitioner, StatCounter, TaskContext, Total,
 };
-pub use rdd::Rdd;
+pub use rdd::{LocalIter, Rdd};
 
 /// What `#[firesteel::main]` expands to, and hooks for Firesteel's own tests. Nothing here is promised.
 #[doc(hidden)]

@@ -421,7 +421,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
 }
 
 use best::{Best, Compare, Natural, Reversed};
-use each::{Each, EachRef};
+pub(super) use each::Each;
+use each::EachRef;
 
 mod each {
     //! Elements used up one by one.
@@ -429,7 +430,7 @@ mod each {
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Serialize, Deserialize)]
-    pub(super) struct Each<C>(pub(super) C);
+    pub(in crate::rdd) struct Each<C>(pub(in crate::rdd) C);
     #[derive(Clone, Serialize, Deserialize)]
     pub(super) struct EachRef<C>(pub(super) C);
 

@@ -1,12 +1,19 @@
 //! `Rdd`: what users hold.
 
 mod actions;
+mod distinct_count;
+mod forms;
+mod group;
 mod info;
 mod keyed;
+mod local_iter;
 mod narrow;
 mod numeric;
 mod persist;
+mod tree;
 mod wide;
+
+pub use local_iter::LocalIter;
 
 use crate::{
     Context,
