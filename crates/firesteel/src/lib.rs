@@ -56,7 +56,7 @@ pub use firesteel_rdd::{
     Total,
 };
 pub use future::FutureAction;
-pub use rdd::Rdd;
+pub use rdd::{LocalIter, Rdd};
 pub use tracker::{PersistentRdd, Pool, StatusTracker};
 
 /// What `#[firesteel::main]` expands to, and hooks for Firesteel's own tests. Nothing here is promised.

@@ -422,7 +422,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
 }
 
 use best::{Best, Compare, Natural, Reversed};
-use each::{Each, EachRef};
+pub(super) use each::Each;
+use each::EachRef;
 
 pub(super) mod each {
     //! Elements used up one by one.

@@ -2,16 +2,23 @@
 
 mod actions;
 mod background;
+mod distinct_count;
+mod forms;
+mod group;
 mod info;
 mod keyed;
+mod local_iter;
 mod narrow;
 mod numeric;
 mod own;
 mod persist;
 mod save;
 mod structure;
+mod tree;
 mod union;
 mod wide;
+
+pub use local_iter::LocalIter;
 
 use crate::{
     Context,

@@ -1,7 +1,10 @@
 //! What every operation means: against plain `Vec` models with generated data, and edge cases by name.
 
+mod actions;
+mod forms;
 mod masters;
 mod numeric;
 mod run_job;
 mod save;
 mod structure;
+mod tree;

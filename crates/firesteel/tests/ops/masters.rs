@@ -2,7 +2,12 @@
 
 use firesteel::{Context, Data, Rdd};
 use proptest::prelude::*;
-use std::{fmt, ops::Deref, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Deref,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 /// The masters that semantics must not depend on.
 const MASTERS: [&str; 3] = ["local[1]", "local[4]", "local[4,2]"];
@@ -66,4 +71,39 @@ pub(crate) fn slices<T: Clone>(items: &[T], partitions: usize) -> Vec<Vec<T>> {
 /// The items that are left when they lie in so many partitions.
 pub(crate) fn kept<T: Clone>(items: &[T], partitions: usize) -> Vec<T> {
     if partitions == 0 { Vec::new() } else { items.to_vec() }
+}
+
+/// A context that notes its tasks.
+pub(crate) struct Watched {
+    pub(crate) context: Context,
+    tasks: Arc<Mutex<Vec<(u64, u64, usize)>>>,
+}
+
+impl Watched {
+    /// On a master, with settings.
+    pub(crate) fn new(master: &str, conf: &[(&str, &str)]) -> Self {
+        let tasks = Arc::new(Mutex::new(Vec::new()));
+        let noted = tasks.clone();
+        let builder = Context::builder().master(master).tamper(move |info, _, moment| {
+            if matches!(moment, firesteel::__private::Moment::Before) {
+                noted.lock().unwrap().push((info.job.0, info.stage.0, info.partition.index()));
+            }
+        });
+        let builder = conf.iter().fold(builder, |builder, (key, value)| builder.conf(*key, value));
+        Watched { context: builder.build().expect("a context"), tasks }
+    }
+
+    /// How many tasks each stage had that ran since the last call, grouped by job, in order of submission.
+    pub(crate) fn ran(&self) -> Vec<Vec<usize>> {
+        let mut jobs: BTreeMap<u64, BTreeMap<u64, usize>> = BTreeMap::new();
+        let mut order: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (job, stage, _) in std::mem::take(&mut *self.tasks.lock().unwrap()) {
+            *jobs.entry(job).or_default().entry(stage).or_default() += 1;
+            let stages = order.entry(job).or_default();
+            if !stages.contains(&stage) {
+                stages.push(stage);
+            }
+        }
+        jobs.into_iter().map(|(job, stages)| order[&job].iter().map(|stage| stages[stage]).collect()).collect()
+    }
 }

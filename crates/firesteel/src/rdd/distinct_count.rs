@@ -1,0 +1,78 @@
+//! About how many different elements, or values of a key, there are.
+
+use super::{
+    Rdd,
+    keyed::{S, Spread},
+    site,
+};
+use crate::graph::{CallSite, NewNode};
+use firesteel_model::{Error, Result};
+use firesteel_rdd::{
+    Estimate, HyperLogLog, Key, Map, OnValue, Partitioner, Pipeline, Precision, Shuffled, Sketch, SketchHash, Sketching,
+};
+use std::hash::Hash;
+
+impl<T: Hash + 'static, P: Pipeline<Item = T>> Rdd<T, P> {
+    /// About how many different elements there are, with a relative standard deviation of at most `relative_sd` (Spark's default is
+    /// 0.05). Needs `1.1 / relative_sd²` bytes for each partition, and no shuffle.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if `relative_sd` is not above 0.000017.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let about = sc.range(0..100_000).map(|i| i % 5_000).count_approx_distinct(0.02)?;
+    /// assert!((4_700..5_300).contains(&about));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn count_approx_distinct(&self, relative_sd: f64) -> Result<u64> {
+        let precision = Precision::of(relative_sd)?;
+        let parts = self.all(Sketch(precision), site("count_approx_distinct"))?;
+        let all = parts.into_iter().fold(HyperLogLog::new(precision), |mut all, part| {
+            all.merge(&part);
+            all
+        });
+        Ok(all.estimate())
+    }
+}
+
+impl<K: Key, V: Hash + 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
+    /// About how many different values each key has, as [`count_approx_distinct`](Rdd::count_approx_distinct). A shuffle with
+    /// combining, unless the RDD is spread by key already; partitions by the default rule.
+    ///
+    /// # Errors
+    /// Of the first action: [`Error::InvalidArgument`] if `relative_sd` is not above 0.000017.
+    #[track_caller]
+    pub fn count_approx_distinct_by_key(&self, relative_sd: f64) -> S<(K, u64)> {
+        self.sketched(site("count_approx_distinct_by_key"), Spread::Default, relative_sd)
+    }
+
+    /// [`count_approx_distinct_by_key`](Rdd::count_approx_distinct_by_key) into a number of partitions, or by a partitioner.
+    ///
+    /// # Errors
+    /// As `count_approx_distinct_by_key`.
+    #[track_caller]
+    pub fn count_approx_distinct_by_key_into(&self, partitions: impl Partitioner<K>, relative_sd: f64) -> S<(K, u64)> {
+        self.sketched(site("count_approx_distinct_by_key_into"), Spread::given(partitions), relative_sd)
+    }
+
+    fn sketched(&self, site: CallSite, spread: Spread<K>, relative_sd: f64) -> S<(K, u64)> {
+        let precision = match Precision::of(relative_sd) {
+            Ok(precision) => precision,
+            Err(e) => return refused(self, site, e),
+        };
+        let hashes = self.child(Map::new(self.parent(), OnValue(SketchHash)), site, true);
+        let sketches = hashes.aggregated(site, spread, Sketching(precision), true);
+        let counts = sketches.child(Map::new(sketches.parent(), OnValue(Estimate)), site, true);
+        let _ = counts.erase();
+        Rdd::at(self.context(), Shuffled::of(counts.node().id), counts.node().clone())
+    }
+}
+
+/// An RDD whose first action fails with `error`.
+fn refused<T, P, U: 'static>(parent: &Rdd<T, P>, site: CallSite, error: Error) -> S<U> {
+    let new = NewNode::narrow("ShuffledRDD", site, vec![parent.node().clone()]).made_by(move |_| Err(error.clone()));
+    super::shuffled(&parent.context, new)
+}
