@@ -106,7 +106,7 @@ pub enum Flow {
     Done,
     /// The sink has enough for now; a later call goes on where this one stopped.
     Full,
-    /// The elements of another segment are needed first (see [`crate::segment`]); a later call goes on.
+    /// The elements of another segment are needed first (see the module `segment`); a later call goes on.
     Starved(Port),
 }
 

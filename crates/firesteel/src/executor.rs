@@ -49,7 +49,7 @@ pub(crate) struct TaskEnd {
 /// Called at a task's start and end; tests make tasks fail with it.
 pub(crate) type Tamper = Arc<dyn Fn(&TaskInfo, &Executor, Moment) + Send + Sync>;
 
-/// When a [`Tamper`] is called.
+/// When a `Tamper` is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Moment {
     /// Before the task's stage is decoded.

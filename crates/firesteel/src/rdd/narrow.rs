@@ -201,7 +201,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     }
 
     /// Calls the closure once for each partition, empty ones included, with an iterator over its elements, which are pulled in
-    /// bounded batches. Narrow; drops the partitioner unless [`preserves_partitioning`](Rdd::preserves_partitioning) follows.
+    /// bounded batches. Narrow; drops the partitioner.
     ///
     /// ```
     /// # use firesteel::prelude::*;
