@@ -193,7 +193,7 @@ fn an_index_of_a_cached_rdd_keeps_what_it_counts() {
             i
         })
         .cache();
-    assert_eq!(cached.zip_with_index().map(|(i, n)| i == n).reduce(|a, b| a && b).unwrap(), true);
+    assert!(cached.zip_with_index().map(|(i, n)| i == n).reduce(|a, b| a && b).unwrap());
     assert_eq!(computed.value(), 6);
     cached.unpersist(true).unwrap();
 }
