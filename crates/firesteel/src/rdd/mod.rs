@@ -12,6 +12,7 @@ mod narrow;
 mod numeric;
 mod own;
 mod persist;
+mod sample;
 mod save;
 mod structure;
 mod tree;
