@@ -5,6 +5,7 @@ mod forms;
 mod masters;
 mod numeric;
 mod run_job;
+mod sampling;
 mod save;
 mod structure;
 mod tree;
