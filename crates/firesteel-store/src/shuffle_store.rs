@@ -110,6 +110,16 @@ impl ShuffleStore {
         drop(removed);
     }
 
+    /// The names of all runs at this moment, in order.
+    pub fn names(&self) -> Vec<(ShuffleId, PartitionIndex, AttemptId)> {
+        let outputs = self.read();
+        let of = |(shuffle, maps): (&ShuffleId, &BTreeMap<_, _>)| {
+            let shuffle = *shuffle;
+            maps.keys().map(move |(map, attempt)| (shuffle, *map, *attempt)).collect::<Vec<_>>()
+        };
+        outputs.iter().flat_map(of).collect()
+    }
+
     /// How many runs are kept.
     pub fn len(&self) -> usize {
         self.read().values().map(BTreeMap::len).sum()
@@ -154,6 +164,7 @@ mod tests {
         let read = |attempt| store.get::<u64>(S, M, AttemptId(attempt)).map(|r| r.partition(1).next().unwrap()[0]);
         assert_eq!((read(1), read(2), read(3)), (Some(10), Some(20), None));
         assert_eq!((store.len(), store.bytes()), (2, 16));
+        assert_eq!(store.names(), [(S, M, AttemptId(1)), (S, M, AttemptId(2))]);
         assert!(store.remove_output(S, M, AttemptId(1)));
         assert!(!store.remove_output(S, M, AttemptId(1)));
         assert_eq!((read(1), read(2)), (None, Some(20)));

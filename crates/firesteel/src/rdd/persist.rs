@@ -124,14 +124,15 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// gone. On an RDD that keeps nothing it does nothing.
     ///
     /// # Errors
-    /// In a task, or after the context was stopped.
+    /// In a task, or after the context was stopped; on a [`local_checkpoint`](Rdd::local_checkpoint), done or not: its blocks are
+    /// all there will be of it.
     pub fn unpersist(&self, blocking: bool) -> Result<()> {
         let engine = &self.node().engine;
         engine.check_usable("unpersist")?;
         let Some(cache) = &self.node().cache else { return Ok(()) };
-        if cache.is_cut() && cache.checkpoint().is_none() {
+        if let Some(Checkpoint::Local(_)) = self.node().checkpoint {
             return Err(Error::InvalidArgument(
-                "unpersist of a local checkpoint: its blocks are all there is of it".into(),
+                "unpersist of a local checkpoint: its blocks are all there is of it, and go with its last handle".into(),
             ));
         }
         cache.forget();
