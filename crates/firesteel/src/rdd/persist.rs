@@ -132,7 +132,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         let Some(cache) = &self.node().cache else { return Ok(()) };
         if let Some(Checkpoint::Local(_)) = self.node().checkpoint {
             return Err(Error::InvalidArgument(
-                "unpersist of a local checkpoint: its blocks are all there is of it, and go with its last handle".into(),
+                "unpersist of a local checkpoint: its blocks are all there is of it, and go with its last handle"
+                    .into(),
             ));
         }
         cache.forget();

@@ -215,18 +215,10 @@ impl Program {
                 let made = rdd.subtract_into(&b.rdd, n).erase();
                 self.add(format!("r{name}.subtract_into(r{}, {n})", b.name), made, parts, None);
             }
-            10 => self.add(
-                format!("r{name}.coalesce({n})"),
-                rdd.coalesce(n).erase(),
-                plain::coalesced(parts, n),
-                None,
-            ),
-            11 => self.add(
-                format!("r{name}.repartition({n})"),
-                rdd.repartition(n).erase(),
-                plain::dealt(parts, n),
-                None,
-            ),
+            10 => self.add(format!("r{name}.coalesce({n})"), rdd.coalesce(n).erase(), plain::coalesced(parts, n), None),
+            11 => {
+                self.add(format!("r{name}.repartition({n})"), rdd.repartition(n).erase(), plain::dealt(parts, n), None)
+            }
             12 if plain::is_fully_sampled(parts, n) => {
                 let ascending = by % 2 == 0;
                 let made = rdd.sort_by_n(|x| x.weight() % 7, ascending, n).erase();
@@ -364,8 +356,7 @@ impl Program {
             0 => {
                 let joined = if into { a.rdd.join_into(&b.rdd, n) } else { a.rdd.join(&b.rdd) };
                 let made = joined.map_values(|(v, w)| mix(v, w) % 1000).erase();
-                let parts =
-                    pairs(|v, w| v.iter().flat_map(|v| w.iter().map(move |w| mix(*v, *w) % 1000)).collect());
+                let parts = pairs(|v, w| v.iter().flat_map(|v| w.iter().map(move |w| mix(*v, *w) % 1000)).collect());
                 self.add(how("join"), made, parts, Some(to.clone()));
             }
             1 => {
@@ -383,9 +374,7 @@ impl Program {
             2 => {
                 let grouped = if into { a.rdd.cogroup_into(&b.rdd, n) } else { a.rdd.cogroup(&b.rdd) };
                 let made = grouped.map_values(|(v, w)| mix(mix_all(v), mix_all(w)) % 1000).erase();
-                let parts = pairs(|v, w| {
-                    vec![mix(mix_all(v.iter().copied()), mix_all(w.iter().copied())) % 1000]
-                });
+                let parts = pairs(|v, w| vec![mix(mix_all(v.iter().copied()), mix_all(w.iter().copied())) % 1000]);
                 self.add(how("cogroup"), made, parts, Some(to.clone()));
             }
             _ => {
@@ -455,7 +444,12 @@ impl Program {
             self.source();
         }
         let sc = self.sc.clone();
-        self.add("range_n(0..10, 3)".into(), sc.range_n(0..10, 3).erase(), plain::sliced(&(0..10).collect::<Vec<_>>(), 3), None);
+        self.add(
+            "range_n(0..10, 3)".into(),
+            sc.range_n(0..10, 3).erase(),
+            plain::sliced(&(0..10).collect::<Vec<_>>(), 3),
+            None,
+        );
         let pairs: Vec<Pair> = (0..10).map(|i| (i % 4, i)).collect();
         self.add("(i % 4, i)".into(), sc.parallelize_n(pairs.clone(), 2).erase(), plain::sliced(&pairs, 2), None);
         for _ in 0..6 + self.random.below(18) {
@@ -516,7 +510,8 @@ fn one(seed: u64, steps: &Arc<Mutex<String>>, totals: &Totals) {
     };
     let _ = writeln!(steps.lock().unwrap(), "  local[{threads}, 4], {chaos:?}");
     let dir = tempfile::tempdir().unwrap();
-    let builder = Context::builder().master(format!("local[{threads},4]")).conf("firesteel.local.dir", dir.path().display());
+    let builder =
+        Context::builder().master(format!("local[{threads},4]")).conf("firesteel.local.dir", dir.path().display());
     let (builder, damage) = chaos.unleash(builder);
     let sc = builder.build().unwrap();
     sc.set_checkpoint_dir(dir.path().join("checkpoints").to_str().unwrap()).unwrap();
@@ -562,7 +557,10 @@ fn random_programs_survive_what_goes_wrong() {
                     let steps = Arc::new(Mutex::new(String::new()));
                     let run = std::panic::AssertUnwindSafe(|| one(seed, &steps, &totals));
                     if let Err(panic) = std::panic::catch_unwind(run) {
-                        eprintln!("the soak's program {seed} failed: FIRESTEEL_SOAK_SEED={seed} replays it\n{}", steps.lock().unwrap());
+                        eprintln!(
+                            "the soak's program {seed} failed: FIRESTEEL_SOAK_SEED={seed} replays it\n{}",
+                            steps.lock().unwrap()
+                        );
                         next.store(seeds.end, Ordering::Relaxed);
                         std::panic::resume_unwind(panic);
                     }
