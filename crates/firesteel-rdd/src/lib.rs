@@ -43,7 +43,9 @@ pub use iter::PartitionIter;
 pub use locally::{CountEach, ReduceEach};
 pub use node::*;
 pub use op::*;
-pub use partitioner::{HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, hash_of};
+pub use partitioner::{
+    HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, RangeSource, hash_of,
+};
 pub use pipeline::{Pipeline, Plan};
 pub use save_text::SaveText;
 pub use segment::PortStream;

@@ -86,6 +86,35 @@ pub struct RangePartitioner<K> {
     ascending: bool,
 }
 
+/// What a [`RangePartitioner`] can find its bounds in: an `Rdd` of pairs whose keys have a total order.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no keys to find ranges of",
+    label = "not an `Rdd` of pairs whose keys have a total order"
+)]
+pub trait RangeSource {
+    /// The keys.
+    type Key;
+    /// Bounds for at most so many partitions, from a sample.
+    ///
+    /// # Errors
+    /// If the sampling job fails.
+    #[track_caller]
+    fn range_partitioner(&self, partitions: usize) -> firesteel_model::Result<RangePartitioner<Self::Key>>;
+}
+
+impl<K> RangePartitioner<K> {
+    /// Ranges of about equal numbers of pairs, ascending, found by sampling `rdd`'s keys: as
+    /// `sort_by_key` does. Runs a job (two, if partitions are of very different sizes), unless at most one partition is wanted. There
+    /// are fewer partitions than asked for if there are fewer different keys in the sample.
+    ///
+    /// # Errors
+    /// If that job fails.
+    #[track_caller]
+    pub fn new<R: RangeSource<Key = K>>(partitions: usize, rdd: &R) -> firesteel_model::Result<Self> {
+        rdd.range_partitioner(partitions)
+    }
+}
+
 impl<K: Data + Ord> RangePartitioner<K> {
     /// Cuts at the given bounds, which are sorted and freed of duplicates here: `n` bounds make `n + 1` partitions, and a key
     /// equal to a bound lives before it.

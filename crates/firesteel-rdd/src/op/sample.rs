@@ -6,7 +6,7 @@ use crate::{
     stream::{Flow, Lent, Own, Sink, Stream},
     task::Task,
 };
-use firesteel_model::{Error, PartitionIndex, RddId, Result};
+use firesteel_model::{Error, Result};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
     rand_core::{Rng, SeedableRng},
@@ -43,10 +43,32 @@ impl Dice {
             count += 1;
         }
     }
+    /// From 0 to below `end`, which is not 0.
+    #[inline(always)]
+    pub fn below(&mut self, end: u64) -> u64 {
+        ((u128::from(self.number()) * u128::from(end)) >> 64) as u64
+    }
+    /// How many of `trials` succeed, each with the same chance. Takes about as long as there are successes.
+    pub fn binomial(&mut self, trials: u64, chance: f64) -> u64 {
+        if chance <= 0.0 || chance >= 1.0 {
+            return if chance > 0.0 { trials } else { 0 };
+        }
+        // The lengths of runs of failures are geometric.
+        let failure = (-chance).ln_1p();
+        let (mut left, mut successes) = (trials, 0);
+        loop {
+            let run = ((1.0 - self.fraction()).ln() / failure).floor();
+            if run >= left as f64 {
+                return successes;
+            }
+            left -= run as u64 + 1;
+            successes += 1;
+        }
+    }
     /// Brings elements into any order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
-            let j = (u128::from(self.number()) * (i as u128 + 1)) >> 64;
+            let j = self.below(i as u64 + 1);
             items.swap(i, j as usize);
         }
     }
@@ -95,12 +117,17 @@ impl<P> RandomCell<P> {
     }
 }
 
-macro_rules! pass_on_indexed {
+/// What an operation passes on whose splits are its parent's and something more.
+macro_rules! pass_on_with {
     () => {
-        fn refers(&self, visit: &mut dyn FnMut(RddId)) {
+        fn refers(&self, visit: &mut dyn FnMut(firesteel_model::RddId)) {
             self.parent.refers(visit)
         }
-        fn reads(&self, (split, _): &Self::Split, visit: &mut dyn FnMut(RddId, PartitionIndex)) {
+        fn reads(
+            &self,
+            (split, _): &Self::Split,
+            visit: &mut dyn FnMut(firesteel_model::RddId, firesteel_model::PartitionIndex),
+        ) {
             self.parent.reads(split, visit)
         }
         fn locations(&self, (split, _): &Self::Split) -> Vec<String> {
@@ -108,6 +135,7 @@ macro_rules! pass_on_indexed {
         }
     };
 }
+pub(super) use pass_on_with;
 
 impl<P: Pipeline<Item: Clone>> Pipeline for Sample<P> {
     type Item = P::Item;
@@ -118,7 +146,7 @@ impl<P: Pipeline<Item: Clone>> Pipeline for Sample<P> {
         let input = self.parent.open(split, task);
         let dice = Dice::new(self.seed, u64::from(index));
         match self.with_replacement {
-            true => SampleStream::Times { input, mean: self.fraction, dice, left: None },
+            true => SampleStream::Times(TimesStream::new(input, Mean(self.fraction), dice)),
             false => SampleStream::Once(CellStream { input, from: 0.0, to: self.fraction, dice }),
         }
     }
@@ -134,7 +162,7 @@ impl<P: Pipeline<Item: Clone>> Pipeline for Sample<P> {
         }
         Ok(self.parent.splits(plan)?.into_iter().zip(0..).collect())
     }
-    pass_on_indexed!();
+    pass_on_with!();
 }
 
 impl<P: Pipeline> Pipeline for RandomCell<P> {
@@ -158,7 +186,7 @@ impl<P: Pipeline> Pipeline for RandomCell<P> {
         }
         Ok(self.parent.splits(plan)?.into_iter().zip(0..).collect())
     }
-    pass_on_indexed!();
+    pass_on_with!();
 }
 
 /// The run of [`RandomCell`]: what falls between two bounds passes as it came.
@@ -197,20 +225,53 @@ pub enum SampleStream<S: Stream> {
     /// Each element once or not at all.
     Once(CellStream<S>),
     /// Each element any number of times.
-    Times {
-        /// What is drawn from.
-        input: S,
-        /// How many times on average.
-        mean: f64,
-        /// The chance.
-        dice: Dice,
-        /// An element, and how many times it is still to be pushed.
-        left: Option<(S::Item, u64)>,
-    },
+    Times(TimesStream<S, Mean>),
 }
 
-struct TimesSink<'a, T, K> {
-    mean: f64,
+impl<S: Stream<Item: Clone>> Stream for SampleStream<S> {
+    type Item = S::Item;
+    #[inline(always)]
+    fn drive<K: Sink<S::Item>>(&mut self, sink: &mut K) -> Flow {
+        match self {
+            SampleStream::Once(stream) => stream.drive(sink),
+            SampleStream::Times(stream) => stream.drive(sink),
+        }
+    }
+}
+
+/// Says how many times an element is drawn.
+pub trait Draws<T>: 'static {
+    /// Looks at the element and rolls the dice.
+    fn times(&mut self, item: &T, dice: &mut Dice) -> u64;
+}
+
+/// Each element so many times on average.
+pub struct Mean(f64);
+
+impl<T> Draws<T> for Mean {
+    #[inline(always)]
+    fn times(&mut self, _: &T, dice: &mut Dice) -> u64 {
+        dice.poisson(self.0)
+    }
+}
+
+/// Pushes each element as many times as it is drawn.
+pub struct TimesStream<S: Stream, D> {
+    input: S,
+    draws: D,
+    dice: Dice,
+    /// An element, and how many times it is still to be pushed.
+    left: Option<(S::Item, u64)>,
+}
+
+impl<S: Stream, D> TimesStream<S, D> {
+    pub(super) fn new(input: S, draws: D, dice: Dice) -> Self {
+        TimesStream { input, draws, dice, left: None }
+    }
+}
+
+struct TimesSink<'a, T, D, K> {
+    draws: &'a mut D,
     dice: &'a mut Dice,
     left: &'a mut Option<(T, u64)>,
     sink: &'a mut K,
@@ -228,31 +289,28 @@ fn push_times<T: Clone, K: Sink<T>>(item: T, times: u64, left: &mut Option<(T, u
     sink.push(Own(item))
 }
 
-impl<T: Clone, K: Sink<T>> Sink<T> for TimesSink<'_, T, K> {
+impl<T: Clone, D: Draws<T>, K: Sink<T>> Sink<T> for TimesSink<'_, T, D, K> {
     #[inline(always)]
-    fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-        match self.dice.poisson(self.mean) {
+    fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
+        match self.draws.times(item.get(), self.dice) {
             0 => true,
+            1 => self.sink.push(item),
             times => push_times(item.take(), times, self.left, self.sink),
         }
     }
 }
 
-impl<S: Stream<Item: Clone>> Stream for SampleStream<S> {
+impl<S: Stream<Item: Clone>, D: Draws<S::Item>> Stream for TimesStream<S, D> {
     type Item = S::Item;
     #[inline(always)]
     fn drive<K: Sink<S::Item>>(&mut self, sink: &mut K) -> Flow {
-        match self {
-            SampleStream::Once(stream) => stream.drive(sink),
-            SampleStream::Times { input, mean, dice, left } => {
-                if let Some((item, times)) = left.take()
-                    && !push_times(item, times, left, sink)
-                {
-                    return Flow::Full;
-                }
-                input.drive(&mut TimesSink { mean: *mean, dice, left, sink })
-            }
+        let TimesStream { input, draws, dice, left } = self;
+        if let Some((item, times)) = left.take()
+            && !push_times(item, times, left, sink)
+        {
+            return Flow::Full;
         }
+        input.drive(&mut TimesSink { draws, dice, left, sink })
     }
 }
 
@@ -278,6 +336,18 @@ mod tests {
             assert!((average / mean - 1.0).abs() < 0.1 && (variance / mean - 1.0).abs() < 0.1, "{average} {variance}");
         }
         assert_eq!((0..1_000).map(|place| Dice::new(1, place).poisson(0.0)).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn binomial_numbers_have_their_mean() {
+        for (trials, chance) in [(10, 0.3), (1_000, 0.001), (40, 0.9), (5, 1.0), (0, 0.5)] {
+            let mut dice = Dice::new(7, 0);
+            let drawn: Vec<u64> = (0..20_000).map(|_| dice.binomial(trials, chance)).collect();
+            assert!(drawn.iter().all(|n| *n <= trials));
+            let (average, mean) = (drawn.iter().sum::<u64>() as f64 / 20_000.0, trials as f64 * chance);
+            assert!((average - mean).abs() <= 0.1 * mean, "{average} for {mean}");
+        }
+        assert_eq!(Dice::new(1, 1).binomial(1_000, 0.0), 0);
     }
 
     #[test]

@@ -194,6 +194,15 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
 
     /// Moves each pair to its key's partition. A shuffle, unless the RDD is spread so already. Within a partition pairs come in
     /// the order of the parent's partitions.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let pairs = sc.range(0..100).map(|i| (i, i * i));
+    /// let by_range = RangePartitioner::new(4, &pairs)?; // or a number, or a type of your own
+    /// assert_eq!(pairs.partition_by(by_range).num_partitions()?, 4);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn partition_by(&self, partitioner: impl Partitioner<K>) -> S<(K, V)>
     where

@@ -4,6 +4,7 @@ mod actions;
 mod forms;
 mod masters;
 mod numeric;
+mod ranges;
 mod run_job;
 mod sampling;
 mod save;

@@ -3,7 +3,10 @@
 use crate::masters::{Watched, any_context, any_partitions, config, contexts, kept, local4, slices, spread};
 use firesteel::prelude::*;
 use proptest::prelude::*;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 fn numbers() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(0u64..50, 0..60)
@@ -198,4 +201,108 @@ fn a_taken_sample_of_vanishing_elements_is_an_error() {
     });
     let e = fading.take_sample(false, 5, 1).unwrap_err().to_string();
     assert!(e.contains("take_sample(5) of 10") && e.contains("cache"), "{e}");
+}
+
+fn pairs() -> impl Strategy<Value = Vec<(u8, u64)>> {
+    prop::collection::vec((0u8..4, 0u64..1_000), 0..60)
+}
+
+fn fractions() -> impl Strategy<Value = HashMap<u8, f64>> {
+    prop::collection::vec(prop_oneof![Just(0.0), 0.0..=1.0f64, Just(1.0)], 4).prop_map(|all| (0..).zip(all).collect())
+}
+
+fn sizes(items: impl IntoIterator<Item = u8>) -> HashMap<u8, u64> {
+    let mut sizes = HashMap::new();
+    items.into_iter().for_each(|key| *sizes.entry(key).or_default() += 1);
+    sizes
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_sample_by_key_is_a_part_in_order(
+        sc in any_context(), items in pairs(), n in any_partitions(), fractions in fractions(), seed: u64,
+    ) {
+        let sample = spread(&sc, &items, n).sample_by_key(false, fractions.clone(), seed);
+        let parts = sample.glom().collect()?;
+        for (part, slice) in parts.iter().zip(slices(&items, n)) {
+            prop_assert!(is_part_of(part, &slice));
+            for (key, fraction) in &fractions {
+                let count = |pairs: &[(u8, u64)]| pairs.iter().filter(|(k, _)| k == key).count();
+                prop_assert!(*fraction > 0.0 || count(part) == 0);
+                prop_assert!(*fraction < 1.0 || count(part) == count(&slice));
+            }
+        }
+        prop_assert_eq!(spread(local4(), &items, n).sample_by_key(false, fractions, seed).glom().collect()?, parts);
+    }
+
+    #[test]
+    fn an_exact_sample_by_key_has_the_size_of_each_key(
+        sc in any_context(), items in pairs(), n in any_partitions(), fractions in fractions(), replace: bool, seed: u64,
+    ) {
+        let sample = spread(&sc, &items, n).zip_with_index().map(|((k, v), at)| (k, (v, at))).sample_by_key_exact(replace, fractions.clone(), seed);
+        let all = sample.collect()?;
+        let mut expected = sizes(kept(&items, n).into_iter().map(|(k, _)| k));
+        expected.iter_mut().for_each(|(key, count)| *count = (fractions[key] * *count as f64).ceil() as u64);
+        expected.retain(|_, count| *count > 0);
+        prop_assert_eq!(sizes(all.iter().map(|(k, _)| *k)), expected);
+        prop_assert!(all.iter().all(|(k, (v, at))| items[*at as usize] == (*k, *v)));
+        let positions: Vec<u64> = all.iter().map(|(_, (_, at))| *at).collect();
+        prop_assert!(positions.is_sorted() && (replace || positions.windows(2).all(|two| two[0] < two[1])));
+        prop_assert_eq!(sample.erase().collect()?, all);
+    }
+}
+
+#[test]
+fn more_than_all_with_replacement_and_not_more_without() {
+    let pairs = local4().range_n(0..10, 3).map(|i| (i % 2, i));
+    let fractions = HashMap::from([(0, 30.0), (1, 2.0)]);
+    let many = pairs.sample_by_key_exact(true, fractions.clone(), 1).count_by_key().unwrap();
+    assert_eq!(many, HashMap::from([(0, 150), (1, 10)]));
+    assert_eq!(pairs.sample_by_key_exact(false, fractions.clone(), 1).count().unwrap(), 10);
+    assert_eq!(pairs.sample_by_key(false, fractions.clone(), 1).count().unwrap(), 10);
+    let about = pairs.sample_by_key(true, fractions, 1).count().unwrap();
+    assert!((110..210).contains(&about), "{about}");
+}
+
+#[test]
+fn a_key_without_a_fraction_is_an_error() {
+    let pairs = local4().range_n(0..10, 3).map(|i| (i % 3, i));
+    let fractions = HashMap::from([(0, 0.5), (1, 0.5)]);
+    let e = pairs.sample_by_key(false, fractions.clone(), 1).count().unwrap_err();
+    assert!(matches!(&e, Error::Job(_)) && e.to_string().contains("not among the sampling fractions"), "{e}");
+    let e = pairs.sample_by_key_exact(false, fractions, 1).count().unwrap_err();
+    assert!(
+        matches!(&e, Error::InvalidArgument(_)) && e.to_string().contains("not among the sampling fractions"),
+        "{e}"
+    );
+}
+
+#[test]
+fn negative_sampling_rates_are_an_error_of_the_action_that_names_one() {
+    let pairs = local4().range_n(0..10, 3).map(|i| (i % 2, i));
+    let fractions = HashMap::from([(0, 0.5), (1, -0.25)]);
+    for e in [
+        pairs.sample_by_key(true, fractions.clone(), 1).count().unwrap_err(),
+        pairs.sample_by_key_exact(true, fractions, 1).count().unwrap_err(),
+    ] {
+        assert!(matches!(&e, Error::InvalidArgument(_)) && e.to_string().contains("-0.25"), "{e}");
+    }
+}
+
+#[test]
+fn samples_by_key_keep_the_partitioner_and_count_once() {
+    let watched = Watched::new("local[2]", &[]);
+    let pairs = watched.context.range_n(0..100, 3).map(|i| (i % 5, i)).partition_by(4).cache();
+    assert_eq!(pairs.count().unwrap(), 100);
+    let known = pairs.partitioner().unwrap();
+    let fractions: HashMap<u64, f64> = (0..5).map(|key| (key, 0.5)).collect();
+    assert_eq!(pairs.sample_by_key(false, fractions.clone(), 1).partitioner().unwrap(), known);
+    watched.ran();
+    let exact = pairs.sample_by_key_exact(false, fractions, 1);
+    assert_eq!(exact.partitioner().unwrap(), known);
+    assert_eq!(watched.ran(), [[4]]);
+    assert_eq!(exact.count().unwrap(), 50);
+    assert_eq!(watched.ran(), [[4]]);
 }
