@@ -27,7 +27,7 @@ fn main() -> Result<()> {
         })
         .cache();
 
-    let mut centres: Vec<Point> = points.take_sample(false, clusters, 7)?;
+    let mut centres: Vec<Point> = points.take_sample(false, clusters, 1)?;
     let mut rounds = 0;
     loop {
         rounds += 1;
