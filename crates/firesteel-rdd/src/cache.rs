@@ -13,7 +13,7 @@ use crate::{
 };
 use firesteel_io::{CheckpointWriter, RddCheckpoint};
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLevel};
-use firesteel_store::{BlockWriter, CachedBlock, read_checkpoint};
+use firesteel_store::{BlockStatus, BlockWriter, CachedBlock, read_checkpoint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     path::PathBuf,
@@ -114,7 +114,10 @@ impl<T: Data> Pipeline for Cached<T> {
                 // A damaged block is as good as none: the partition is computed again.
                 Err(e) => {
                     tracing::warn!("block {id} cannot be read and is computed again: {e}");
-                    task.executor().blocks.remove(id);
+                    if task.executor().blocks.remove(id).is_some() {
+                        let none = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
+                        task.note_block(id, kept.level, none);
+                    }
                 }
             }
         }

@@ -97,7 +97,7 @@ struct Inner {
     segments: Segments,
     metrics: Cell<TaskMetrics>,
     accumulators: Arc<AttemptAccumulators>,
-    stored: RefCell<Vec<(BlockId, StorageLevel, BlockStatus)>>,
+    blocks: RefCell<Vec<(BlockId, StorageLevel, BlockStatus)>>,
     on_end: Arc<Mutex<Vec<EndHook>>>,
 }
 
@@ -123,7 +123,7 @@ impl Task {
             segments: Segments::default(),
             metrics: Cell::default(),
             accumulators: Arc::default(),
-            stored: RefCell::default(),
+            blocks: RefCell::default(),
             on_end: Arc::default(),
         }))
     }
@@ -203,13 +203,13 @@ impl Task {
         self.0.metrics.get()
     }
 
-    /// Notes a block that this attempt stored, to be told to the driver.
+    /// Notes a block that this attempt stored or, with a status of [`StorageLevel::NONE`], dropped, to be told to the driver.
     pub fn note_block(&self, id: BlockId, level: StorageLevel, status: BlockStatus) {
-        self.0.stored.borrow_mut().push((id, level, status));
+        self.0.blocks.borrow_mut().push((id, level, status));
     }
-    /// The blocks stored so far.
-    pub fn stored_blocks(&self) -> Vec<(BlockId, StorageLevel, BlockStatus)> {
-        self.0.stored.take()
+    /// The blocks stored and dropped so far.
+    pub fn changed_blocks(&self) -> Vec<(BlockId, StorageLevel, BlockStatus)> {
+        self.0.blocks.take()
     }
 
     /// Lets go of everything that the attempt holds; called when it has ended, whichever way.

@@ -14,7 +14,7 @@ use crate::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
     AccumulatorId, AttemptId, BlockId, Error, HostId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt,
-    StageId,
+    StageId, StorageLevel,
 };
 use firesteel_rdd::{KillFlag, MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
@@ -40,8 +40,6 @@ pub(crate) enum Msg {
     Unpersist(RddId, Sender<()>),
     /// Nobody holds the shuffle any more.
     ReleaseShuffle(ShuffleId),
-    /// A block went missing outside any task.
-    BlockDropped(RddId, PartitionIndex),
     /// Something else that the scheduler understands: cancellations.
     Scheduler(Event),
     /// A question about the scheduler's state, answered by the function.
@@ -232,10 +230,6 @@ impl Driver {
                 let _ = done.send(());
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
-            Msg::BlockDropped(rdd, partition) => {
-                self.report.block(BlockId::Rdd(rdd, partition), None);
-                self.feed(Event::BlockDropped { executor: self.executor.shared.id, rdd, partition })
-            }
             Msg::Scheduler(event) => self.feed(event),
             Msg::Ask(question) => question(&self.scheduler),
             Msg::Footprint(answer) => {
@@ -303,7 +297,10 @@ impl Driver {
             self.report.block(*block, Some(*status));
             if let BlockId::Rdd(rdd, partition) = *block {
                 let (executor, attempt) = (launch.executor, Some(end.attempt));
-                self.feed(Event::BlockCached { executor, rdd, partition, attempt });
+                self.feed(match status.level {
+                    StorageLevel::NONE => Event::BlockDropped { executor, rdd, partition },
+                    _ => Event::BlockCached { executor, rdd, partition, attempt },
+                });
             }
         }
         self.report.attempt_ended(&end);

@@ -144,7 +144,7 @@ impl LocalExecutor {
                 Vec::new()
             }
         };
-        let blocks = task.stored_blocks();
+        let blocks = task.changed_blocks();
         // Drops elements of the user's types; what is left after a panic goes at the next call.
         while let Err(panic) = panics::caught(|| task.close()) {
             fail(&mut outcome, panic);

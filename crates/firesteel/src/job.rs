@@ -9,9 +9,9 @@ use crate::{
 };
 use crossbeam_channel::Receiver;
 use firesteel_events::{Queue, failure_summary};
-use firesteel_model::{Error, JobId, PartitionIndex, RddId, Result};
+use firesteel_model::{Error, PartitionIndex, RddId, Result};
 use firesteel_rdd::{Action, Ending, Output, Pipeline};
-use firesteel_scheduler::{Event, JobKind, StageOutput};
+use firesteel_scheduler::{JobKind, StageOutput};
 use std::{
     collections::HashSet,
     sync::{Arc, Weak},
@@ -19,9 +19,8 @@ use std::{
 
 /// A job that runs.
 pub(crate) struct RunningJob {
-    pub(crate) job: JobId,
-    pub(crate) results: Results,
-    pub(crate) news: Receiver<JobNews>,
+    results: Results,
+    news: Receiver<JobNews>,
     pub(crate) partitions: usize,
     engine: Arc<Engine>,
     /// The progress bar is gone before the action returns.
@@ -40,8 +39,16 @@ pub(crate) enum Wanted {
 pub(crate) enum Patience {
     /// As long as it needs.
     Endless,
-    /// After this time what there is will do.
+    /// As long as it needs, but after this time its caller is told.
     Until(std::time::Duration),
+}
+
+/// What came of waiting for a job with a time limit.
+pub(crate) enum Waited {
+    /// Its results, in the order of its partitions.
+    Ended(Vec<Output>),
+    /// It goes on.
+    TimeUp(RunningJob),
 }
 
 /// Submits a job and returns at once.
@@ -95,31 +102,54 @@ pub(crate) fn submit<P: Pipeline, A: Action<P::Item>>(
     })));
     // After the submission, so that whoever cancels the background action now finds a job that is known.
     crate::future::job_submitted(&engine, job);
-    Ok(RunningJob { job, results, news, partitions: wanted, engine, _bar: bar, computed })
+    Ok(RunningJob { results, news, partitions: wanted, engine, _bar: bar, computed })
 }
 
 impl RunningJob {
     /// Waits for the end.
     pub(crate) fn wait(self) -> Result<Vec<Output>> {
+        let mut job = self;
         loop {
-            match self.news.recv() {
-                Ok(JobNews::TimeUp) => continue,
-                Ok(JobNews::Ended(Ok(()))) => break,
-                Ok(JobNews::Ended(Err(e))) => {
-                    if let Error::Job(failure) = &e {
-                        self.engine.bus.flush_queue(Queue::AppStatus);
-                        tracing::error!("{}", failure_summary(failure, &self.engine.state).trim_end());
-                    }
-                    return Err(e);
-                }
-                Err(_) => return Err(Error::Stopped("a job was running".into())),
+            match job.wait_for_a_while()? {
+                Waited::Ended(outputs) => return Ok(outputs),
+                Waited::TimeUp(running) => job = running,
             }
+        }
+    }
+
+    /// Waits for the end, or until the job's time is up.
+    pub(crate) fn wait_for_a_while(self) -> Result<Waited> {
+        match self.news.recv() {
+            Ok(JobNews::TimeUp) => return Ok(Waited::TimeUp(self)),
+            Ok(JobNews::Ended(Ok(()))) => {}
+            Ok(JobNews::Ended(Err(e))) => {
+                if let Error::Job(failure) = &e {
+                    self.engine.bus.flush_queue(Queue::AppStatus);
+                    tracing::error!("{}", failure_summary(failure, &self.engine.state).trim_end());
+                }
+                return Err(e);
+            }
+            Err(_) => return Err(Error::Stopped("a job was running".into())),
         }
         self.succeeded()?;
         let results = std::mem::take(&mut *lock(&self.results));
         // A hole would be a wrong answer in disguise.
         assert_eq!(results.len(), self.partitions, "a finished job has a result for each partition");
-        Ok(results.into_values().collect())
+        Ok(Waited::Ended(results.into_values().collect()))
+    }
+
+    /// Looks at the results that there are so far.
+    pub(crate) fn look_at_results<O: 'static, R>(&self, look: impl FnOnce(&[&O]) -> R) -> R {
+        // Taken out meanwhile, so that the driver's loop need not wait for the user's `Eq` and `Clone`.
+        let taken = std::mem::take(&mut *lock(&self.results));
+        let seen: Vec<&O> = taken.values().map(typed_ref).collect();
+        let made = look(&seen);
+        let mut results = lock(&self.results);
+        for (index, output) in taken {
+            // What was delivered anew meanwhile stays; what was withdrawn is delivered anew before the job ends.
+            results.entry(index).or_insert(output);
+        }
+        made
     }
 
     /// What is to happen after a success: RDDs that the job computed and that wait for their checkpoint get it.
@@ -155,11 +185,6 @@ impl RunningJob {
         }
         Ok(())
     }
-
-    /// Asks for the job's end.
-    pub(crate) fn cancel(&self, reason: &str) {
-        self.engine.tell(Msg::Scheduler(Event::JobCancelled { job: self.job, reason: reason.into() }));
-    }
 }
 
 /// Runs a job and returns one result for each wanted partition, in the order in which they were asked for.
@@ -176,4 +201,9 @@ pub(crate) fn run<P: Pipeline, A: Action<P::Item>>(
 /// A result as the type that its action made.
 pub(crate) fn typed<R: 'static>(output: Output) -> R {
     *output.downcast::<R>().expect("a task's result is of its action's type")
+}
+
+/// A result as the type that its action made, where it lies.
+fn typed_ref<R: 'static>(output: &Output) -> &R {
+    output.downcast_ref::<R>().expect("a task's result is of its action's type")
 }

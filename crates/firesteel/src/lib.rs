@@ -13,12 +13,11 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-#![allow(dead_code, reason = "approximate actions are being built on it")]
-
 mod clock;
 mod context;
 mod driver;
 mod engine;
+mod estimate;
 pub mod events;
 mod executor;
 mod files;
@@ -32,9 +31,11 @@ mod logging;
 mod machine;
 mod main_fn;
 mod panics;
+mod partial;
 pub mod pipeline;
 mod plan;
 mod properties;
+mod quantile;
 mod range;
 mod rdd;
 mod report;
@@ -56,6 +57,7 @@ pub use firesteel_rdd::{
     Total,
 };
 pub use future::FutureAction;
+pub use partial::{BoundedDouble, PartialResult};
 pub use rdd::{LocalIter, Rdd};
 pub use tracker::{PersistentRdd, Pool, StatusTracker};
 
@@ -73,8 +75,8 @@ pub mod __private {
 /// Everything that a program usually needs.
 pub mod prelude {
     pub use crate::{
-        Accumulator, Broadcast, Context, Data, DoubleAccumulator, Error, Files, FutureAction, HashPartitioner, Key,
-        LongAccumulator, Partitioner, Pipeline, RangePartitioner, Rdd, Result, SortKey, StorageLevel, TaskContext,
-        TextLine, Total,
+        Accumulator, BoundedDouble, Broadcast, Context, Data, DoubleAccumulator, Error, Files, FutureAction,
+        HashPartitioner, Key, LongAccumulator, PartialResult, Partitioner, Pipeline, RangePartitioner, Rdd, Result,
+        SortKey, StorageLevel, TaskContext, TextLine, Total,
     };
 }

@@ -1,6 +1,7 @@
 //! `Rdd`: what users hold.
 
 mod actions;
+mod approximate;
 mod background;
 mod distinct_count;
 mod forms;

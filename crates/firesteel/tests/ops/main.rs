@@ -1,6 +1,7 @@
 //! What every operation means: against plain `Vec` models with generated data, and edge cases by name.
 
 mod actions;
+mod approximate;
 mod forms;
 mod masters;
 mod numeric;
