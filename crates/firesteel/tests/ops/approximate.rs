@@ -18,7 +18,7 @@ use std::{
 const LIMIT: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// A context whose one thread stops before partition 2 until it is let go: what was before it is done by then.
+/// A context whose one thread stops before a partition until it is let go: what was before it is done by then.
 struct Halting {
     context: Context,
     clock: ManualClock,
@@ -27,13 +27,13 @@ struct Halting {
 }
 
 impl Halting {
-    fn new() -> Self {
+    fn before(partition: usize) -> Self {
         let (tell, halted) = channel();
         let (go, may_go) = channel::<()>();
         let clock = ManualClock::default();
         let may_go = Arc::new(Mutex::new(may_go));
         let context = Context::builder().master("local[1]").clock(clock.clone()).tamper(move |info, _, moment| {
-            if moment == Moment::Before && info.partition.index() == 2 {
+            if moment == Moment::Before && info.partition.index() == partition {
                 let _ = tell.send(());
                 let _ = may_go.lock().unwrap().recv();
             }
@@ -68,7 +68,7 @@ fn numbers(sc: &Context) -> Rdd<u64> {
 
 #[test]
 fn a_count_in_time_is_an_estimate_from_what_is_done() {
-    let (at_limit, at_end) = Halting::new().two_done(|sc| numbers(sc).count_approx(LIMIT, 0.95));
+    let (at_limit, at_end) = Halting::before(2).two_done(|sc| numbers(sc).count_approx(LIMIT, 0.95));
     assert_eq!((at_limit.mean(), at_limit.confidence()), (1000.0, 0.95));
     assert!(200.0 < at_limit.low() && at_limit.low() < 1000.0, "{at_limit}");
     assert!(1000.0 < at_limit.high() && at_limit.high() < 1200.0, "{at_limit}");
@@ -77,7 +77,7 @@ fn a_count_in_time_is_an_estimate_from_what_is_done() {
 
 #[test]
 fn counts_of_values_and_keys_are_estimates_of_those_that_were_seen() {
-    let halting = Halting::new();
+    let halting = Halting::before(2);
     let (at_limit, at_end) = halting.two_done(|sc| numbers(sc).map(|i| i / 150).count_by_value_approx(LIMIT, 0.9));
     assert_eq!(at_limit.len(), 2);
     assert_eq!((at_limit[&0].mean(), at_limit[&1].mean()), (750.0, 250.0));
@@ -90,7 +90,7 @@ fn counts_of_values_and_keys_are_estimates_of_those_that_were_seen() {
 
 #[test]
 fn means_and_sums_are_estimates_from_what_is_done() {
-    let halting = Halting::new();
+    let halting = Halting::before(2);
     let (at_limit, at_end) = halting.two_done(|sc| numbers(sc).mean_approx(LIMIT, 0.95));
     assert_eq!((at_limit.mean(), at_end.mean()), (99.5, 499.5));
     assert!((at_limit.high() - 99.5 - 1.959964 * 57.8792 / 200f64.sqrt()).abs() < 1e-3, "{at_limit}");
@@ -101,7 +101,7 @@ fn means_and_sums_are_estimates_from_what_is_done() {
 
 #[test]
 fn a_job_that_fails_late_says_so_in_the_end() {
-    let halting = Halting::new();
+    let halting = Halting::before(2);
     let partial = std::thread::scope(|scope| {
         let failing = scope.spawn(|| {
             numbers(&halting.context)
@@ -124,7 +124,7 @@ fn a_job_that_fails_in_time_is_an_error() {
 
 #[test]
 fn an_answer_that_is_dropped_does_not_end_its_job() {
-    let halting = Halting::new();
+    let halting = Halting::before(2);
     let seen = halting.context.long_accumulator("seen");
     std::thread::scope(|scope| {
         let counting = scope.spawn(|| {
@@ -142,10 +142,12 @@ fn an_answer_that_is_dropped_does_not_end_its_job() {
 
 #[test]
 fn without_any_time_nothing_is_known_at_first() {
-    let counted = contexts()[1].range(0..10).count_approx(Duration::ZERO, 0.9).unwrap();
+    let halting = Halting::before(0);
+    let counted = numbers(&halting.context).count_approx(Duration::ZERO, 0.9).unwrap();
     assert_eq!((counted.initial_value().low(), counted.initial_value().confidence()), (0.0, 0.0));
     assert_eq!(counted.initial_value().high(), f64::INFINITY);
-    assert_eq!(counted.final_value().unwrap().mean(), 10.0);
+    halting.go.send(()).unwrap();
+    assert_eq!(counted.final_value().unwrap().mean(), 1000.0);
 }
 
 #[test]
