@@ -82,3 +82,7 @@ pub trait SortKey: Data + Ord {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Data + Ord> SortKey for T {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

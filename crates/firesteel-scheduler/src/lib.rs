@@ -1,6 +1,7 @@
 //! Firesteel's scheduler: a pure state machine from events to commands.
 //!
 //! No threads, sockets, clocks or randomness: the driver's loop says what happened and when, and is told what to do.
+//! README.md beside this crate's sources walks a job with a fetch failure through it.
 
 mod attempts;
 mod blocks;
@@ -25,3 +26,7 @@ pub use event::{Event, Failure, FetchFailure, LossReason, MapRef, MapSizes, Succ
 pub use job::{Input, Inputs, JobKind, JobSpec, Locality, Preference, RackId, StageOutput, StageSpec};
 pub use outputs::{MapLocation, MapOutputs};
 pub use scheduler::{Footprint, Scheduler, StageProgress};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -80,3 +80,7 @@ pub mod prelude {
         SortKey, StorageLevel, TaskContext, TextLine, Total,
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
