@@ -131,7 +131,8 @@ impl<P: Pipeline> NodeExec for DecodedNode<P> {
             .raise()
         });
         let stream = self.0.open(task.expect(split.decode()), task);
-        Box::new(StreamSegment { stream, mailbox, limit: FIRST_BATCH })
+        let limit = stream.batch_limit().min(FIRST_BATCH);
+        Box::new(StreamSegment { stream, mailbox, limit })
     }
 }
 

@@ -94,7 +94,7 @@ impl<S: Stream> Segment for StreamSegment<S> {
             let (mut owned, mut shared) = (self.mailbox.owned.borrow_mut(), self.mailbox.shared.borrow_mut());
             self.stream.drive(&mut Batch { owned: &mut owned, shared: Some(&mut shared), limit: self.limit })
         };
-        self.limit = (self.limit * 2).min(LAST_BATCH);
+        self.limit = (self.limit * 2).min(self.stream.batch_limit());
         match flow {
             Flow::Done => self.mailbox.done.set(true),
             Flow::Full => {}

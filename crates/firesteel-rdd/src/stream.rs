@@ -4,6 +4,7 @@
 //! adaptors wrap the sink on the way down, so that a whole stage becomes one loop. An element travels as a [`Lent`]: owned,
 //! or a loan from whoever stores it, which is cloned only by the one who keeps it.
 
+use crate::segment::LAST_BATCH;
 use std::sync::Arc;
 
 /// An element on its way through a stage: owned, or lent by whoever stores it.
@@ -121,6 +122,12 @@ pub trait Stream: 'static {
     type Item: 'static;
     /// Pushes elements until the sink has enough, the stream ends or another segment must run first.
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow;
+
+    /// How many elements may wait in a batch between two segments: few, where each is as large as a file.
+    #[inline]
+    fn batch_limit(&self) -> usize {
+        LAST_BATCH
+    }
 
     /// Adds the number of all remaining elements to `seen`, without making those whose number is known without: what
     /// `map` would compute is not computed. Never [`Flow::Full`]; after [`Flow::Starved`] a later call goes on.

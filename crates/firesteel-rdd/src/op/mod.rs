@@ -8,12 +8,14 @@ mod flat_map_emit;
 mod glom;
 mod map;
 mod map_partitions;
+mod pipe;
 mod pruned;
 mod pulled;
 mod sample;
 mod sample_by_key;
 mod union;
 mod zip;
+mod zip_partitions;
 mod zip_with_index;
 
 pub use cartesian::{Cartesian, CartesianStream};
@@ -24,11 +26,13 @@ pub use flat_map_emit::{Emit, FlatMapEmit};
 pub use glom::Glom;
 pub use map::{Map, MapRef};
 pub use map_partitions::{EmitFunc, MapPartitions, PartitionFunc, WithIndex, Without};
+pub use pipe::{Piped, PipedStream};
 pub use pruned::{InRange, Pruned};
 pub use sample::{CellStream, Dice, Draws, Mean, RandomCell, Sample, SampleStream, TimesStream};
 pub use sample_by_key::{ByCount, ByFraction, CountKeys, SampleByKey, SampleByKeyExact, Share, shares_of};
 pub use union::{Concat, MergeAlike};
 pub use zip::Zip;
+pub use zip_partitions::{ZipFunc, ZipPartitions, ZipPartitionsStream};
 pub use zip_with_index::{ZipWithIndex, ZipWithUniqueId};
 
 /// The parts of a pipeline that an operation with one parent and the parent's own splits passes on.

@@ -1,11 +1,13 @@
-//! Where elements come from: ranges, items of the driver's program, lines of text.
+//! Where elements come from: ranges, items of the driver's program, lines of text, files.
 
 mod empty;
 mod parallelize;
 mod range;
 mod text_file;
+mod whole_text_files;
 
 pub use empty::Empty;
 pub use parallelize::{BlockStream, Parallelize, slice_bounds};
 pub use range::{RangeOf, StepRangeOf};
 pub use text_file::TextFile;
+pub use whole_text_files::WholeTextFiles;

@@ -13,6 +13,7 @@ mod narrow;
 mod numeric;
 mod own;
 mod persist;
+mod pipe;
 mod ranges;
 mod sample;
 mod sample_by_key;
@@ -20,7 +21,9 @@ mod save;
 mod structure;
 mod tree;
 mod union;
+mod whole_text_files;
 mod wide;
+mod zip_partitions;
 
 pub use local_iter::LocalIter;
 
