@@ -1,0 +1,148 @@
+//! Everything that ends in `_by_key`, and what is asked of one key.
+
+use crate::{
+    masters::{any_context, config, kept, slices, spread},
+    model::{any_pairs, any_words, each_group, few_or_many, grouped, hashed, parts},
+};
+use firesteel::prelude::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+type Pair = (i64, i64);
+
+/// In how many of the map partitions a key lies.
+fn partitions_with(pairs: &[Pair], n: usize, key: i64) -> i64 {
+    slices(pairs, n).iter().filter(|part| part.iter().any(|pair| pair.0 == key)).count() as i64
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn values_are_merged_by_key(sc in any_context(), pairs in any_pairs(), n in few_or_many(), into in 1usize..9) {
+        let rdd = spread(&sc, &pairs, n);
+        let pairs = kept(&pairs, n);
+        // Not commutative: shows the order in which values are merged.
+        let merged = |m: usize| each_group(&pairs, m, |_, v| v.iter().copied().reduce(|a, b| a * 3 % 1009 + b).unwrap());
+        let in_one_partition = spread(&sc, &pairs, 1);
+        prop_assert_eq!(parts(&in_one_partition.reduce_by_key_into(into, |a, b| a * 3 % 1009 + b))?, merged(into));
+        let sums = |m: usize| each_group(&pairs, m, |_, v| v.iter().sum::<i64>());
+        prop_assert_eq!(parts(&rdd.reduce_by_key(|a, b| a + b))?, sums(n));
+        prop_assert_eq!(parts(&rdd.reduce_by_key_into(into, |a, b| a + b))?, sums(into));
+        prop_assert_eq!(parts(&rdd.reduce_by_key_with(1, |one, a, b| a + one * b))?, sums(n));
+        prop_assert_eq!(parts(&rdd.reduce_by_key_into_with(into, 1, |one, a, b| a + one * b))?, sums(into));
+        let locally: HashMap<i64, i64> = sums(1).into_iter().flatten().collect();
+        prop_assert_eq!(rdd.reduce_by_key_locally(|a, b| a + b)?, locally);
+        // In place where keys lie right already.
+        let placed = rdd.partition_by(into);
+        prop_assert_eq!(parts(&placed.reduce_by_key(|a, b| a + b))?, sums(into));
+    }
+
+    #[test]
+    fn a_zero_counts_once_for_each_key_of_each_partition_that_has_it(
+        sc in any_context(),
+        pairs in any_pairs(),
+        n in few_or_many(),
+        into in 1usize..9,
+    ) {
+        let rdd = spread(&sc, &pairs, n);
+        let pairs = kept(&pairs, n);
+        let sums = |m: usize| each_group(&pairs, m, |k, v| v.iter().sum::<i64>() + 10 * partitions_with(&pairs, n, *k));
+        prop_assert_eq!(parts(&rdd.fold_by_key(10, |a, b| a + b))?, sums(n));
+        prop_assert_eq!(parts(&rdd.fold_by_key_into(into, 10, |a, b| a + b))?, sums(into));
+        prop_assert_eq!(parts(&rdd.aggregate_by_key(10, |a, v| a + v, |a, b| a + b))?, sums(n));
+        prop_assert_eq!(parts(&rdd.aggregate_by_key_into(into, 10, |a, v| a + v, |a, b| a + b))?, sums(into));
+        let placed = rdd.partition_by(into);
+        let once = each_group(&pairs, into, |_, v| v.iter().sum::<i64>() + 10);
+        prop_assert_eq!(parts(&placed.fold_by_key(10, |a, b| a + b))?, once);
+    }
+
+    #[test]
+    fn values_are_gathered_by_key_in_their_order(
+        sc in any_context(),
+        pairs in any_pairs(),
+        n in few_or_many(),
+        into in 1usize..9,
+    ) {
+        let rdd = spread(&sc, &pairs, n);
+        let pairs = kept(&pairs, n);
+        prop_assert_eq!(parts(&rdd.group_by_key())?, grouped(&pairs, n));
+        prop_assert_eq!(parts(&rdd.group_by_key_into(into))?, grouped(&pairs, into));
+        prop_assert_eq!(parts(&rdd.partition_by(into).group_by_key())?, grouped(&pairs, into));
+        let combined = rdd.combine_by_key(
+            |v| vec![v],
+            |mut all, v| { all.push(v); all },
+            |mut a, b| { a.extend(b); a },
+        );
+        prop_assert_eq!(parts(&combined)?, grouped(&pairs, n));
+        let combined = rdd.combine_by_key_into(
+            HashPartitioner::new(into),
+            |v| vec![v],
+            |mut all, v| { all.push(v); all },
+            |mut a, b| { a.extend(b); a },
+        );
+        prop_assert_eq!(parts(&combined)?, grouped(&pairs, into));
+        let items: Vec<i64> = pairs.iter().map(|pair| pair.1).collect();
+        let by: Vec<Pair> = items.iter().map(|v| (v % 5, *v)).collect();
+        let rdd = spread(&sc, &items, n);
+        prop_assert_eq!(parts(&rdd.group_by(|v| v % 5))?, grouped(&by, n));
+        prop_assert_eq!(parts(&rdd.group_by_into(into, |v| v % 5))?, grouped(&by, into));
+    }
+
+    #[test]
+    fn pairs_go_to_their_keys_partition_in_order(
+        sc in any_context(),
+        pairs in any_pairs(),
+        n in few_or_many(),
+        into in 1usize..9,
+    ) {
+        let rdd = spread(&sc, &pairs, n);
+        let pairs = kept(&pairs, n);
+        let placed = rdd.partition_by(HashPartitioner::new(into));
+        prop_assert_eq!(parts(&placed)?, hashed(&pairs, into, |pair| pair.0));
+        let values = |f: fn(Pair) -> Vec<Pair>| -> Vec<Vec<Pair>> {
+            hashed(&pairs, into, |pair| pair.0).into_iter().map(|part| part.into_iter().flat_map(f).collect()).collect()
+        };
+        prop_assert_eq!(parts(&placed.map_values(|v| v + 1))?, values(|(k, v)| vec![(k, v + 1)]));
+        prop_assert_eq!(parts(&placed.flat_map_values(|v| [v, -v]))?, values(|(k, v)| vec![(k, v), (k, -v)]));
+        prop_assert_eq!(placed.map_values_with(2, |by, v| v * by).values().sum()?, 2.0 * placed.values().sum()?);
+        prop_assert_eq!(placed.keys().count()?, pairs.len() as u64);
+        for key in [-4i64, 0, 7] {
+            let values: Vec<i64> = pairs.iter().filter(|pair| pair.0 == key).map(|pair| pair.1).collect();
+            prop_assert_eq!(&rdd.lookup(&key)?, &values);
+            prop_assert_eq!(&placed.lookup(&key)?, &values);
+        }
+    }
+
+    #[test]
+    fn pairs_become_maps(sc in any_context(), pairs in any_pairs(), n in few_or_many()) {
+        let rdd = spread(&sc, &pairs, n);
+        let pairs = kept(&pairs, n);
+        let last: HashMap<i64, i64> = pairs.iter().copied().collect();
+        prop_assert_eq!(rdd.collect_as_map()?, last);
+        let mut counts: HashMap<i64, u64> = HashMap::new();
+        pairs.iter().for_each(|pair| *counts.entry(pair.0).or_default() += 1);
+        prop_assert_eq!(rdd.count_by_key()?, counts);
+    }
+
+    #[test]
+    fn texts_are_keys_like_others(sc in any_context(), words in any_words(), n in few_or_many(), into in 1usize..9) {
+        let rdd = spread(&sc, &words, n).map(|word| (word, 1i64)).erase();
+        let pairs: Vec<(String, i64)> = kept(&words, n).into_iter().map(|word| (word, 1)).collect();
+        let counts = each_group(&pairs, into, |_, v| v.len() as i64);
+        prop_assert_eq!(&parts(&rdd.reduce_by_key_into(into, |a, b| a + b))?, &counts);
+        prop_assert_eq!(&parts(&rdd.partition_by(into).reduce_by_key(|a, b| a + b))?, &counts);
+        prop_assert_eq!(parts(&rdd.group_by_key_into(into))?, grouped(&pairs, into));
+        prop_assert_eq!(rdd.count_by_key()?.values().sum::<u64>(), pairs.len() as u64);
+        prop_assert_eq!(rdd.lookup(&String::new())?.len(), pairs.iter().filter(|pair| pair.0.is_empty()).count());
+    }
+}
+
+#[test]
+fn a_fold_by_key_counts_its_zero_in_each_partition() {
+    let sc = crate::masters::local4();
+    let rdd = sc.parallelize_n([(1, 1), (1, 2)], 2);
+    assert_eq!(rdd.fold_by_key(10, |a, b| a + b).collect().unwrap(), [(1, 23)]);
+    assert_eq!(rdd.partition_by(2).fold_by_key(10, |a, b| a + b).collect().unwrap(), [(1, 13)]);
+    assert_eq!(rdd.partition_by(2).aggregate_by_key(10, |a, v| a + v, |a, b| a + b).collect().unwrap(), [(1, 13)]);
+}
