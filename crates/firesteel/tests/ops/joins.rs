@@ -26,7 +26,7 @@ fn joined<L: Clone, R: Clone>(
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig { cases: 24, ..config() })]
 
     #[test]
     fn joins_pair_the_values_of_each_key(
