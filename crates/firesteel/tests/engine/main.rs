@@ -2,5 +2,6 @@
 
 mod chaos;
 mod depth;
+mod determinism;
 mod plain;
 mod soak;

@@ -4,10 +4,14 @@
 //! many as are wanted.
 
 use crate::{
-    chaos::{self, Chaos, Damage, Random},
+    chaos::{self, Chaos, Damage, Random, Stragglers},
     plain::{self, Pair, Parts, Spread},
 };
-use firesteel::{__private::Footprint, Data, Key, prelude::*};
+use firesteel::{
+    __private::{Footprint, ManualClock},
+    Data, Key,
+    prelude::*,
+};
 use std::{
     fmt::{Debug, Write},
     sync::{
@@ -494,6 +498,7 @@ struct Totals {
     failures: AtomicU64,
     outputs: AtomicU64,
     blocks: AtomicU64,
+    copies: AtomicU64,
 }
 
 fn one(seed: u64, steps: &Arc<Mutex<String>>, totals: &Totals) {
@@ -512,8 +517,10 @@ fn one(seed: u64, steps: &Arc<Mutex<String>>, totals: &Totals) {
     let dir = tempfile::tempdir().unwrap();
     let builder =
         Context::builder().master(format!("local[{threads},4]")).conf("firesteel.local.dir", dir.path().display());
-    let (builder, damage) = chaos.unleash(builder);
-    let sc = builder.build().unwrap();
+    let stragglers = Stragglers::new([0, 0, 0, 4][random.below(4)] * usize::from(threads > 1), threads);
+    let (builder, damage) = chaos.unleash(builder, stragglers.clone());
+    let clock = ManualClock::default();
+    let sc = builder.conf("firesteel.speculation", true).clock(clock.clone()).build().unwrap();
     sc.set_checkpoint_dir(dir.path().join("checkpoints").to_str().unwrap()).unwrap();
     let mut program = Program {
         sc: sc.clone(),
@@ -524,12 +531,15 @@ fn one(seed: u64, steps: &Arc<Mutex<String>>, totals: &Totals) {
         numbers: Vec::new(),
         pairs: Vec::new(),
     };
-    program.run();
+    stragglers.while_time_passes(&sc, &clock, || program.run());
     drop(program);
     assert_eq!(chaos::at_rest(&sc), Footprint::default(), "something is kept for what was dropped");
-    for (total, count) in
-        [(&totals.failures, damage.failures), (&totals.outputs, damage.outputs), (&totals.blocks, damage.blocks)]
-    {
+    for (total, count) in [
+        (&totals.failures, damage.failures),
+        (&totals.outputs, damage.outputs),
+        (&totals.blocks, damage.blocks),
+        (&totals.copies, stragglers.overtaken()),
+    ] {
         total.fetch_add(u64::from(count.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 }
@@ -571,7 +581,8 @@ fn random_programs_survive_what_goes_wrong() {
             });
         }
     });
-    let happened = [&totals.failures, &totals.outputs, &totals.blocks].map(|count| count.load(Ordering::Relaxed));
+    let happened =
+        [&totals.failures, &totals.outputs, &totals.blocks, &totals.copies].map(|count| count.load(Ordering::Relaxed));
     assert!(alone || happened.iter().all(|count| *count > 0), "nothing went wrong: {happened:?}");
-    eprintln!("failures, lost outputs, lost blocks: {happened:?}");
+    eprintln!("failures, lost outputs, lost blocks, copies: {happened:?}");
 }
