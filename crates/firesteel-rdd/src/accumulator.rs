@@ -126,6 +126,8 @@ struct Shared<T> {
     zero: T,
     value: Mutex<T>,
     merge: MergeWith<T>,
+    /// Whether it only collects, which cannot fail, so that no copy of all that was collected is needed to merge more.
+    collects: bool,
     code: (CodeRef, Vec<u8>),
 }
 
@@ -142,6 +144,10 @@ where
     fn merge(&self, update: &[u8]) -> Result<()> {
         let update: T = decode(update)?;
         let mut value = lock(&self.value);
+        if self.collects {
+            (self.merge)(&mut value, update);
+            return Ok(());
+        }
         // On a copy, so that a panicking merge leaves the value as it was.
         let mut next = value.clone();
         (self.merge)(&mut next, update);
@@ -233,6 +239,16 @@ impl<T: Data> Accumulator<T> {
         zero: T,
         merge: M,
     ) -> (Self, Arc<dyn AnyAccumulator>) {
+        Self::made(id, name, zero, merge, false)
+    }
+
+    fn made<M: Fn(&mut T, T) + Captureless>(
+        id: AccumulatorId,
+        name: String,
+        zero: T,
+        merge: M,
+        collects: bool,
+    ) -> (Self, Arc<dyn AnyAccumulator>) {
         let code = Code::new(merge);
         let bytes = record::to_vec(&code).expect("the name of a code record is plain data");
         let shared = Arc::new(Shared {
@@ -241,6 +257,7 @@ impl<T: Data> Accumulator<T> {
             value: Mutex::new(zero.clone()),
             zero,
             merge: Arc::new(merge),
+            collects,
             code: (code_ref::<MergeCode<T, M>>(), bytes),
         });
         (Accumulator(Side::Driver(shared.clone())), shared)
@@ -287,6 +304,13 @@ impl<T: Data> Accumulator<T> {
             Side::Driver(shared) => *lock(&shared.value) = shared.zero.clone(),
             Side::Task { value, .. } => *lock(value) = T::default(),
         }
+    }
+}
+
+impl<T: Data> Accumulator<Vec<T>> {
+    /// A new accumulator that collects values, and the driver's view of it.
+    pub fn collecting(id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
+        Self::made(id, name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more), true)
     }
 }
 

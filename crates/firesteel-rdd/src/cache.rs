@@ -13,7 +13,7 @@ use crate::{
 };
 use firesteel_io::{CheckpointWriter, RddCheckpoint};
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLevel};
-use firesteel_store::{BlockStatus, BlockWriter, CachedBlock, read_checkpoint};
+use firesteel_store::{BlockWriter, CachedBlock, read_checkpoint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     path::PathBuf,
@@ -109,15 +109,12 @@ impl<T: Data> Pipeline for Cached<T> {
         let id = BlockId::Rdd(self.rdd, partition);
         if kept.level != StorageLevel::NONE {
             match task.executor().blocks.get::<T>(id) {
-                Ok(Some(block)) => return CachedStream::Reading(BlockStream::new(Some(block), task)),
+                Ok(Some(block)) => return CachedStream::Reading(BlockStream::kept(block, id, task)),
                 Ok(None) => {}
                 // A damaged block is as good as none: the partition is computed again.
                 Err(e) => {
                     tracing::warn!("block {id} cannot be read and is computed again: {e}");
-                    if task.executor().blocks.remove(id).is_some() {
-                        let none = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
-                        task.note_block(id, kept.level, none);
-                    }
+                    task.drop_block(id);
                 }
             }
         }
@@ -221,7 +218,7 @@ impl<T: Data> Stream for CachedStream<T> {
                 return flow;
             }
             let block = store(std::mem::take(chunks), *id, *level, task);
-            *self = CachedStream::Reading(BlockStream::new(Some(block), task));
+            *self = CachedStream::Reading(BlockStream::kept(block, *id, task));
         }
         match self {
             CachedStream::Reading(stream) => stream.drive(sink),

@@ -1,7 +1,7 @@
 //! How a failure inside a stage leaves it: by unwinding with a typed payload, caught at the task's boundary.
 
 use firesteel_model::{AttemptId, Error, PartitionIndex, ShuffleId};
-use std::{any::Any, fmt};
+use std::{any::Any, fmt, panic::AssertUnwindSafe};
 
 /// Why a task attempt ended without a result.
 #[derive(Clone, Debug)]
@@ -21,6 +21,9 @@ pub enum TaskFailure {
         /// What was wrong with it.
         message: String,
     },
+    /// A kept partition is damaged, which was seen when some of it had been read: another attempt computes it again.
+    /// The text names it and says what was wrong; it is no longer kept.
+    Damaged(String),
     /// The driver did not permit the output's commit: another attempt has it.
     CommitDenied,
     /// Input, output or storage failed.
@@ -31,7 +34,7 @@ impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TaskFailure::Killed => f.write_str("killed"),
-            TaskFailure::User(message) => f.write_str(message),
+            TaskFailure::User(message) | TaskFailure::Damaged(message) => f.write_str(message),
             TaskFailure::Fetch { message, .. } => f.write_str(message),
             TaskFailure::CommitDenied => f.write_str("another attempt has committed this partition"),
             TaskFailure::Engine(e) => e.fmt(f),
@@ -49,7 +52,14 @@ impl TaskFailure {
     pub fn of_payload(payload: Box<dyn Any + Send>, panicked_at: Option<String>) -> Self {
         match payload.downcast::<TaskFailure>() {
             Ok(failure) => *failure,
-            Err(payload) => TaskFailure::User(panicked_at.unwrap_or_else(|| panic_message(&*payload))),
+            Err(payload) => {
+                let message = panicked_at.unwrap_or_else(|| panic_message(&*payload));
+                // A payload may be of a type of the user's, whose drop panics in turn.
+                if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                    std::mem::forget(again);
+                }
+                TaskFailure::User(message)
+            }
         }
     }
 }

@@ -207,6 +207,13 @@ impl Task {
     pub fn note_block(&self, id: BlockId, level: StorageLevel, status: BlockStatus) {
         self.0.blocks.borrow_mut().push((id, level, status));
     }
+    /// Drops a block that turned out to be damaged.
+    pub(crate) fn drop_block(&self, id: BlockId) {
+        if self.0.executor.blocks.remove(id).is_some() {
+            let none = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
+            self.note_block(id, StorageLevel::NONE, none);
+        }
+    }
     /// The blocks stored and dropped so far.
     pub fn changed_blocks(&self) -> Vec<(BlockId, StorageLevel, BlockStatus)> {
         self.0.blocks.take()

@@ -360,7 +360,9 @@ impl Context {
 
     /// An accumulator that collects values (`add(vec![value])`), partition after partition.
     pub fn collection_accumulator<T: Data>(&self, name: impl Into<String>) -> Accumulator<Vec<T>> {
-        self.accumulator(name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more))
+        let (accumulator, any) = Accumulator::collecting(self.engine.ids.accumulator(), name.into());
+        self.engine.accumulators.add(&any);
+        accumulator
     }
 
     /// Where `checkpoint` writes. The folder is made if it does not exist.

@@ -26,6 +26,9 @@ use std::{
     thread::JoinHandle,
 };
 
+/// So many attempts at a task may find a kept partition damaged before that counts as a failure of the task.
+const MOST_DAMAGED: u32 = 3;
+
 /// What the loop is told.
 pub(crate) enum Msg {
     /// A job, from an action's thread.
@@ -329,6 +332,11 @@ impl Driver {
         match failure {
             TaskFailure::Killed => Failure::Killed { reason: killed.unwrap_or_else(|| "on request".into()) },
             TaskFailure::User(message) => Failure::Error { message, fatal: false },
+            // Not the task's fault; but a place that damages whatever is put there is not tried for ever.
+            TaskFailure::Damaged(message) if launch.attempt_number < MOST_DAMAGED => {
+                Failure::Killed { reason: message }
+            }
+            TaskFailure::Damaged(message) => Failure::Error { message, fatal: false },
             TaskFailure::CommitDenied => Failure::CommitDenied,
             TaskFailure::Fetch { shuffle, map, attempt, message } => Failure::FetchFailed(FetchFailure {
                 shuffle,
@@ -547,7 +555,12 @@ impl Driver {
         // Gone before the action returns: its caller may look at what is left.
         let Job { done, results, .. } = ended;
         guarded("dropping a stage", || drop(unused));
-        guarded("dropping a result", || drop(results));
+        if news.is_err() {
+            // Here, where a `Drop` of the user's that panics does no harm: nobody asks for the results of a job that failed.
+            let useless = std::mem::take(&mut *lock(&results));
+            guarded("dropping a result", || drop(useless));
+        }
+        drop(results);
         let _ = done.send(JobNews::Ended(news));
     }
 }

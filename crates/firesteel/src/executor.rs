@@ -1,7 +1,12 @@
 //! The executor of local mode: threads that decode what the driver sends, run it and report, through the same messages as
 //! an executor in another process.
 
-use crate::{driver::Msg, files::AddedFiles, graph::lock, panics};
+use crate::{
+    driver::Msg,
+    files::AddedFiles,
+    graph::lock,
+    panics::{self, guarded},
+};
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_model::{
     AccumulatorId, AttemptId, BlockId, Error, PartitionIndex, RddId, Result, ShuffleId, StorageLevel, TaskMetrics,
@@ -29,10 +34,13 @@ pub(crate) struct TaskMsg {
     pub(crate) shuffles: Vec<(ShuffleId, u64)>,
 }
 
+/// Gives a stage's bytes, which are made at the first call.
+pub(crate) type GetStage = Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>;
+
 /// What travels beside a task's own message.
 pub(crate) struct Parcel {
     pub(crate) task: Vec<u8>,
-    pub(crate) stage: Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>,
+    pub(crate) stage: GetStage,
     pub(crate) outputs: Vec<(ShuffleId, u64, Arc<Vec<u8>>)>,
     pub(crate) kill: KillFlag,
 }
@@ -44,6 +52,18 @@ pub(crate) struct TaskEnd {
     pub(crate) metrics: TaskMetrics,
     pub(crate) accumulators: Vec<(AccumulatorId, Vec<u8>)>,
     pub(crate) blocks: Vec<(BlockId, StorageLevel, BlockStatus)>,
+}
+
+impl TaskEnd {
+    fn failed(attempt: AttemptId, failure: TaskFailure) -> Self {
+        TaskEnd {
+            attempt,
+            outcome: Err(failure),
+            metrics: TaskMetrics::default(),
+            accumulators: Vec::new(),
+            blocks: Vec::new(),
+        }
+    }
 }
 
 /// Called at a task's start and end; tests make tasks fail with it.
@@ -91,8 +111,13 @@ impl LocalExecutor {
     pub(crate) fn work(&self, parcels: &Receiver<Parcel>) {
         crate::engine::on_own_thread();
         crate::files::on_task_thread(&self.files);
-        for parcel in parcels {
-            let end = self.run(parcel);
+        for Parcel { task, stage, outputs, kill } in parcels {
+            let msg: TaskMsg = decode(&task).expect("the driver of this process wrote the message");
+            let attempt = msg.info.attempt;
+            let run = panics::caught(|| self.run(msg, &stage, &outputs, kill));
+            let end = run.unwrap_or_else(|failure| TaskEnd::failed(attempt, failure));
+            // Whoever is the last to know a stage drops what it holds of the user's.
+            guarded("dropping a stage", || drop(stage));
             if self.to_driver.send(Msg::TaskEnded(Box::new(end))).is_err() {
                 return;
             }
@@ -110,29 +135,21 @@ impl LocalExecutor {
         Ok(outputs)
     }
 
-    fn run(&self, parcel: Parcel) -> TaskEnd {
+    fn run(&self, msg: TaskMsg, stage: &GetStage, told: &[(ShuffleId, u64, Arc<Vec<u8>>)], kill: KillFlag) -> TaskEnd {
         let begin = Instant::now();
-        let msg: TaskMsg = decode(&parcel.task).expect("the driver of this process wrote the message");
         let attempt = msg.info.attempt;
-        let failed = |outcome| TaskEnd {
-            attempt,
-            outcome: Err(outcome),
-            metrics: TaskMetrics::default(),
-            accumulators: Vec::new(),
-            blocks: Vec::new(),
-        };
         let mut outputs = BTreeMap::new();
-        for (shuffle, version, bytes) in &parcel.outputs {
+        for (shuffle, version, bytes) in told {
             match self.map_outputs(*shuffle, *version, bytes) {
                 Ok(known) => {
                     outputs.insert(*shuffle, known);
                 }
-                Err(e) => return failed(TaskFailure::Engine(e)),
+                Err(e) => return TaskEnd::failed(attempt, TaskFailure::Engine(e)),
             }
         }
         let splits: SplitTable = msg.splits.into_iter().collect();
-        let task = Task::new(msg.info, self.shared.clone(), parcel.kill, splits, outputs);
-        let outcome = self.attempt(&task, &parcel.stage, msg.split.as_deref(), begin);
+        let task = Task::new(msg.info, self.shared.clone(), kill, splits, outputs);
+        let outcome = self.attempt(&task, stage, msg.split.as_deref(), begin);
         let mut metrics = task.metrics();
         metrics.run_ns = begin.elapsed().as_nanos() as u64;
         let mut outcome = run_hooks(&task, outcome);
@@ -156,7 +173,7 @@ impl LocalExecutor {
     fn attempt(
         &self,
         task: &Task,
-        stage: &Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>,
+        stage: &GetStage,
         split: Option<&[u8]>,
         begin: Instant,
     ) -> Result<Output, TaskFailure> {

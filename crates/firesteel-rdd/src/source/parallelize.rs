@@ -3,12 +3,13 @@
 use crate::{
     Data,
     action::check_boundary,
+    failure::TaskFailure,
     pipeline::{Pipeline, Plan},
     stream::{Flow, Shared, Sink, Stream},
     task::{Stride, Task},
 };
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result};
-use firesteel_store::CachedBlock;
+use firesteel_store::{CachedBlock, StoreError};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 
@@ -64,6 +65,8 @@ impl<T: Data> Pipeline for Parallelize<T> {
 /// Lends the elements of a stored block, chunk by chunk.
 pub struct BlockStream<T> {
     block: Option<CachedBlock<T>>,
+    /// The kept partition that the block is, if it can be computed again.
+    kept: Option<BlockId>,
     next_chunk: usize,
     current: Option<Shared<T>>,
     stride: Stride,
@@ -73,7 +76,24 @@ pub struct BlockStream<T> {
 impl<T: Data> BlockStream<T> {
     /// Reads `block`; none has no elements.
     pub fn new(block: Option<CachedBlock<T>>, task: &Task) -> Self {
-        BlockStream { block, next_chunk: 0, current: None, stride: Stride::new(), task: task.clone() }
+        BlockStream { block, kept: None, next_chunk: 0, current: None, stride: Stride::new(), task: task.clone() }
+    }
+
+    /// Reads the kept partition `id`; if it turns out to be damaged, it is forgotten and the task tried again.
+    pub(crate) fn kept(block: CachedBlock<T>, id: BlockId, task: &Task) -> Self {
+        BlockStream { kept: Some(id), ..Self::new(Some(block), task) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn damaged(&self, e: StoreError) -> ! {
+        match self.kept {
+            Some(block) if e.is_corrupt() => {
+                self.task.drop_block(block);
+                TaskFailure::Damaged(format!("block {block}: {e}")).raise()
+            }
+            _ => TaskFailure::Engine(e.into()).raise(),
+        }
     }
 }
 
@@ -98,7 +118,7 @@ impl<T: Data> Stream for BlockStream<T> {
                 return Flow::Done;
             }
             self.stride.begin(&self.task);
-            let chunk = self.task.expect(block.chunk(self.next_chunk).map_err(Error::from));
+            let chunk = block.chunk(self.next_chunk).unwrap_or_else(|e| self.damaged(e));
             self.current = Some(Shared { chunk, from: 0, clone: T::clone });
             self.next_chunk += 1;
         }

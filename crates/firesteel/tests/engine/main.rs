@@ -3,5 +3,6 @@
 mod chaos;
 mod depth;
 mod determinism;
+mod failures;
 mod plain;
 mod soak;
