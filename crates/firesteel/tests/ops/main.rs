@@ -3,12 +3,14 @@
 mod actions;
 mod approximate;
 mod forms;
+mod jobs;
 mod joins;
 mod keyed;
 mod masters;
 mod model;
 mod narrow;
 mod numeric;
+mod partitions;
 mod pipe;
 mod ranges;
 mod run_job;
