@@ -198,7 +198,7 @@ impl Bus {
     pub fn add<L: Listener + 'static>(&self, queue: Queue, listener: L) -> Result<ListenerHandle> {
         let mut state = lock(&self.shared.state);
         if state.stopped {
-            return Err(Error::Stopped("its listener bus takes no more listeners".into()));
+            return Err(Error::Stopped("its bus takes no more listeners".into()));
         }
         if !state.queues[queue as usize].running {
             let shared = self.shared.clone();
@@ -266,6 +266,12 @@ impl Bus {
             };
             targets.iter().all(reached)
         })
+    }
+
+    /// Whether this thread tells a bus's listeners of events: what a listener does may look, and what waits for the listeners'
+    /// end must not be done here.
+    pub fn is_delivering() -> bool {
+        DELIVERS.get()
     }
 
     /// Delivers what was posted, tells every listener that it was the end ([`Listener::on_stop`]), and ends the threads. Later events

@@ -21,7 +21,7 @@ pub enum Error {
     #[error("{0}")]
     Job(Box<JobFailure>),
     /// A job was cancelled.
-    #[error("job {job} cancelled {reason}")]
+    #[error("Job {job} cancelled {reason}")]
     Cancelled {
         /// Which.
         job: JobId,
@@ -29,7 +29,7 @@ pub enum Error {
         reason: String,
     },
     /// The context was stopped.
-    #[error("the context has been stopped: {0}")]
+    #[error("cannot call methods on a stopped context: {0}")]
     Stopped(String),
     /// A setting, a master URL or an environment variable that cannot be used.
     #[error("configuration: {0}")]

@@ -86,9 +86,14 @@ impl TaskContext {
     pub fn task_attempt_id(&self) -> u64 {
         self.info.attempt.0
     }
-    /// A local property of the driver's thread that submitted the job.
+    /// A local property of the driver's thread that submitted the job. A key of the engine's may begin with `firesteel.` or with
+    /// `spark.`.
     pub fn local_property(&self, key: &str) -> Option<&str> {
-        self.info.properties.get(key).map(String::as_str)
+        let value = match key.strip_prefix("firesteel.") {
+            Some(rest) => self.info.properties.get(&format!("spark.{rest}")),
+            None => self.info.properties.get(key),
+        };
+        value.map(String::as_str)
     }
     /// Whether the task was asked to stop. Sources look by themselves; long computations of the user's may look here.
     pub fn is_interrupted(&self) -> bool {

@@ -196,11 +196,17 @@ impl Scheduler {
         if let Some(at) = job.time_up {
             self.timers.remove(&(at, Timer::TimeUp(id)));
         }
+        // Why stages end that nobody needs any more, in Spark's words.
+        let reason = match &outcome {
+            Outcome::Succeeded => format!("Job {id} is finished"),
+            Outcome::Failed(failure) => failure.to_string(),
+            Outcome::Cancelled(reason) => format!("Job {id} cancelled {reason}"),
+        };
         for stage in job.active {
             let run = self.runs.get_mut(&stage).expect("a job's runs exist");
             run.jobs.remove(&id);
             if run.jobs.is_empty() {
-                self.drop_run(stage, Some(&format!("job {id} ended")), out);
+                self.drop_run(stage, Some(&reason), out);
             }
         }
         self.forget_released_rdds();

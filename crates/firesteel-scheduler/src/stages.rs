@@ -328,8 +328,9 @@ impl Scheduler {
             self.pools.leave(set.place);
             Self::publish(SchedulerEvent::StageCompleted { stage, attempt, failure }, out);
         }
+        let reason = failure.map_or_else(|| "Stage finished".into(), |failure| format!("Stage cancelled: {failure}"));
         for (_, attempt) in run.running {
-            self.kill(attempt, failure.unwrap_or("its stage is done"), out);
+            self.kill(attempt, &reason, out);
         }
         for shuffle in run.needs {
             self.no_longer_reads(stage, shuffle, out);

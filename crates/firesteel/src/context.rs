@@ -97,10 +97,8 @@ impl ContextBuilder {
         for (key, value) in self.settings {
             conf.set(key, value);
         }
-        for warning in conf.check() {
-            tracing::warn!("{warning}");
-        }
         crate::logging::apply(&conf)?;
+        conf.check();
         if !conf.contains(keys::MASTER.info.key()) {
             tracing::info!("no master is set: running on all cores of this machine (local[*])");
         }
@@ -391,13 +389,20 @@ impl Context {
         self.engine.tell(Msg::Tick);
     }
 
-    /// Ends the application: running jobs fail, blocks and shuffles go, the event log is closed. A second call does nothing.
+    /// Ends the application: running jobs fail, blocks and shuffles go, the event log is closed. Tasks that run are told to stop; one
+    /// that does not look at its kill flag for ten seconds is left to itself. A second call does nothing.
     ///
     /// # Errors
-    /// In a task.
+    /// In a task, and in a listener.
     pub fn stop(&self) -> Result<()> {
         if firesteel_rdd::in_task() {
             return Err(Error::InsideTask("Context::stop"));
+        }
+        if Bus::is_delivering() {
+            return Err(Error::InvalidArgument(
+                "a listener cannot stop its context, which would wait for the listener: tell another thread to do it"
+                    .into(),
+            ));
         }
         self.engine.stop();
         Ok(())

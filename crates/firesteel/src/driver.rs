@@ -22,12 +22,17 @@ use firesteel_scheduler::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
+    convert::Infallible,
     sync::{Arc, Mutex},
     thread::JoinHandle,
+    time::Duration,
 };
 
 /// So many attempts at a task may find a kept partition damaged before that counts as a failure of the task.
 const MOST_DAMAGED: u32 = 3;
+
+/// How long the context's end waits for tasks that were told to stop.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// What the loop is told.
 pub(crate) enum Msg {
@@ -111,6 +116,8 @@ pub(crate) struct Driver {
     executor: Arc<LocalExecutor>,
     parcels: Option<Sender<Parcel>>,
     threads: Vec<JoinHandle<()>>,
+    /// Disconnected when all threads have ended.
+    threads_end: Receiver<Infallible>,
     jobs: HashMap<JobId, Job>,
     stages: HashMap<StageId, (Arc<Stage>, usize)>,
     running: HashMap<AttemptId, Running>,
@@ -132,12 +139,16 @@ impl Driver {
     ) -> Result<Self> {
         let (parcels, tasks) = crossbeam_channel::unbounded();
         let mut threads = Vec::with_capacity(slots);
+        let (alive, threads_end) = crossbeam_channel::bounded(0);
         for i in 0..slots {
-            let (executor, tasks) = (executor.clone(), tasks.clone());
+            let (executor, tasks, alive) = (executor.clone(), tasks.clone(), alive.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("firesteel-task-{i}"))
                 .stack_size(8 << 20)
-                .spawn(move || executor.work(&tasks))
+                .spawn(move || {
+                    executor.work(&tasks);
+                    drop(alive);
+                })
                 .map_err(|e| Error::io("start", "a task thread", e))?;
             threads.push(thread);
         }
@@ -149,6 +160,7 @@ impl Driver {
             executor,
             parcels: Some(parcels),
             threads,
+            threads_end,
             jobs: HashMap::new(),
             stages: HashMap::new(),
             running: HashMap::new(),
@@ -195,17 +207,27 @@ impl Driver {
         }
         self.commit_asked.clear();
         self.parcels = None;
+        if self.threads_end.recv_timeout(LAST_WAIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "{} tasks have not stopped within {LAST_WAIT:?} after the context's end: they do not look at \
+                 `TaskContext::is_interrupted`, and are left to themselves",
+                self.running.len()
+            );
+            self.threads.retain(JoinHandle::is_finished);
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
         for (_, job) in self.jobs.drain() {
-            let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("a job was running".into()))));
+            let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
         }
         // What came while the loop was ending is answered, not left to wait.
         while let Ok(msg) = self.messages.try_recv() {
             match msg {
                 Msg::Submit(job) => {
-                    let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("a job was submitted".into()))));
+                    let _ = job
+                        .done
+                        .send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was submitted".into()))));
                 }
                 Msg::MayCommit(_, answer) => {
                     let _ = answer.send(false);

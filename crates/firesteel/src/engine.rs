@@ -208,7 +208,7 @@ impl Engine {
             return Err(Error::InsideTask(what));
         }
         if self.is_stopped() {
-            return Err(Error::Stopped(format!("{what} needs a running context; make a new one")));
+            return Err(Error::Stopped(format!("{what} needs one that runs; make a new one")));
         }
         Ok(())
     }
@@ -228,14 +228,15 @@ impl Engine {
         })
     }
 
-    /// Ends the driver's loop and what belongs to it. Idempotent.
+    /// Ends the driver's loop and what belongs to it. Idempotent; whoever comes second waits for the end, too.
     pub(crate) fn stop(&self) {
+        let mut driver = lock(&self.driver);
         if self.stopped.swap(true, Ordering::AcqRel) {
             return;
         }
         self.tell(Msg::Stop);
-        if let Some(thread) = lock(&self.driver).take() {
-            if OWN_THREAD.get() {
+        if let Some(thread) = driver.take() {
+            if OWN_THREAD.get() || Bus::is_delivering() {
                 lock(&ENDING).push(thread);
             } else {
                 let _ = thread.join();

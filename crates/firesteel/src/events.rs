@@ -27,7 +27,8 @@ use firesteel_model::Result;
 impl Context {
     /// Adds a listener, which is told of everything that happens from now on, in order, on a thread of its own and of other
     /// listeners: what takes long there delays no job, and when too many events wait
-    /// (`scheduler.listenerbus.eventqueue.capacity`) some are dropped, with a warning. A listener that panics is removed.
+    /// (`scheduler.listenerbus.eventqueue.capacity`) some are dropped, with a warning. A listener that panics is removed. It may run
+    /// jobs, but not stop the context; while it holds a handle of the context, only [`stop`](Context::stop) ends that.
     ///
     /// # Errors
     /// After the context was stopped.

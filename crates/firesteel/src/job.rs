@@ -129,7 +129,7 @@ impl RunningJob {
                 }
                 return Err(e);
             }
-            Err(_) => return Err(Error::Stopped("a job was running".into())),
+            Err(_) => return Err(Error::Stopped("it was stopped while a job was running".into())),
         }
         self.succeeded()?;
         let results = std::mem::take(&mut *lock(&self.results));

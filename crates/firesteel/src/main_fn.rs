@@ -1,6 +1,10 @@
 //! What stands before and after a program's own `main`.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{
+    fmt::Display,
+    panic::{catch_unwind, resume_unwind},
+    process::ExitCode,
+};
 
 /// What a program's `main` may return.
 #[diagnostic::on_unimplemented(
@@ -23,17 +27,19 @@ impl<E: Display> MainResult for Result<(), E> {
     }
 }
 
-/// Runs a program's `main`; afterwards every context that still runs is stopped, so that its end is written and nothing stays
+/// Runs a program's `main`; afterwards, also after a panic, every context that still runs is stopped, so that its end is written and nothing stays
 /// behind.
 pub fn run_main<T: MainResult>(main: fn() -> T) -> ExitCode {
     crate::logging::is_ours();
-    let failure = main().into_failure();
+    let ended = catch_unwind(main);
     crate::engine::stop_all();
-    match failure {
-        None => ExitCode::SUCCESS,
-        Some(text) => {
+    match ended.map(MainResult::into_failure) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(text)) => {
             eprintln!("Error: {text}");
             ExitCode::FAILURE
         }
+        // The panic hook has told it.
+        Err(panic) => resume_unwind(panic),
     }
 }

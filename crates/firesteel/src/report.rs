@@ -21,11 +21,12 @@ use firesteel_events::{
     event::{
         AccumulableInfo, AccumulableValue, ApplicationEnd, BlockManagerId, BlockUpdated, ExecutorAdded, ExecutorInfo,
         ExecutorRemoved, InternalAccumulables, JobEnd, JobResult, JobStart, SpeculativeTaskSubmitted, StageCompleted,
-        StageInfo, StageSubmitted, TaskGettingResult, TaskStart, TaskType, UnpersistRdd,
+        StageInfo, StageSubmitted, TaskEndReason, TaskGettingResult, TaskStart, TaskType, UnpersistRdd,
     },
 };
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, ExecutorId, JobFailure, JobId, StageAttempt, StageId, StorageLevel, TaskMetrics,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, JobFailure, JobId, StageAttempt, StageId, StorageLevel,
+    TaskMetrics,
 };
 use firesteel_rdd::Tally;
 use firesteel_scheduler::{Outcome, SchedulerEvent, TaskLaunch};
@@ -285,7 +286,11 @@ impl Reporter {
                 task.finished = time;
                 let reason = task::reason(reason, launch, &self.manager);
                 task::mark(&mut task, &reason);
-                if let Some(ended) = ended {
+                if let Some(mut ended) = ended {
+                    if reason != TaskEndReason::Success {
+                        // Of a failed attempt only the metrics count.
+                        ended.accumulators.clear();
+                    }
                     task.accumulables = self.accumulables(launch, ended, accumulators);
                 }
                 let (stage, stage_attempt) = (launch.stage, launch.stage_attempt);
@@ -325,7 +330,9 @@ impl Reporter {
     fn job_result(&self, job: JobId, outcome: &Outcome) -> JobResult {
         match outcome {
             Outcome::Succeeded => JobResult::Succeeded,
-            Outcome::Cancelled(reason) => JobResult::failed(format!("Job {job} cancelled {reason}")),
+            Outcome::Cancelled(reason) => {
+                JobResult::failed(Error::Cancelled { job, reason: reason.clone() }.to_string())
+            }
             Outcome::Failed(failure) => {
                 let of = |id: &StageId| self.stages.get(id).map(|live| &*live.stage);
                 let last = self.jobs.get(&job).and_then(|job| job.stages.last());

@@ -127,8 +127,9 @@ pub struct PersistentRdd {
 }
 
 impl StatusTracker {
-    /// The state, after everything that has happened so far.
+    /// The state, after everything that has happened so far: what this thread has submitted or cancelled included.
     fn state(&self) -> &firesteel_events::AppState {
+        self.engine.ask(|_| ());
         self.engine.bus.flush_queue(Queue::AppStatus);
         &self.engine.state
     }

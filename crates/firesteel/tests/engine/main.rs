@@ -1,8 +1,17 @@
 //! Tests of the engine as a whole: scheduling, failures, depth, determinism, what is kept and for how long.
 
+mod background;
+mod cancellation;
 mod chaos;
 mod depth;
 mod determinism;
+mod event_log;
+mod failed_jobs;
 mod failures;
+mod lifecycle;
+mod listening;
 mod plain;
+mod pools;
 mod soak;
+mod status;
+mod steps;
