@@ -107,16 +107,10 @@ impl<T: Data> Pipeline for Cached<T> {
         let kept = self.state.read();
         let partition = PartitionIndex(split);
         let id = BlockId::Rdd(self.rdd, partition);
-        if kept.level != StorageLevel::NONE {
-            match task.executor().blocks.get::<T>(id) {
-                Ok(Some(block)) => return CachedStream::Reading(BlockStream::kept(block, id, task)),
-                Ok(None) => {}
-                // A damaged block is as good as none: the partition is computed again.
-                Err(e) => {
-                    tracing::warn!("block {id} cannot be read and is computed again: {e}");
-                    task.drop_block(id);
-                }
-            }
+        if kept.level != StorageLevel::NONE
+            && let Some(block) = find(id, task)
+        {
+            return CachedStream::Reading(BlockStream::kept(block, id, task));
         }
         if let Some(dir) = &kept.checkpoint {
             let block: CachedBlock<T> = task.expect(read_checkpoint(dir, partition).map_err(Error::from));
@@ -132,7 +126,8 @@ impl<T: Data> Pipeline for Cached<T> {
         if kept.level == StorageLevel::NONE {
             return CachedStream::Passing(parent);
         }
-        CachedStream::Storing { parent, id, level: kept.level, task: task.clone(), chunks: Chunks::default() }
+        let (task, chunks) = (task.clone(), Chunks::default());
+        CachedStream::Storing { parent, begun: false, id, level: kept.level, task, chunks }
     }
 
     fn splits(&self, plan: &dyn Plan) -> Result<Vec<u32>> {
@@ -148,6 +143,19 @@ impl<T: Data> Pipeline for Cached<T> {
     fn reads(&self, split: &u32, visit: &mut dyn FnMut(RddId, PartitionIndex)) {
         if !self.state.is_cut() {
             self.parent.reads(split, visit);
+        }
+    }
+}
+
+/// The kept block, if it is there and whole.
+fn find<T: Data>(id: BlockId, task: &Task) -> Option<CachedBlock<T>> {
+    match task.executor().blocks.get::<T>(id) {
+        Ok(block) => block,
+        // A damaged block is as good as none: the partition is computed again.
+        Err(e) => {
+            tracing::warn!("block {id} cannot be read and is computed again: {e}");
+            task.drop_block(id);
+            None
         }
     }
 }
@@ -196,6 +204,8 @@ pub enum CachedStream<T> {
         #[doc(hidden)]
         parent: PortStream<T>,
         #[doc(hidden)]
+        begun: bool,
+        #[doc(hidden)]
         id: BlockId,
         #[doc(hidden)]
         level: StorageLevel,
@@ -212,12 +222,20 @@ impl<T: Data> Stream for CachedStream<T> {
 
     #[inline(always)]
     fn drive<S: Sink<T>>(&mut self, sink: &mut S) -> Flow {
-        if let CachedStream::Storing { parent, id, level, task, chunks } = self {
-            let flow = parent.drive(chunks);
-            if flow != Flow::Done {
-                return flow;
-            }
-            let block = store(std::mem::take(chunks), *id, *level, task);
+        if let CachedStream::Storing { parent, begun, id, level, task, chunks } = self {
+            // The same partition may have been opened twice, as the two sides of a `zip`: only one computes it.
+            let there = if *begun { None } else { find(*id, task) };
+            *begun = true;
+            let block = match there {
+                Some(block) => block,
+                None => {
+                    let flow = parent.drive(chunks);
+                    if flow != Flow::Done {
+                        return flow;
+                    }
+                    store(std::mem::take(chunks), *id, *level, task)
+                }
+            };
             *self = CachedStream::Reading(BlockStream::kept(block, *id, task));
         }
         match self {

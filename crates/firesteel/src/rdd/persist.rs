@@ -3,7 +3,7 @@
 use super::{Rdd, site};
 use crate::{
     driver::Msg,
-    graph::{CallSite, Checkpoint, Keys, NewNode, RddNode, lock},
+    graph::{CallSite, Checkpoint, Keys, NewNode, Prepared, RddNode, lock},
     job::{self, Wanted},
 };
 use firesteel_model::{BlockId, Error, PartitionIndex, Result, StorageLevel};
@@ -23,12 +23,17 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// squares.unpersist(true)?;
     /// # Ok::<(), Error>(())
     /// ```
+    ///
+    /// On a handle that keeps its partitions at this level already, this is that handle again.
+    ///
+    /// # Errors
+    /// Of the first action: the handle keeps its partitions at another level ([`unpersist`](Rdd::unpersist) first).
     #[track_caller]
     pub fn persist(&self, level: StorageLevel) -> Rdd<T, Cached<T>>
     where
         T: Data,
     {
-        self.kept(site("persist"), level, None)
+        self.persisted(site("persist"), level)
     }
 
     /// [`persist`](Rdd::persist) in memory.
@@ -37,20 +42,58 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.kept(site("cache"), StorageLevel::MEMORY_ONLY, None)
+        self.persisted(site("cache"), StorageLevel::MEMORY_ONLY)
+    }
+
+    fn persisted(&self, site: CallSite, level: StorageLevel) -> Rdd<T, Cached<T>>
+    where
+        T: Data,
+    {
+        let node = self.node();
+        match &node.cache {
+            Some(state) if state.level() == level && level != StorageLevel::NONE => self.again(state),
+            Some(state) if state.level() != StorageLevel::NONE => {
+                let (rdd, call_site, known) = (node.id, node.call_site, state.level());
+                let refuse = move |_: &RddNode| {
+                    Err(Error::InvalidArgument(format!(
+                        "Cannot change storage level of an RDD after it was already assigned a level: RDD {rdd} \
+                         ({call_site}) is kept at '{known}', and '{level}' was asked for; `unpersist` it first"
+                    )))
+                };
+                self.kept(site, level, |new| new.prepared_by(refuse))
+            }
+            _ => self.kept(site, level, |new| new),
+        }
+    }
+
+    /// This handle, whose RDD is kept already.
+    fn again(&self, state: &Arc<CacheState>) -> Rdd<T, Cached<T>>
+    where
+        T: Data,
+    {
+        let id = self.node().id;
+        // Where the lineage is cut nobody asks for the parent.
+        let parent = self.node().parents().first().map_or(id, |parent| parent.id);
+        Rdd::at(self.context(), Cached::new(id, parent, state.clone()), self.node().clone())
     }
 
     /// Writes this RDD to the checkpoint folder after the first job that computes it, and cuts its lineage there: use the handle
     /// that is returned. The write is a job of its own, which computes the RDD once more unless it is cached.
     ///
+    /// A handle of [`local_checkpoint`](Rdd::local_checkpoint) stays local: it is returned as it is, with a warning.
+    ///
     /// # Errors
-    /// That there is no checkpoint folder (`Context::set_checkpoint_dir`) is an error of the first action.
+    /// That there is no checkpoint folder (`Context::set_checkpoint_dir`) is an error of the first action, before its job.
     #[track_caller]
     pub fn checkpoint(&self) -> Rdd<T, Cached<T>>
     where
         T: Data,
     {
         let site = site("checkpoint");
+        if let (Some(Checkpoint::Local(_)), Some(state)) = (&self.node().checkpoint, &self.node().cache) {
+            tracing::warn!("{self} is checkpointed locally, and stays so");
+            return self.again(state);
+        }
         let (source, context) = (self.pipeline().clone(), self.context().clone());
         let write = move |node: &Arc<RddNode>| {
             let source = match node.parents().first() {
@@ -65,7 +108,10 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             state.set_checkpoint(folder.path().to_path_buf());
             Ok(())
         };
-        self.kept(site, StorageLevel::NONE, Some(Checkpoint::Reliable(Box::new(write))))
+        self.kept(site, StorageLevel::NONE, |new| {
+            let new = new.prepared_by(|node| node.engine.checkpoint_folder().map(|_| Prepared::default()));
+            NewNode { checkpoint: Some(Checkpoint::Reliable(Box::new(write))), ..new }
+        })
     }
 
     /// Keeps this RDD's partitions in executors' stores and cuts its lineage once all are there: faster than
@@ -92,23 +138,25 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             state.cut();
             Ok(())
         };
-        self.kept(site, StorageLevel::MEMORY_AND_DISK, Some(Checkpoint::Local(Box::new(complete))))
+        self.kept(site, StorageLevel::MEMORY_AND_DISK, |new| NewNode {
+            checkpoint: Some(Checkpoint::Local(Box::new(complete))),
+            ..new
+        })
     }
 
-    fn kept(&self, site: CallSite, level: StorageLevel, checkpoint: Option<Checkpoint>) -> Rdd<T, Cached<T>>
+    fn kept(&self, site: CallSite, level: StorageLevel, with: impl FnOnce(NewNode) -> NewNode) -> Rdd<T, Cached<T>>
     where
         T: Data,
     {
         let _ = self.erase();
         let engine = self.context().engine();
         let state = CacheState::new(level);
-        let checkpointed = checkpoint.is_some();
-        let new = NewNode {
+        let new = with(NewNode {
             cache: Some(state.clone()),
-            checkpoint,
             keys: Keys::Kept,
             ..NewNode::narrow(self.node().kind, site, vec![self.node().clone()])
-        };
+        });
+        let checkpointed = new.checkpoint.is_some();
         let id = engine.ids.rdd();
         let node = RddNode::new(engine, id, new);
         if checkpointed {

@@ -10,6 +10,7 @@ mod failed_jobs;
 mod failures;
 mod lifecycle;
 mod listening;
+mod persistence;
 mod plain;
 mod pools;
 mod soak;

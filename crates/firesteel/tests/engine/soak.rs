@@ -232,6 +232,11 @@ impl Program {
             13 | 14 => {
                 let level = LEVELS[self.random.below(LEVELS.len())];
                 let made = rdd.persist(level).erase();
+                if ![StorageLevel::NONE, level].contains(&rdd.storage_level()) {
+                    self.step(|| format!("r{name}.persist({level}) is refused"));
+                    assert!(made.count().is_err(), "r{name} is kept already");
+                    return;
+                }
                 self.add(format!("r{name}.persist({level})"), made, parts.clone(), a.spread.clone());
             }
             15 => {
