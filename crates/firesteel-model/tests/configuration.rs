@@ -4,6 +4,7 @@ use firesteel_model::{
     Result,
     conf::{Conf, Master, Origin, PoolConfig, REDACTED, SchedulingMode, keys},
 };
+use proptest::prelude::*;
 use std::{collections::BTreeMap, ffi::OsString, fs, path::Path, time::Duration};
 
 fn load(variables: &[(&str, &str)]) -> Result<Conf> {
@@ -161,4 +162,46 @@ fn keys_that_nobody_reads_are_told() {
     assert_eq!(warnings.len(), 2);
     assert!(warnings[0].contains("spark.executor.memory is not supported"), "{}", warnings[0]);
     assert!(warnings[1].contains("Did you mean firesteel.task.maxFailures?"), "{}", warnings[1]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_a_value_or_an_error_that_names_it(text in prop_oneof![
+        r"-?[0-9]{0,25}(\.[0-9]{0,3})?(e[0-9]{0,4})?[bkmgtpsuhd]{0,3}",
+        r"\PC{0,24}",
+    ]) {
+        let mut conf = Conf::new();
+        for key in keys::ALL {
+            conf.set(key.key(), &text);
+        }
+        conf.check();
+        macro_rules! read {
+            ($($key:ident)*) => {$(
+                if let Err(e) = conf.get(keys::$key) {
+                    prop_assert!(e.to_string().contains(&keys::$key.info.key()), "{}", e);
+                }
+            )*};
+        }
+        read!(TASK_MAX_FAILURES DRIVER_MAX_RESULT_SIZE LOCALITY_WAIT SPECULATION_QUANTILE SPECULATION_INTERVAL SCHEDULER_MODE
+            EVENT_LOG_ENABLED DEFAULT_PARALLELISM);
+        let _ = conf.master();
+        let _ = conf.local_dirs();
+    }
+
+    #[test]
+    fn any_text_is_a_master_or_an_error(inside in r"[0-9*,.+ -]{0,12}", text in r"\PC{0,24}") {
+        for url in [format!("local[{inside}]"), format!("local-cluster[{inside}]"), text] {
+            match Master::parse(&url) {
+                Ok(master) => prop_assert_eq!(Master::parse(&master.to_string()).unwrap(), master),
+                Err(e) => prop_assert!(e.to_string().contains(&url)),
+            }
+        }
+    }
+
+    #[test]
+    fn any_environment_is_read_or_refused(lines in r"([a-z.=#:\\ \n]|\PC){0,60}") {
+        let _ = load(&[("FIRESTEEL_CONF", &lines), ("FIRESTEEL_MASTER", &lines), ("FIRESTEEL_LOCAL_DIRS", &lines)]);
+    }
 }

@@ -46,7 +46,7 @@ pub use op::*;
 pub use partitioner::{
     HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, RangeSource, hash_of,
 };
-pub use pipeline::{Pipeline, Plan};
+pub use pipeline::{MAX_PARTITIONS, Pipeline, Plan, check_partitions};
 pub use save_text::SaveText;
 pub use segment::PortStream;
 pub use shuffle::*;

@@ -5,8 +5,24 @@
 //! [`Stream`]. The partitioner and the lineage are not here: they live in the driver's graph.
 
 use crate::{stream::Stream, task::Task};
-use firesteel_model::{PartitionIndex, RddId, Result};
+use firesteel_model::{Error, PartitionIndex, RddId, Result};
 use serde::{Serialize, de::DeserializeOwned};
+
+/// More partitions than this are an error: a driver keeps a few hundred bytes for each, and a number that is larger is a mistake.
+pub const MAX_PARTITIONS: usize = 1 << 24;
+
+/// Refuses more than [`MAX_PARTITIONS`], before anything is made for each of them.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] says how many there may be.
+pub fn check_partitions(partitions: usize) -> Result<()> {
+    match partitions {
+        0..=MAX_PARTITIONS => Ok(()),
+        _ => Err(Error::InvalidArgument(format!(
+            "{partitions} partitions are too many: an RDD may have {MAX_PARTITIONS} of them"
+        ))),
+    }
+}
 
 /// What the driver knows about the other RDDs of a program when it makes splits.
 pub trait Plan {

@@ -2,6 +2,7 @@
 
 use firesteel::prelude::*;
 use firesteel_test_expr::{Interpret, Program, Row};
+use proptest::prelude::*;
 
 fn program(text: &str) -> Program {
     Program::compile(text).unwrap()
@@ -113,4 +114,18 @@ fn a_failing_program_fails_its_job_with_its_message() {
     assert!(error.contains("divisor of zero"), "{error}");
     let error = rows(&sc).interpret(program("$7")).count().unwrap_err().to_string();
     assert!(error.contains("index out of bounds"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_a_program_or_an_error(code in prop::collection::vec(prop_oneof![0u8..8, any::<u8>()], 0..40)) {
+        // A struct of one field is written as that field.
+        let sent = postcard::to_stdvec(&code).unwrap();
+        if let Ok(program) = postcard::from_bytes::<Program>(&sent) {
+            prop_assert_eq!(postcard::to_stdvec(&program).unwrap(), sent);
+        }
+        let _ = postcard::from_bytes::<Program>(&code);
+    }
 }

@@ -11,7 +11,7 @@ fn main() -> Result<()> {
     let index = sc
         .whole_text_files(&input)
         .flat_map_emit(|(path, text), out| {
-            let file = path.rsplit('/').next().unwrap_or(&path).to_string();
+            let file = path.rsplit('/').next().unwrap_or(path).to_string();
             for (number, line) in text.lines().enumerate() {
                 for word in line.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 3) {
                     out.emit((word.to_lowercase(), (file.clone(), number + 1)));

@@ -18,8 +18,8 @@ use firesteel_model::{
     conf::{Conf, Master, keys},
 };
 use firesteel_rdd::{
-    Accumulator, Broadcast, Captureless, Data, DoubleAccumulator, Dyn, Executor, LongAccumulator, Parallelize, RangeOf,
-    StepRangeOf, TextFile, slice_bounds,
+    Accumulator, Broadcast, Captureless, Data, DoubleAccumulator, Dyn, Executor, LongAccumulator, MAX_PARTITIONS,
+    Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
 };
 use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, ShuffleStore};
@@ -226,7 +226,8 @@ impl Context {
         node.note_sources();
         let length = items.len() as u128;
         let mut items = items.into_iter();
-        for i in 0..partitions {
+        // Too many are an error of the first action.
+        for i in 0..partitions.min(MAX_PARTITIONS) {
             let (from, to) = slice_bounds(length, i, partitions);
             let slice: Vec<T> = items.by_ref().take((to - from) as usize).collect();
             if slice.is_empty() {

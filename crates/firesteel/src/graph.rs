@@ -3,7 +3,7 @@
 
 use crate::engine::Engine;
 use firesteel_model::{Error, RddId, Result, ShuffleId, StageId};
-use firesteel_rdd::{CacheState, Node, Partitioning, Plan, Root, Splits};
+use firesteel_rdd::{CacheState, Node, Partitioning, Plan, Root, Splits, check_partitions};
 use std::{
     fmt,
     panic::Location,
@@ -269,6 +269,9 @@ impl RddNode {
             Some(prepare) => prepare(self)?,
             None => Prepared::default(),
         };
+        if let Some(partitioning) = &prepared.partitioning {
+            check_partitions(partitioning.count())?;
+        }
         if self.keys == Keys::Kept {
             prepared.partitioning = lock(&self.parents).first().and_then(|parent| parent.partitioning());
         }

@@ -2,7 +2,7 @@
 
 use super::{pulled::Pulled, zip::common_or_all};
 use crate::{
-    pipeline::{Pipeline, Plan},
+    pipeline::{Pipeline, Plan, check_partitions},
     stream::{Flow, Lent, Own, Sink, Stream},
     task::Task,
 };
@@ -32,6 +32,7 @@ impl<P: Pipeline<Item: Clone>, Q: Pipeline> Pipeline for Cartesian<P, Q> {
     }
     fn splits(&self, plan: &dyn Plan) -> Result<Vec<Self::Split>> {
         let (left, right) = (self.0.splits(plan)?, self.1.splits(plan)?);
+        check_partitions(left.len().saturating_mul(right.len()))?;
         let pairs = left.iter().flat_map(|a| right.iter().map(move |b| (a.clone(), b.clone())));
         Ok(pairs.collect())
     }

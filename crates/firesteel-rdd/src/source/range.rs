@@ -2,7 +2,7 @@
 
 use super::slice_bounds;
 use crate::{
-    pipeline::{Pipeline, Plan},
+    pipeline::{Pipeline, Plan, check_partitions},
     stream::{Flow, Own, Sink, Stream},
     task::{Stride, Task},
 };
@@ -48,7 +48,7 @@ impl Pipeline for RangeOf {
 pub(super) fn at_least_one(partitions: usize) -> Result<()> {
     match partitions {
         0 => Err(Error::InvalidArgument("positive number of partitions required, not 0".into())),
-        _ => Ok(()),
+        _ => check_partitions(partitions),
     }
 }
 

@@ -10,7 +10,7 @@ use firesteel_rdd::{
     Action, Aggregate, Captureless, CoGroup2, CoGroup3, CoGroup4, Combine, Combining, Data, Dyn, Ending, First,
     FlatMap, Folding, FullOuter, Func, Grouping, Inner, Key, KeyPartitioner, LeftOuter, Map, Node, OnEachValue,
     OnValue, Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter, Root, Scatter,
-    ScatterCombined, Second, Shuffled, Side, Subtract, With,
+    ScatterCombined, Second, Shuffled, Side, Subtract, With, check_partitions,
 };
 use std::sync::Arc;
 
@@ -601,6 +601,6 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
 pub(crate) fn positive(partitions: usize) -> Result<()> {
     match partitions {
         0 => Err(Error::InvalidArgument("number of partitions (0) must be positive".into())),
-        _ => Ok(()),
+        _ => check_partitions(partitions),
     }
 }

@@ -10,7 +10,7 @@ use crate::range::range_partitioner;
 use firesteel_rdd::{
     AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Dyn, FilterMap, First, InBoth, Key, KeyPartitioner,
     Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined, ScatterRoundRobin,
-    ScatterSorted, Side, SortKey, Sorted, Unique,
+    ScatterSorted, Side, SortKey, Sorted, Unique, check_partitions,
 };
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
@@ -240,6 +240,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                     Some(n) => n,
                     None => parent.known_partitions()?,
                 };
+                check_partitions(wanted)?;
                 let keys = Rdd::at(&context, keys.clone(), parent.clone());
                 let range = range_partitioner(&keys, wanted, ascending, site)?;
                 let partitioner = KeyPartitioner::of(range);
