@@ -58,16 +58,18 @@ impl<K: 'static> Spread<K> {
     }
     pub(crate) fn resolve(&self, node: &RddNode) -> Result<KeyPartitioner<K>> {
         let parents = node.parents();
-        match self {
-            Spread::Given(partitioner) => Ok(partitioner.clone()),
-            Spread::Default => default_partitioner(&node.engine, &parents),
+        let partitioner = match self {
+            Spread::Given(partitioner) => partitioner.clone(),
+            Spread::Default => default_partitioner(&node.engine, &parents)?,
             Spread::LikeFirst => match parents[0].partitioning() {
                 Some(partitioning) if partitioning.keyed::<K>().is_some() => {
-                    Ok(partitioning.keyed::<K>().expect("looked at above").clone())
+                    partitioning.keyed::<K>().expect("looked at above").clone()
                 }
-                _ => Ok(KeyPartitioner::hash(parents[0].known_partitions()?)),
+                _ => KeyPartitioner::hash(parents[0].known_partitions()?),
             },
-        }
+        };
+        check_partitions(partitioner.count())?;
+        Ok(partitioner)
     }
 }
 

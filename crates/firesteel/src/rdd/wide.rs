@@ -92,6 +92,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                 _ => KeyPartitioner::hash(count),
             };
             let partitions = partitioner.count();
+            check_partitions(partitions)?;
             // Equal elements have equal keys, so in an RDD that is spread by key they lie in one partition already.
             if let Some(partitioning) = parent.partitioning()
                 && partitions == count

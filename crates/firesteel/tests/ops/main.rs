@@ -7,6 +7,7 @@ mod jobs;
 mod joins;
 mod keyed;
 mod masters;
+mod mistakes;
 mod model;
 mod narrow;
 mod numeric;

@@ -1,0 +1,30 @@
+//! Arguments that cannot be meant: an error that names them, at once.
+
+use firesteel::prelude::*;
+
+#[test]
+fn more_partitions_than_a_driver_can_know_are_an_error() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let numbers = sc.range_n(0..10, 2).erase();
+    let pairs = numbers.map(|i| (i, i)).erase();
+    let wide = sc.range_n(0..10, 100_000).erase();
+    for many in [1 << 33, usize::MAX] {
+        for (what, found) in [
+            ("range_n", sc.range_n(0..3, many).num_partitions()),
+            ("range_step_n", sc.range_step_n(0..3, 1, many).num_partitions()),
+            ("parallelize_n", sc.parallelize_n([1, 2, 3], many).num_partitions()),
+            ("repartition", numbers.repartition(many).num_partitions()),
+            ("reduce_by_key_into", pairs.reduce_by_key_into(many, |a, b| a + b).num_partitions()),
+            ("partition_by", pairs.partition_by(many).num_partitions()),
+            ("join_into", pairs.join_into(&pairs, many).num_partitions()),
+            ("sort_by_n", numbers.sort_by_n(|i| *i, true, many).num_partitions()),
+            ("distinct_into", numbers.distinct_into(many).num_partitions()),
+            ("cartesian", wide.cartesian(&wide).num_partitions()),
+        ] {
+            let error = found.expect_err(what).to_string();
+            assert!(error.contains("partitions are too many"), "{what}: {error}");
+        }
+    }
+    assert_eq!(numbers.coalesce(usize::MAX).num_partitions().unwrap(), 2);
+    assert_eq!(numbers.take(usize::MAX).unwrap().len(), 10);
+}
