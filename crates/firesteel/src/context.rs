@@ -227,7 +227,7 @@ impl Context {
         let length = items.len() as u128;
         let mut items = items.into_iter();
         // Too many are an error of the first action.
-        for i in 0..partitions.min(MAX_PARTITIONS) {
+        for i in if partitions > MAX_PARTITIONS { 0..0 } else { 0..partitions } {
             let (from, to) = slice_bounds(length, i, partitions);
             let slice: Vec<T> = items.by_ref().take((to - from) as usize).collect();
             if slice.is_empty() {
