@@ -18,6 +18,7 @@ mod run_job;
 mod sampling;
 mod save;
 mod sets;
+mod signatures;
 mod sorts;
 mod structure;
 mod text;
