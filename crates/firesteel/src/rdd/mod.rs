@@ -3,6 +3,7 @@
 mod actions;
 mod approximate;
 mod background;
+mod clean;
 mod distinct_count;
 mod forms;
 mod group;

@@ -195,3 +195,30 @@ fn errors_of_nothing_are_in_sparks_words() {
         assert!(e.to_string().contains("empty collection"), "{e}");
     }
 }
+
+#[test]
+fn shuffles_that_were_let_go_are_made_again() {
+    let watched = watched();
+    let sums = pairs(&watched.context, 3).reduce_by_key(|a, b| a + b);
+    let first = sums.collect().unwrap();
+    let twice = sums.map(|(k, v)| (v, k)).group_by_key_into(2);
+    twice.count().unwrap();
+    assert_eq!(watched.ran(), [vec![3, 3], vec![3, 2]]);
+    twice.clean_shuffle_dependencies(true).unwrap();
+    twice.clean_shuffle_dependencies(false).unwrap();
+    twice.count().unwrap();
+    assert_eq!(watched.ran(), [[3, 3, 2]]);
+    assert_eq!(sums.collect().unwrap(), first);
+    assert_eq!(watched.ran(), [[3]]);
+    // A kept RDD needs what is below it no more, and keeps it all the same.
+    let kept = sums.cache();
+    kept.count().unwrap();
+    kept.map_values(|v| v + 1).clean_shuffle_dependencies(true).unwrap();
+    watched.ran();
+    assert_eq!(sums.collect().unwrap(), first);
+    assert_eq!(watched.ran(), [[3]]);
+    kept.clean_shuffle_dependencies(true).unwrap();
+    assert_eq!(kept.collect().unwrap(), first);
+    assert_eq!(sums.collect().unwrap(), first);
+    assert_eq!(watched.ran(), [vec![3], vec![3, 3]]);
+}

@@ -163,10 +163,10 @@ fn actions<P: Pipeline<Item = u64>>(rdd: &Rdd<u64, P>) -> Result<()> {
     counting.cancel();
     let _: (bool, Vec<u64>) = (counting.is_cancelled(), counting.job_ids());
     let _: u64 = counting.get()?;
-    let _: FutureAction<Vec<u64>> = rdd.collect_async();
-    let _: FutureAction<Vec<u64>> = rdd.take_async(1);
-    let _: FutureAction<()> = rdd.for_each_async(|_| ());
-    let _: FutureAction<()> = rdd.for_each_partition_async(|items| items.for_each(drop));
+    let _: Vec<u64> = rdd.collect_async().get()?;
+    let _: Vec<u64> = rdd.take_async(1).get()?;
+    rdd.for_each_async(|_| ()).get()?;
+    rdd.for_each_partition_async(|items| items.for_each(drop)).get()?;
     Ok(())
 }
 
