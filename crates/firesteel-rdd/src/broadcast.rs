@@ -56,7 +56,7 @@ impl<T: Data> Broadcast<T> {
     pub fn make(id: BroadcastId, value: T, blocks: Arc<BlockStore>, release: OnRelease) -> Result<Self> {
         firesteel_store::boundary::check_once(&value).map_err(|e| Error::Serialization(e.to_string()))?;
         let value = Arc::new(value);
-        blocks.put_value(BlockId::Broadcast(id), value.clone());
+        blocks.put_value::<T>(BlockId::Broadcast(id), value.clone());
         let owner = Arc::new(Owner { id, destroyed: AtomicBool::new(false), release });
         Ok(Broadcast { id, owner: Some(owner), blocks, fetched: OnceLock::from(value) })
     }

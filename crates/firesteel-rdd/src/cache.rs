@@ -13,7 +13,7 @@ use crate::{
 };
 use firesteel_io::{CheckpointWriter, RddCheckpoint};
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLevel};
-use firesteel_store::{BlockWriter, CachedBlock, read_checkpoint};
+use firesteel_store::{BlockBuilder, BlockWriter, CachedBlock, read_checkpoint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     path::PathBuf,
@@ -126,8 +126,7 @@ impl<T: Data> Pipeline for Cached<T> {
         if kept.level == StorageLevel::NONE {
             return CachedStream::Passing(parent);
         }
-        let (task, chunks) = (task.clone(), Chunks::default());
-        CachedStream::Storing { parent, begun: false, id, level: kept.level, task, chunks }
+        CachedStream::Storing(Box::new(Storing::new(parent, id, kept.level, task)))
     }
 
     fn splits(&self, plan: &dyn Plan) -> Result<Vec<u32>> {
@@ -160,35 +159,72 @@ fn find<T: Data>(id: BlockId, task: &Task) -> Option<CachedBlock<T>> {
     }
 }
 
-/// Elements in chunks of bounded size.
-struct Chunks<T> {
-    full: Vec<Vec<T>>,
-    current: Vec<T>,
+/// About 256 KiB of elements as they lie in memory.
+const fn chunk_items<T>() -> usize {
+    let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
+    let items = (256 << 10) / size;
+    if items == 0 { 1 } else { items }
 }
 
-impl<T> Default for Chunks<T> {
-    fn default() -> Self {
-        Chunks { full: Vec::new(), current: Vec::new() }
+/// A partition that is being stored.
+pub struct Storing<T> {
+    parent: PortStream<T>,
+    id: BlockId,
+    level: StorageLevel,
+    task: Task,
+    /// Made when the partition is first read.
+    builder: Option<BlockBuilder<T>>,
+    chunk: Vec<T>,
+    /// The first chunk was checked to survive the record format.
+    checked: bool,
+    /// What was pushed so far has no room in memory, and no other place to be.
+    too_large: bool,
+}
+
+impl<T: Data> Storing<T> {
+    fn new(parent: PortStream<T>, id: BlockId, level: StorageLevel, task: &Task) -> Self {
+        let (task, chunk) = (task.clone(), Vec::new());
+        Storing { parent, id, level, task, builder: None, chunk, checked: false, too_large: false }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush(&mut self) {
+        let chunk = std::mem::take(&mut self.chunk);
+        if let Some(first) = chunk.first().filter(|_| !self.checked) {
+            check_boundary(first);
+            self.checked = true;
+        }
+        let builder = self.builder.as_mut().expect("made before the partition is read");
+        let fits = self.task.expect(builder.push(chunk).map_err(Error::from));
+        self.too_large = !fits;
+    }
+
+    /// Stores the whole partition, or as much as has room; what comes out is that, and what is left of the parent.
+    fn finish(self) -> CachedStream<T> {
+        let Storing { parent, id, level, task, builder, too_large, .. } = self;
+        let builder = builder.expect("made before the partition is read");
+        let (status, block) = task.expect(builder.finish().map_err(Error::from));
+        if too_large {
+            let block = BlockStream::new(Some(block), &task);
+            tracing::warn!(
+                "partition {id} has no room in memory at {level:?} and is computed again where it is needed"
+            );
+            return CachedStream::Partly(block, parent);
+        }
+        task.note_block(id, level, status);
+        CachedStream::Reading(BlockStream::kept(block, id, &task))
     }
 }
 
-impl<T> Chunks<T> {
-    /// About 256 KiB of elements as they lie in memory.
-    const LIMIT: usize = {
-        let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
-        let items = (256 << 10) / size;
-        if items == 0 { 1 } else { items }
-    };
-}
+/// Fills a chunk, and stops when it is full.
+struct Filling<'a, T>(&'a mut Vec<T>);
 
-impl<T> Sink<T> for Chunks<T> {
+impl<T> Sink<T> for Filling<'_, T> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-        self.current.push(item.take());
-        if self.current.len() == Self::LIMIT {
-            self.full.push(std::mem::take(&mut self.current));
-        }
-        true
+        self.0.push(item.take());
+        self.0.len() < const { chunk_items::<T>() }
     }
 }
 
@@ -199,22 +235,11 @@ pub enum CachedStream<T> {
     /// It is computed and not kept.
     Passing(PortStream<T>),
     /// It is computed and kept.
-    #[allow(missing_docs, reason = "private matter")]
-    Storing {
-        #[doc(hidden)]
-        parent: PortStream<T>,
-        #[doc(hidden)]
-        begun: bool,
-        #[doc(hidden)]
-        id: BlockId,
-        #[doc(hidden)]
-        level: StorageLevel,
-        #[doc(hidden)]
-        task: Task,
-        #[doc(hidden)]
-        #[allow(private_interfaces, reason = "private matter")]
-        chunks: Chunks<T>,
-    },
+    Storing(Box<Storing<T>>),
+    /// Its beginning was computed and had no room; the rest follows.
+    Partly(BlockStream<T>, PortStream<T>),
+    /// Between two of these.
+    Changing,
 }
 
 impl<T: Data> Stream for CachedStream<T> {
@@ -222,41 +247,41 @@ impl<T: Data> Stream for CachedStream<T> {
 
     #[inline(always)]
     fn drive<S: Sink<T>>(&mut self, sink: &mut S) -> Flow {
-        if let CachedStream::Storing { parent, begun, id, level, task, chunks } = self {
-            // The same partition may have been opened twice, as the two sides of a `zip`: only one computes it.
-            let there = if *begun { None } else { find(*id, task) };
-            *begun = true;
-            let block = match there {
-                Some(block) => block,
-                None => {
-                    let flow = parent.drive(chunks);
-                    if flow != Flow::Done {
-                        return flow;
-                    }
-                    store(std::mem::take(chunks), *id, *level, task)
+        while let CachedStream::Storing(storing) = self {
+            if storing.builder.is_none() {
+                let Storing { id, level, task, .. } = &**storing;
+                // The same partition may have been opened twice, as the two sides of a `zip`: only one computes it.
+                if let Some(block) = find(*id, task) {
+                    *self = CachedStream::Reading(BlockStream::kept(block, *id, task));
+                    break;
                 }
-            };
-            *self = CachedStream::Reading(BlockStream::kept(block, *id, task));
+                let builder = task.expect(task.executor().blocks.builder(*id, *level).map_err(Error::from));
+                storing.builder = Some(builder);
+            }
+            let flow = storing.parent.drive(&mut Filling(&mut storing.chunk));
+            if let Flow::Starved(_) = flow {
+                return flow;
+            }
+            if !storing.chunk.is_empty() {
+                storing.flush();
+            }
+            if flow == Flow::Full && !storing.too_large {
+                continue;
+            }
+            if let CachedStream::Storing(storing) = std::mem::replace(self, CachedStream::Changing) {
+                *self = storing.finish();
+            }
         }
         match self {
             CachedStream::Reading(stream) => stream.drive(sink),
             CachedStream::Passing(stream) => stream.drive(sink),
-            CachedStream::Storing { .. } => unreachable!("stored above"),
+            CachedStream::Partly(block, rest) => match block.drive(sink) {
+                Flow::Done => rest.drive(sink),
+                flow => flow,
+            },
+            CachedStream::Storing(_) | CachedStream::Changing => unreachable!("stored above"),
         }
     }
-}
-
-#[inline(never)]
-fn store<T: Data>(mut chunks: Chunks<T>, id: BlockId, level: StorageLevel, task: &Task) -> CachedBlock<T> {
-    if !chunks.current.is_empty() {
-        chunks.full.push(std::mem::take(&mut chunks.current));
-    }
-    if let Some(first) = chunks.full.first().and_then(|chunk| chunk.first()) {
-        check_boundary(first);
-    }
-    let (status, block) = task.expect(task.executor().blocks.put(id, level, chunks.full).map_err(Error::from));
-    task.note_block(id, level, status);
-    block
 }
 
 /// Writes a partition into a checkpoint, through a temporary file, so that a repeated attempt does no harm.
@@ -304,7 +329,7 @@ impl<T: Data> Writing<T> {
 impl<T: Data> Sink<T> for Writing<T> {
     fn push<L: Lent<T>>(&mut self, item: L) -> bool {
         self.chunk.push(item.take());
-        if self.chunk.len() == Chunks::<T>::LIMIT {
+        if self.chunk.len() == const { chunk_items::<T>() } {
             self.flush();
         }
         true

@@ -10,7 +10,7 @@ use firesteel_model::{
     AttemptId, BlockId, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt, StageId,
     StorageLevel, TaskMetrics,
 };
-use firesteel_store::{BlockStatus, BlockStore, ShuffleStore};
+use firesteel_store::{BlockStatus, BlockStore, Memory, Room, RunFiles, Scratch, ShuffleStore, StoreError, TaskMemory};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::{Cell, RefCell},
@@ -31,8 +31,34 @@ pub struct Executor {
     pub blocks: Arc<BlockStore>,
     /// Map outputs.
     pub shuffles: Arc<ShuffleStore>,
+    /// What tasks and all that is kept share.
+    pub memory: Arc<Memory>,
+    /// Where tasks put what they have no memory for.
+    pub scratch: Arc<Scratch>,
+    /// Whether that is compressed.
+    pub compress_spills: bool,
     /// Asks the driver whether an attempt may commit its output; waits for the answer.
     pub may_commit: Box<dyn Fn(AttemptId) -> bool + Send + Sync>,
+}
+
+impl Executor {
+    /// An executor whose stores write files by `scratch` and share `memory`; what goes to disk is compressed.
+    pub fn new(
+        id: ExecutorId,
+        scratch: Arc<Scratch>,
+        memory: Arc<Memory>,
+        may_commit: impl Fn(AttemptId) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Executor {
+            id,
+            blocks: Arc::new(BlockStore::new(scratch.clone(), memory.clone())),
+            shuffles: Arc::new(ShuffleStore::new(RunFiles::new(scratch.clone(), true))),
+            memory,
+            scratch,
+            compress_spills: true,
+            may_commit: Box::new(may_commit),
+        }
+    }
 }
 
 /// Which attempt at which task this is.
@@ -90,6 +116,7 @@ pub struct Task(Rc<Inner>);
 struct Inner {
     info: TaskInfo,
     executor: Arc<Executor>,
+    memory: Arc<TaskMemory>,
     kill: KillFlag,
     nodes: RefCell<BTreeMap<RddId, Rc<dyn NodeExec>>>,
     splits: SplitTable,
@@ -113,9 +140,12 @@ impl Task {
         splits: SplitTable,
         outputs: BTreeMap<ShuffleId, Arc<MapOutputs>>,
     ) -> Self {
+        let flag = kill.clone();
+        let memory = executor.memory.task(move || flag.is_killed());
         Task(Rc::new(Inner {
             info,
             executor,
+            memory,
             kill,
             nodes: RefCell::default(),
             splits,
@@ -140,6 +170,15 @@ impl Task {
     /// What the executor's tasks share.
     pub fn executor(&self) -> &Arc<Executor> {
         &self.0.executor
+    }
+    /// The task's part in the executor's memory.
+    pub fn memory(&self) -> &Arc<TaskMemory> {
+        &self.0.memory
+    }
+    /// What the writer of a map output may use.
+    pub(crate) fn room(&self, shuffle: ShuffleId) -> Room {
+        let files = self.executor().shuffles.files().clone();
+        Room { reservation: self.memory().reservation(), files, shuffle, fail: cannot_spill }
     }
     /// The attempt's accumulators.
     pub fn accumulators(&self) -> &Arc<AttemptAccumulators> {
@@ -200,7 +239,7 @@ impl Task {
     }
     /// The attempt's metrics so far.
     pub fn metrics(&self) -> TaskMetrics {
-        self.0.metrics.get()
+        TaskMetrics { peak_execution_memory: self.0.memory.peak(), ..self.0.metrics.get() }
     }
 
     /// Notes a block that this attempt stored or, with a status of [`StorageLevel::NONE`], dropped, to be told to the driver.
@@ -229,6 +268,11 @@ impl Task {
     pub fn expect<T>(&self, result: Result<T>) -> T {
         crate::failure::OrRaise::or_raise(result)
     }
+}
+
+/// Leaves the task because something that has no room in memory cannot be written to disk either.
+pub(crate) fn cannot_spill(e: StoreError) -> ! {
+    TaskFailure::Engine(e.into()).raise()
 }
 
 /// How many elements a source pushes before it looks at the kill flag again: starts at 1, doubles to 4,096 while a stride

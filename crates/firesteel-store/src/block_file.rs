@@ -129,7 +129,7 @@ impl<W: Write> BlockWriter<W> {
         result
     }
 
-    fn chunk_bytes(&mut self, raw: &[u8], records: u64) -> Result<(), StoreError> {
+    pub(crate) fn chunk_bytes(&mut self, raw: &[u8], records: u64) -> Result<(), StoreError> {
         let mut compressed = std::mem::take(&mut self.compressed);
         compressed.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
         let (stored, codec) = match lz4_flex::block::compress_into(raw, &mut compressed) {

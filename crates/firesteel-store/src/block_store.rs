@@ -1,11 +1,12 @@
 //! The blocks of an executor: cached partitions, items of `parallelize`, broadcast values, task results.
 
 use crate::{
-    CachedBlock, Data, StoreError,
+    CachedBlock, Data, Evict, Kept, Memory, StoreError,
     block_file::BlockWriter,
     cached_block::{BlockFile, Bytes, Values},
     record,
-    scratch::Scratch,
+    scratch::{Scratch, ScratchFile},
+    weigh,
 };
 use firesteel_model::{BlockId, PartitionIndex, RddId, StorageLevel};
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,8 @@ use std::{
     any::{Any, TypeId, type_name},
     collections::BTreeMap,
     fmt,
-    mem::needs_drop,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    fs::File,
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
 };
 
 /// Where a block is and what it takes.
@@ -29,16 +29,19 @@ pub struct BlockStatus {
     pub disk_bytes: u64,
 }
 
-/// Keeps blocks by name, in memory or in files, until they are removed.
+/// Keeps blocks by name, in memory or in files, until they are removed or have to make room.
 ///
 /// A block's elements come in chunks, and are given back in the same; nothing ever holds more than one decoded chunk of a
 /// block that is kept as bytes. What is being read stays readable when it is removed.
 ///
+/// When others need the memory the blocks that were not used for longest leave it: those whose level names the disk move there,
+/// the others are forgotten.
+///
 /// ```
 /// use firesteel_model::{BlockId, PartitionIndex, RddId, StorageLevel};
-/// use firesteel_store::BlockStore;
+/// use firesteel_store::{BlockStore, Memory, Scratch};
 ///
-/// let store = BlockStore::new(vec![std::env::temp_dir()]);
+/// let store = BlockStore::new(Scratch::new(vec![std::env::temp_dir()]), Memory::new(1 << 20, 0.5));
 /// let id = BlockId::Rdd(RddId(3), PartitionIndex(0));
 /// let (status, _) = store.put(id, StorageLevel::DISK_ONLY, vec![vec![1u64, 2], vec![3]])?;
 /// assert!(status.disk_bytes > 0);
@@ -49,9 +52,19 @@ pub struct BlockStatus {
 /// # Ok::<(), firesteel_store::StoreError>(())
 /// ```
 pub struct BlockStore {
-    blocks: RwLock<BTreeMap<BlockId, Block>>,
-    scratch: Scratch,
+    shared: Arc<Shared>,
 }
+
+/// What a block needs to leave memory by itself.
+struct Shared {
+    blocks: RwLock<BTreeMap<BlockId, Block>>,
+    scratch: Arc<Scratch>,
+    memory: Arc<Memory>,
+    evicted: OnceLock<Evicted>,
+}
+
+/// Told of each block that left memory to make room: what it takes now, or nothing if it was forgotten.
+type Evicted = Box<dyn Fn(BlockId, Option<BlockStatus>) + Send + Sync>;
 
 /// One block as the store holds it.
 struct Block {
@@ -63,23 +76,18 @@ struct Block {
 }
 
 enum Held {
-    /// A single value.
-    One(Arc<dyn Any + Send + Sync>),
-    /// [`Values`] of the elements' type.
-    Values(Arc<dyn Any + Send + Sync>),
-    Bytes(Arc<Bytes>),
+    /// A single value, and the memory that it takes.
+    One(Arc<dyn Any + Send + Sync>, #[expect(dead_code, reason = "gives the memory back when it is dropped")] Kept),
+    /// [`Values`] of the elements' type, and how they leave.
+    Values(
+        Arc<dyn Any + Send + Sync>,
+        #[expect(dead_code, reason = "kept alive while the block is there")] Arc<dyn Evict>,
+    ),
+    Bytes(Arc<Bytes>, #[expect(dead_code, reason = "kept alive while the block is there")] Arc<dyn Evict>),
     File(Arc<BlockFile>),
 }
 
-impl BlockStore {
-    /// A store that writes under `scratch` folders, in turn, into folders of its own that it makes when it first needs them.
-    ///
-    /// Removes what processes that were killed have left there. Without any scratch folder, blocks can be kept in memory
-    /// only.
-    pub fn new(scratch: Vec<PathBuf>) -> Self {
-        BlockStore { blocks: RwLock::default(), scratch: Scratch::new(scratch) }
-    }
-
+impl Shared {
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlockId, Block>> {
         self.blocks.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,17 +96,136 @@ impl BlockStore {
         self.blocks.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts `now` in the place of the block that is `held`, unless another has taken its name.
+    fn replace(&self, id: BlockId, is_same: impl Fn(&Held) -> bool, now: Option<(BlockStatus, Held)>) {
+        let mut blocks = self.write();
+        let Some(block) = blocks.get_mut(&id).filter(|block| is_same(&block.held)) else { return };
+        let status = now.as_ref().map(|(status, _)| *status);
+        let before = match now {
+            Some((status, held)) => {
+                block.status = status;
+                Some(std::mem::replace(&mut block.held, held))
+            }
+            None => blocks.remove(&id).map(|block| block.held),
+        };
+        drop(blocks);
+        // Dropped here, not under the lock: elements may own much.
+        drop(before);
+        if let Some(evicted) = self.evicted.get() {
+            evicted(id, status);
+        }
+    }
+}
+
+/// How a block leaves memory.
+struct Leaving<T> {
+    id: BlockId,
+    level: StorageLevel,
+    form: Form<T>,
+    shared: Weak<Shared>,
+}
+
+enum Form<T> {
+    Values(Weak<Values<T>>),
+    Bytes(Weak<Bytes>),
+}
+
+impl<T: Data> Evict for Leaving<T> {
+    fn evict(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let write = |write: &mut dyn FnMut(&mut BlockWriter<File>) -> Result<(), StoreError>| {
+            shared.scratch.write(|file| {
+                let mut writer = BlockWriter::create(&file.path, file.number)?;
+                write(&mut writer)?;
+                Ok(writer.finish()?.0)
+            })
+        };
+        let to_disk = |written: Result<(ScratchFile, u64), StoreError>| match written {
+            Ok((file, disk_bytes)) => {
+                let status = status(self.level, 0, disk_bytes);
+                Some((status, Held::File(Arc::new(BlockFile::new(file)))))
+            }
+            Err(e) => {
+                tracing::warn!("block {} is dropped from memory and could not be moved to disk: {e}", self.id);
+                None
+            }
+        };
+        match &self.form {
+            Form::Values(values) => {
+                let Some(values) = values.upgrade() else { return };
+                let now = match self.level.use_disk {
+                    true => to_disk(write(&mut |out| values.chunks.iter().try_for_each(|chunk| out.chunk(chunk)))),
+                    false => None,
+                };
+                let this: Arc<dyn Any + Send + Sync> = values;
+                shared.replace(
+                    self.id,
+                    |held| matches!(held, Held::Values(other, _) if Arc::ptr_eq(other, &this)),
+                    now,
+                );
+            }
+            Form::Bytes(bytes) => {
+                let Some(bytes) = bytes.upgrade() else { return };
+                let now = match self.level.use_disk {
+                    true => to_disk(write(&mut |out| {
+                        bytes.chunks.iter().try_for_each(|(raw, records)| out.chunk_bytes(raw, *records))
+                    })),
+                    false => None,
+                };
+                shared.replace(
+                    self.id,
+                    |held| matches!(held, Held::Bytes(other, _) if Arc::ptr_eq(other, &bytes)),
+                    now,
+                );
+            }
+        }
+    }
+}
+
+/// What a block shows that was asked for at `level` and takes so much.
+fn status(level: StorageLevel, memory_bytes: u64, disk_bytes: u64) -> BlockStatus {
+    let in_memory = level.use_memory && disk_bytes == 0;
+    let level = StorageLevel {
+        use_memory: in_memory,
+        use_disk: disk_bytes > 0 || level.use_disk && !in_memory,
+        deserialized: level.deserialized && in_memory,
+        ..level
+    };
+    BlockStatus { level, memory_bytes, disk_bytes }
+}
+
+impl BlockStore {
+    /// A store that writes files by `scratch` and keeps what `memory` has room for.
+    pub fn new(scratch: Arc<Scratch>, memory: Arc<Memory>) -> Self {
+        let (blocks, evicted) = (RwLock::default(), OnceLock::new());
+        BlockStore { shared: Arc::new(Shared { blocks, scratch, memory, evicted }) }
+    }
+
+    /// From now on `evicted` is told of each block that leaves memory to make room: what it takes now, or nothing if it was
+    /// forgotten. Only the first call counts.
+    pub fn on_eviction(&self, evicted: impl Fn(BlockId, Option<BlockStatus>) + Send + Sync + 'static) {
+        let _ = self.shared.evicted.set(Box::new(evicted));
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BlockId, Block>> {
+        self.shared.read()
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<BlockId, Block>> {
+        self.shared.write()
+    }
+
     /// Keeps a block's elements at a storage level; returns what it takes, and the block to read it from. An earlier block of
-    /// the name is replaced.
+    /// the name is replaced. Where a level in memory only does not fit, nothing is kept, and the status says so.
     ///
-    /// Memory is taken to be ample: a level that allows memory keeps the block there. A replication above 1 asks for copies
-    /// on other executors, which one executor's store does not make. `NONE` keeps nothing.
+    /// A replication above 1 asks for copies on other executors, which one executor's store does not make. `NONE` keeps
+    /// nothing.
     ///
     /// # Errors
     /// If the elements cannot be written as records, or a file cannot be written; then nothing is kept.
     ///
     /// # Cost
-    /// As values: nothing per element, but for some hundred that are encoded to estimate the size. As bytes or on disk: encodes
+    /// As values: nothing per element, but for some that are encoded to estimate the size. As bytes or on disk: encodes
     /// every element; on disk compresses, too.
     pub fn put<T: Data>(
         &self,
@@ -106,54 +233,51 @@ impl BlockStore {
         level: StorageLevel,
         chunks: Vec<Vec<T>>,
     ) -> Result<(BlockStatus, CachedBlock<T>), StoreError> {
-        let (held, block, memory_bytes, disk_bytes);
-        if level.use_memory && level.deserialized || !level.use_disk && !level.use_memory {
-            let records = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-            (memory_bytes, disk_bytes) = (estimate(&chunks, records), 0);
-            let values = Arc::new(Values { chunks: chunks.into_iter().map(Arc::new).collect(), records });
-            block = CachedBlock::of_values(values.clone());
-            held = Held::Values(values);
-        } else if level.use_memory {
-            let mut encoded = Vec::with_capacity(chunks.len());
-            for chunk in chunks {
-                let mut bytes =
-                    record::to_vec(&chunk).map_err(|source| StoreError::Record { block: id.to_string(), source })?;
-                bytes.shrink_to_fit();
-                encoded.push((bytes, chunk.len() as u64));
-            }
-            (memory_bytes, disk_bytes) = (encoded.iter().map(|(bytes, _)| bytes.len() as u64).sum(), 0);
-            let bytes = Arc::new(Bytes { place: format!("block {id}"), chunks: encoded });
-            block = CachedBlock::of_bytes(bytes.clone());
-            held = Held::Bytes(bytes);
-        } else {
-            let (file, size) = self.scratch.write(|file| {
-                let mut writer = BlockWriter::create(&file.path, file.number)?;
-                chunks.iter().try_for_each(|chunk| writer.chunk(chunk))?;
-                Ok(writer.finish()?.0)
-            })?;
-            (memory_bytes, disk_bytes) = (0, size);
-            let file = Arc::new(BlockFile::new(file));
-            block = CachedBlock::of_file(file.clone())?;
-            held = Held::File(file);
+        let mut builder = self.builder(id, level)?;
+        for chunk in chunks {
+            builder.push(chunk)?;
         }
-        let level = StorageLevel {
-            use_memory: level.use_memory,
-            use_disk: level.use_disk && !level.use_memory,
-            deserialized: level.deserialized && level.use_memory,
-            ..level
-        };
-        if !level.use_memory && !level.use_disk {
-            return Ok((BlockStatus { level, memory_bytes: 0, disk_bytes: 0 }, block));
-        }
-        let status = BlockStatus { level, memory_bytes, disk_bytes };
-        self.insert(id, Block { status, type_id: TypeId::of::<T>(), type_name: type_name::<T>(), held });
-        Ok((status, block))
+        builder.finish()
     }
 
-    fn insert(&self, id: BlockId, block: Block) {
-        let replaced = self.write().insert(id, block);
-        // Dropped here, not under the lock: elements may own much.
-        drop(replaced);
+    /// Begins a block whose chunks come one after another, so that one that does not fit into memory need not be there as a
+    /// whole.
+    ///
+    /// ```
+    /// # use firesteel_model::{BlockId, PartitionIndex, RddId, StorageLevel};
+    /// # use firesteel_store::{BlockStore, Memory, Scratch};
+    /// let store = BlockStore::new(Scratch::new(vec![]), Memory::new(1 << 10, 0.5));
+    /// let mut builder = store.builder(BlockId::Rdd(RddId(3), PartitionIndex(0)), StorageLevel::MEMORY_ONLY)?;
+    /// assert!(builder.push(vec![7u64; 100])?);
+    /// assert!(!builder.push(vec![8; 100])?, "too large for this memory");
+    /// let (status, block) = builder.finish()?;
+    /// assert_eq!((status.memory_bytes, block.records()), (0, 200), "not kept, but it can be read");
+    /// # Ok::<(), firesteel_store::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the level needs a file and none can be made.
+    pub fn builder<T: Data>(&self, id: BlockId, level: StorageLevel) -> Result<BlockBuilder<T>, StoreError> {
+        let rdd = match id {
+            BlockId::Rdd(rdd, _) => Some(rdd),
+            _ => None,
+        };
+        let kept = self.shared.memory.keep(0, rdd);
+        let mut builder = BlockBuilder {
+            id,
+            level,
+            shared: self.shared.clone(),
+            kept,
+            values: Vec::new(),
+            bytes: Vec::new(),
+            file: None,
+            records: 0,
+            fits: true,
+        };
+        if level.use_disk && !level.use_memory {
+            builder.move_to_disk()?;
+        }
+        Ok(builder)
     }
 
     /// A block to be read, if there is one of this name.
@@ -172,12 +296,18 @@ impl BlockStore {
             return Err(mistyped);
         }
         match &block.held {
-            Held::One(_) => Err(mistyped),
-            Held::Values(values) => match values.clone().downcast() {
-                Ok(values) => Ok(Some(CachedBlock::of_values(values))),
+            Held::One(..) => Err(mistyped),
+            Held::Values(values, _) => match values.clone().downcast::<Values<T>>() {
+                Ok(values) => {
+                    values.kept.iter().for_each(Kept::touch);
+                    Ok(Some(CachedBlock::of_values(values)))
+                }
                 Err(_) => Err(mistyped),
             },
-            Held::Bytes(bytes) => Ok(Some(CachedBlock::of_bytes(bytes.clone()))),
+            Held::Bytes(bytes, _) => {
+                bytes.kept.iter().for_each(Kept::touch);
+                Ok(Some(CachedBlock::of_bytes(bytes.clone())))
+            }
             Held::File(file) => {
                 let file = file.clone();
                 drop(blocks);
@@ -201,21 +331,23 @@ impl BlockStore {
         drop(removed);
     }
 
-    /// Keeps one value, as it is: a broadcast. An earlier block of the name is replaced.
+    /// Keeps one value, as it is: a broadcast. An earlier block of the name is replaced. It is never evicted.
     ///
-    /// The status counts what the value takes in place, not what it owns elsewhere.
-    pub fn put_value<T: Send + Sync + 'static>(&self, id: BlockId, value: Arc<T>) -> BlockStatus {
-        let status =
-            BlockStatus { level: StorageLevel::MEMORY_ONLY, memory_bytes: size_of::<T>() as u64, disk_bytes: 0 };
-        let held = Held::One(value);
-        self.insert(id, Block { status, type_id: TypeId::of::<T>(), type_name: type_name::<T>(), held });
+    /// The status counts what the value takes in place, and what it owns elsewhere by an estimate.
+    pub fn put_value<T: Serialize + Send + Sync + 'static>(&self, id: BlockId, value: Arc<T>) -> BlockStatus {
+        let memory_bytes = size_of::<T>() as u64 + weigh::owned(&*value);
+        let status = BlockStatus { level: StorageLevel::MEMORY_ONLY, memory_bytes, disk_bytes: 0 };
+        let held = Held::One(value, self.shared.memory.keep_anyway(memory_bytes));
+        let block = Block { status, type_id: TypeId::of::<T>(), type_name: type_name::<T>(), held };
+        let replaced = self.write().insert(id, block);
+        drop(replaced);
         status
     }
 
     /// The value kept under this name, if there is one of this type.
     pub fn get_value<T: Send + Sync + 'static>(&self, id: BlockId) -> Option<Arc<T>> {
         match &self.read().get(&id)?.held {
-            Held::One(value) => value.clone().downcast().ok(),
+            Held::One(value, _) => value.clone().downcast().ok(),
             _ => None,
         }
     }
@@ -264,7 +396,7 @@ impl BlockStore {
     /// Removes every block and the store's folders; what is being read goes with its last reader. From now on nothing can be
     /// kept on disk.
     pub fn close(&self) {
-        self.scratch.close();
+        self.shared.scratch.close();
         self.clear();
     }
 
@@ -285,25 +417,112 @@ impl fmt::Debug for BlockStore {
     }
 }
 
-/// How many elements of a block are encoded to estimate what it takes.
-const SAMPLE: u64 = 128;
+/// A block that is being made, chunk by chunk.
+pub struct BlockBuilder<T> {
+    id: BlockId,
+    level: StorageLevel,
+    shared: Arc<Shared>,
+    /// The memory that it takes so far.
+    kept: Option<Kept>,
+    values: Vec<Arc<Vec<T>>>,
+    bytes: Vec<(Vec<u8>, u64)>,
+    file: Option<(ScratchFile, BlockWriter<File>)>,
+    records: u64,
+    fits: bool,
+}
 
-/// What values take in memory: in place, and, if they own anything, about as much elsewhere as they take encoded.
-fn estimate<T: Data>(chunks: &[Vec<T>], records: u64) -> u64 {
-    let in_place = records.saturating_mul(size_of::<T>() as u64);
-    if !needs_drop::<T>() || records == 0 {
-        return in_place;
-    }
-    let stride = records.div_ceil(SAMPLE) as usize;
-    let (mut bytes, mut total, mut sampled) = (Vec::new(), 0, 0);
-    for item in chunks.iter().flatten().step_by(stride) {
-        bytes.clear();
-        if record::extend(&mut bytes, item).is_ok() {
-            total += bytes.len() as u64;
-            sampled += 1;
+impl<T: Data> BlockBuilder<T> {
+    /// Adds a chunk; says whether all so far has room. When it has not, the level is in memory only: what was pushed is still
+    /// here, to be read from what [`finish`](BlockBuilder::finish) gives, and what follows should not be pushed.
+    ///
+    /// # Errors
+    /// As [`BlockStore::put`].
+    pub fn push(&mut self, chunk: Vec<T>) -> Result<bool, StoreError> {
+        self.records += chunk.len() as u64;
+        if let Some((_, writer)) = &mut self.file {
+            writer.chunk(&chunk)?;
+            return Ok(true);
         }
+        let taken = if self.level.deserialized || !self.level.use_memory {
+            let in_place = (chunk.capacity() * size_of::<T>() + size_of::<Vec<T>>()) as u64;
+            let owned = weigh::all_owned(&chunk);
+            self.values.push(Arc::new(chunk));
+            in_place + owned
+        } else {
+            let block = || self.id.to_string();
+            let mut bytes = record::to_vec(&chunk).map_err(|source| StoreError::Record { block: block(), source })?;
+            bytes.shrink_to_fit();
+            let taken = bytes.len() as u64;
+            self.bytes.push((bytes, chunk.len() as u64));
+            taken
+        };
+        if !self.level.use_memory {
+            return Ok(true);
+        }
+        self.fits = self.fits && self.kept.as_mut().is_some_and(|kept| kept.grow(taken));
+        if !self.fits && self.level.use_disk {
+            self.move_to_disk()?;
+            self.fits = true;
+        }
+        Ok(self.fits)
     }
-    in_place.saturating_add(total.saturating_mul(records) / u64::max(sampled, 1))
+
+    /// From now on chunks go to a file, those that are there first.
+    fn move_to_disk(&mut self) -> Result<(), StoreError> {
+        let (values, bytes) = (std::mem::take(&mut self.values), std::mem::take(&mut self.bytes));
+        self.file = Some(self.shared.scratch.try_each(|file| {
+            let mut writer = BlockWriter::create(&file.path, file.number)?;
+            values.iter().try_for_each(|chunk| writer.chunk(chunk))?;
+            bytes.iter().try_for_each(|(raw, records)| writer.chunk_bytes(raw, *records))?;
+            Ok((file, writer))
+        })?);
+        self.kept = None;
+        Ok(())
+    }
+
+    /// The block is whole: keeps it, if it fits.
+    ///
+    /// # Errors
+    /// If its file cannot be written.
+    pub fn finish(self) -> Result<(BlockStatus, CachedBlock<T>), StoreError> {
+        let BlockBuilder { id, level, shared, kept, values, bytes, file, records, fits } = self;
+        let memory_bytes = kept.as_ref().map_or(0, Kept::bytes);
+        let weak = Arc::downgrade(&shared);
+        let (held, block, status) = if let Some((file, writer)) = file {
+            let (disk_bytes, _) = writer.finish()?;
+            let file = Arc::new(BlockFile::new(file));
+            let block = CachedBlock::of_file(file.clone())?;
+            (Held::File(file), block, status(level, 0, disk_bytes))
+        } else if level.deserialized || !level.use_memory {
+            let values = Arc::new(Values { chunks: values, records, kept });
+            let leaving: Arc<dyn Evict> =
+                Arc::new(Leaving { id, level, form: Form::Values(Arc::downgrade(&values)), shared: weak });
+            values.kept.iter().filter(|_| fits).for_each(|kept| kept.evictable(Arc::downgrade(&leaving)));
+            let block = CachedBlock::of_values(values.clone());
+            (Held::Values(values, leaving), block, status(level, memory_bytes, 0))
+        } else {
+            let bytes = Arc::new(Bytes { place: format!("block {id}"), chunks: bytes, kept });
+            let leaving: Arc<dyn Evict> =
+                Arc::new(Leaving::<T> { id, level, form: Form::Bytes(Arc::downgrade(&bytes)), shared: weak });
+            bytes.kept.iter().filter(|_| fits).for_each(|kept| kept.evictable(Arc::downgrade(&leaving)));
+            let block = CachedBlock::of_bytes(bytes.clone());
+            (Held::Bytes(bytes, leaving), block, status(level, memory_bytes, 0))
+        };
+        if !fits || !level.use_memory && !level.use_disk {
+            let level = StorageLevel { use_memory: false, use_disk: false, deserialized: false, ..level };
+            return Ok((BlockStatus { level, memory_bytes: 0, disk_bytes: 0 }, block));
+        }
+        let entry = Block { status, type_id: TypeId::of::<T>(), type_name: type_name::<T>(), held };
+        let replaced = shared.write().insert(id, entry);
+        drop(replaced);
+        Ok((status, block))
+    }
+}
+
+impl<T> fmt::Debug for BlockBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlockBuilder({}: {} elements so far)", self.id, self.records)
+    }
 }
 
 #[cfg(test)]

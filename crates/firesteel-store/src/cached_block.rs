@@ -1,7 +1,7 @@
 //! Reading a block, in whichever form it is kept.
 
 use crate::{
-    Data, StoreError,
+    Data, Kept, StoreError,
     block_file::{FileReader, decode_chunk},
     scratch::ScratchFile,
 };
@@ -29,6 +29,8 @@ enum Form<T> {
 pub(crate) struct Values<T> {
     pub(crate) chunks: Vec<Arc<Vec<T>>>,
     pub(crate) records: u64,
+    /// The memory that it takes.
+    pub(crate) kept: Option<Kept>,
 }
 
 /// A block kept as bytes in memory.
@@ -37,6 +39,8 @@ pub(crate) struct Bytes {
     pub(crate) place: String,
     /// Each chunk as one sequence in the record format, and its number of elements.
     pub(crate) chunks: Vec<(Vec<u8>, u64)>,
+    /// The memory that it takes.
+    pub(crate) kept: Option<Kept>,
 }
 
 /// A block kept in a file of the store's.

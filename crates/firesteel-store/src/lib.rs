@@ -7,19 +7,32 @@ mod block_store;
 pub mod boundary;
 mod cached_block;
 mod error;
+mod flushed;
+pub mod heap;
+mod memory;
+mod output;
+mod page;
 pub mod record;
 mod run;
 mod scratch;
 mod shuffle_store;
+mod spill;
+pub mod weigh;
 
 pub use block_file::BlockWriter;
 #[doc(hidden)]
 pub use block_file::decode_block_file;
-pub use block_store::{BlockStatus, BlockStore};
+pub use block_store::{BlockBuilder, BlockStatus, BlockStore};
 pub use cached_block::{CachedBlock, read_checkpoint};
 pub use error::StoreError;
-pub use run::{Run, RunWriter, Slices};
+pub use flushed::RunFiles;
+pub use memory::{Evict, Kept, Memory, Refused, Reservation, TaskMemory};
+pub use output::{DiskPart, MapOutput};
+pub(crate) use run::Run;
+pub use run::{Room, RunWriter, Slices};
+pub use scratch::Scratch;
 pub use shuffle_store::ShuffleStore;
+pub use spill::{SpillReader, SpillWriter, Spilled};
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -1,10 +1,13 @@
-//! One map task's output: its records, ordered by reduce partition, in order of arrival within each.
+//! One map task's output while it is written: its records, ordered by reduce partition, in order of arrival within each.
 //!
 //! A run is what lies between two stages. While it is written there are at most 256 buckets, however many partitions: with
 //! a buffer for each of 10,000 reducers the empty buffers alone would outweigh the data. With more partitions than buckets
 //! a bucket holds a contiguous range of them, and is put in order when the run is finished, one bucket at a time.
 
-use std::fmt;
+use crate::{MapOutput, Reservation, RunFiles, StoreError, flushed::Flushed, weigh};
+use firesteel_model::ShuffleId;
+use serde::Serialize;
+use std::{fmt, sync::Arc};
 
 /// At most so many buckets are open in a writer.
 const MAX_BUCKETS: usize = 256;
@@ -15,7 +18,14 @@ const CHUNK_BYTES: usize = 32 << 10;
 /// A run no larger than this is moved into a single allocation when it is finished.
 const SMALL_RUN_BYTES: usize = 1 << 20;
 
+/// Less than this is not flushed: what a writer holds at least, whatever the budget.
+const MIN_FLUSH_BYTES: u64 = 1 << 20;
+/// A writer asks for memory in steps of at least and at most so much.
+const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
+
 /// Takes one map task's records and scatters them by reduce partition.
+///
+/// With a [`Room`] it keeps to its memory: when more is refused, all that it holds is flushed to disk, in order of partition.
 ///
 /// ```
 /// use firesteel_store::RunWriter;
@@ -24,18 +34,38 @@ const SMALL_RUN_BYTES: usize = 1 << 20;
 /// for word in ["to", "be", "or", "not"] {
 ///     writer.push(word.len() % 3, word.len() as u64, word);
 /// }
-/// let run = writer.finish();
-/// assert_eq!(run.partition(2).flatten().copied().collect::<Vec<_>>(), ["to", "be", "or"]);
-/// assert_eq!(run.records(0), 1);
-/// assert_eq!(run.len(), 4);
+/// let (output, sizes) = writer.finish();
+/// assert_eq!(output.in_memory(2).flatten().copied().collect::<Vec<_>>(), ["to", "be", "or"]);
+/// assert_eq!(output.len(), 4);
+/// assert_eq!(sizes[1], 0);
 /// ```
 pub struct RunWriter<R> {
     partitions: usize,
     /// A bucket holds `1 << shift` partitions.
     shift: u32,
     buckets: Vec<Bucket<R>>,
-    /// For each partition, a polynomial in the hashes pushed to it.
+    /// For each partition, a polynomial in the hashes pushed to it; 1 while there are none.
     hashes: Vec<u64>,
+    room: Option<Room>,
+    /// What the records take that were pushed since the last flush, and how much of that is reserved.
+    used: u64,
+    flushed: Vec<Arc<Flushed>>,
+    flushed_records: usize,
+    /// What each partition takes on disk; empty before the first flush.
+    sizes: Vec<u64>,
+    spilled: u64,
+}
+
+/// What a map task's writer may use.
+pub struct Room {
+    /// Memory.
+    pub reservation: Reservation,
+    /// Disk.
+    pub files: Arc<RunFiles>,
+    /// Whose map output it is.
+    pub shuffle: ShuffleId,
+    /// Leaves the task when records cannot be flushed.
+    pub fail: fn(StoreError) -> !,
 }
 
 /// The records of a contiguous range of partitions, in order of arrival.
@@ -53,16 +83,17 @@ impl<R> Bucket<R> {
         if size >= CHUNK_BYTES { 1 } else { CHUNK_BYTES / size }
     };
 
-    /// Begins a chunk.
-    #[cold]
-    #[inline(never)]
-    fn more(&mut self) {
-        let first = FIRST_CHUNK.min(Self::CHUNK_MAX);
-        let next = Vec::with_capacity((self.current.capacity() * 4).clamp(first, Self::CHUNK_MAX));
-        let full = std::mem::replace(&mut self.current, next);
+    /// Begins a chunk of so many records; the one before has been weighed.
+    fn more(&mut self, capacity: usize) {
+        let full = std::mem::replace(&mut self.current, Vec::with_capacity(capacity));
         if !full.is_empty() {
             self.full.push(full);
         }
+    }
+
+    /// The capacity of the chunk after the current one.
+    fn next_capacity(&self) -> usize {
+        (self.current.capacity() * 4).clamp(FIRST_CHUNK.min(Self::CHUNK_MAX), Self::CHUNK_MAX)
     }
 
     fn len(&self) -> usize {
@@ -78,8 +109,8 @@ impl<R> Bucket<R> {
     }
 }
 
-impl<R> RunWriter<R> {
-    /// A writer for records of `partitions` reduce partitions.
+impl<R: Serialize> RunWriter<R> {
+    /// A writer for records of `partitions` reduce partitions, with ample memory.
     ///
     /// # Panics
     /// With more than 2³² partitions.
@@ -89,17 +120,29 @@ impl<R> RunWriter<R> {
         while partitions.div_ceil(1 << shift) > MAX_BUCKETS {
             shift += 1;
         }
-        let bucket = || Bucket { current: Vec::new(), full: Vec::new(), places: Vec::new() };
         RunWriter {
             partitions,
             shift,
-            buckets: (0..partitions.div_ceil(1 << shift)).map(|_| bucket()).collect(),
-            hashes: vec![0; partitions],
+            buckets: buckets(partitions, shift),
+            hashes: vec![1; partitions],
+            room: None,
+            used: 0,
+            flushed: Vec::new(),
+            flushed_records: 0,
+            sizes: Vec::new(),
+            spilled: 0,
         }
     }
 
+    /// The same, within a task's memory.
+    #[must_use]
+    pub fn within(mut self, room: Room) -> Self {
+        self.room = Some(room);
+        self
+    }
+
     /// Adds a record to a partition. `hash` is the key's, or anything else that the same record always has; it goes into
-    /// the run's [checksum](Run::checksum) only.
+    /// the run's [checksum](MapOutput::checksum) only.
     ///
     /// # Panics
     /// If there is no such partition.
@@ -107,31 +150,109 @@ impl<R> RunWriter<R> {
     pub fn push(&mut self, partition: usize, hash: u64, record: R) {
         let sum = &mut self.hashes[partition];
         *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
-        let bucket = &mut self.buckets[partition >> self.shift];
+        let b = partition >> self.shift;
+        if self.buckets[b].current.len() == self.buckets[b].current.capacity() {
+            self.more(b);
+        }
+        let bucket = &mut self.buckets[b];
         if self.shift > 0 {
             bucket.places.push((partition & ((1 << self.shift) - 1)) as u32);
-        }
-        if bucket.current.len() == bucket.current.capacity() {
-            bucket.more();
         }
         bucket.current.push(record);
     }
 
-    /// Puts the records in order of partition.
+    /// Begins a chunk in a bucket, within the memory that there is.
+    #[cold]
+    #[inline(never)]
+    fn more(&mut self, b: usize) {
+        self.used += weigh::all_owned(&self.buckets[b].current);
+        if !self.reserve(b) {
+            self.flush();
+            // Refused again, the first chunk is taken: a writer cannot do with less.
+            self.reserve(b);
+        }
+        let capacity = self.buckets[b].next_capacity();
+        self.used += self.chunk_bytes(capacity);
+        self.buckets[b].more(capacity);
+    }
+
+    /// What a chunk of so many records takes in place.
+    fn chunk_bytes(&self, capacity: usize) -> u64 {
+        (capacity * (size_of::<R>() + if self.shift > 0 { size_of::<u32>() } else { 0 })) as u64
+    }
+
+    /// Sees that there is memory for the bucket's next chunk; says whether there is.
+    fn reserve(&mut self, b: usize) -> bool {
+        let needed = self.used + self.chunk_bytes(self.buckets[b].next_capacity());
+        let Some(room) = &mut self.room else { return true };
+        let Some(lacking) = needed.checked_sub(room.reservation.bytes()).filter(|lacking| *lacking > 0) else {
+            return true;
+        };
+        let step = (needed / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
+        match room.reservation.grow(step) {
+            Ok(()) => true,
+            Err(_) if needed < MIN_FLUSH_BYTES => {
+                room.reservation.take(lacking);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Moves all records to disk.
+    fn flush(&mut self) {
+        let run = self.take_records();
+        let Some(room) = &mut self.room else { return };
+        tracing::debug!("a map output of shuffle {} is flushed: {} B", room.shuffle, self.used);
+        self.sizes.resize(self.partitions, 0);
+        match room.files.flush(room.shuffle, &run, &mut self.sizes) {
+            Ok(flushed) => {
+                self.flushed_records += run.len();
+                self.spilled += self.used;
+                self.flushed.push(Arc::new(flushed));
+                drop(run);
+                room.reservation.shrink_to(0);
+                self.used = 0;
+            }
+            Err(e) => {
+                drop(run);
+                (room.fail)(e)
+            }
+        }
+    }
+
+    /// How many bytes left memory for the disk before the end.
+    pub fn spilled(&self) -> u64 {
+        self.spilled
+    }
+
+    /// Puts the records in order of partition; also tells what each partition takes, on disk and in memory.
     ///
     /// # Cost
-    /// With up to 256 partitions the chunks stay where they are, unless the run is small; beyond that every record is
-    /// moved twice, a bucket at a time.
-    pub fn finish(self) -> Run<R> {
-        let lens: Vec<usize> = self.buckets.iter().map(Bucket::len).collect();
+    /// With up to 256 partitions the chunks stay where they are, unless what is in memory is small; beyond that every record
+    /// is moved twice, a bucket at a time.
+    pub fn finish(mut self) -> (MapOutput<R>, Vec<u64>) {
+        let checksum = sum(&self.hashes);
+        let rest = self.take_records();
+        let mut sizes = rest.sizes();
+        sizes.iter_mut().zip(&self.sizes).for_each(|(size, on_disk)| *size += on_disk);
+        let records = rest.len() + self.flushed_records;
+        let owned = rest.chunks.iter().map(|chunk| weigh::all_owned(chunk)).sum::<u64>();
+        let kept = self.room.map(|room| room.reservation.into_kept(rest.takes() + owned));
+        (MapOutput::new(self.flushed, rest, records, checksum, kept), sizes)
+    }
+
+    /// The records pushed since the last flush.
+    pub(crate) fn take_records(&mut self) -> Run<R> {
+        let buckets = std::mem::replace(&mut self.buckets, buckets(self.partitions, self.shift));
+        let lens: Vec<usize> = buckets.iter().map(Bucket::len).collect();
         let records: usize = lens.iter().sum();
         let small = records.saturating_mul(size_of::<R>()) <= SMALL_RUN_BYTES;
-        let mut run =
-            Run { partitions: self.partitions, records, checksum: 0, extents: Vec::new(), chunks: Vec::new() };
+        let mut run = Run { partitions: self.partitions, records, extents: Vec::new(), chunks: Vec::new() };
         if small && records > 0 {
             run.chunks.push(Vec::with_capacity(records));
         }
-        for (b, (bucket, len)) in self.buckets.into_iter().zip(lens).enumerate().filter(|(_, (_, len))| *len > 0) {
+        for (b, (bucket, len)) in buckets.into_iter().zip(lens).enumerate().filter(|(_, (_, len))| *len > 0) {
             let first = b << self.shift;
             if self.shift == 0 && !small {
                 run.extents.push(Extent { partition: first as u32, chunk: run.chunks.len(), from: 0, records: len });
@@ -143,22 +264,35 @@ impl<R> RunWriter<R> {
             }
             run.append_in_order(bucket, len, first, 1 << self.shift);
         }
-        run.checksum = run.sum(&self.hashes);
         run
     }
+}
+
+fn buckets<R>(partitions: usize, shift: u32) -> Vec<Bucket<R>> {
+    let bucket = || Bucket { current: Vec::new(), full: Vec::new(), places: Vec::new() };
+    (0..partitions.div_ceil(1 << shift)).map(|_| bucket()).collect()
+}
+
+/// Of the partitions that have any records.
+fn sum(hashes: &[u64]) -> u64 {
+    let mut sum = hashes.len() as u64;
+    for (partition, hash) in hashes.iter().enumerate().filter(|(_, hash)| **hash != 1) {
+        for part in [partition as u64, *hash] {
+            sum = (sum.rotate_left(23) ^ part).wrapping_mul(MULTIPLIER);
+        }
+    }
+    sum ^ (sum >> 32)
 }
 
 /// Of the polynomials that make a checksum; odd, with its bits spread.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The finished output of one map task.
+/// Records in memory, in order of partition.
 ///
-/// Takes room for its records and for the partitions that have any. Reading lends; a run is usually shared as
-/// `Arc<Run<R>>` and outlives its readers.
-pub struct Run<R> {
+/// Takes room for its records and for the partitions that have any.
+pub(crate) struct Run<R> {
     partitions: usize,
     records: usize,
-    checksum: u64,
     /// Where each partition that has records begins, ascending.
     extents: Vec<Extent>,
     /// All records in order of partition.
@@ -222,16 +356,6 @@ impl<R> Run<R> {
         }
     }
 
-    fn sum(&self, hashes: &[u64]) -> u64 {
-        let mut sum = self.partitions as u64;
-        for extent in &self.extents {
-            for part in [extent.partition as u64, extent.records as u64, hashes[extent.partition as usize]] {
-                sum = (sum.rotate_left(23) ^ part).wrapping_mul(MULTIPLIER);
-            }
-        }
-        sum ^ (sum >> 32)
-    }
-
     fn extent(&self, partition: usize) -> Option<&Extent> {
         // Where no partition is empty, its extent is at its own place.
         let at = match self.extents.get(partition) {
@@ -242,7 +366,7 @@ impl<R> Run<R> {
     }
 
     /// The records of a partition in order of arrival, slice by slice; none for a partition that is empty or does not exist.
-    pub fn partition(&self, partition: usize) -> Slices<'_, R> {
+    pub(crate) fn partition(&self, partition: usize) -> Slices<'_, R> {
         match self.extent(partition) {
             Some(extent) => Slices { chunks: &self.chunks[extent.chunk..], from: extent.from, left: extent.records },
             None => Slices { chunks: &[], from: 0, left: 0 },
@@ -250,32 +374,22 @@ impl<R> Run<R> {
     }
 
     /// How many reduce partitions the run was written for.
-    pub fn partitions(&self) -> usize {
+    pub(crate) fn partitions(&self) -> usize {
         self.partitions
     }
 
     /// How many records a partition has.
-    pub fn records(&self, partition: usize) -> usize {
+    pub(crate) fn records(&self, partition: usize) -> usize {
         self.extent(partition).map_or(0, |extent| extent.records)
     }
 
     /// How many records the run has.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.records
     }
 
-    /// Whether the run has no records.
-    pub fn is_empty(&self) -> bool {
-        self.records == 0
-    }
-
-    /// The size of a partition in bytes: what its records take in place, without what they own elsewhere.
-    pub fn size(&self, partition: usize) -> u64 {
-        (self.records(partition) * size_of::<R>()) as u64
-    }
-
-    /// [`size`](Run::size) of every partition.
-    pub fn sizes(&self) -> Vec<u64> {
+    /// For each partition what its records take in place.
+    pub(crate) fn sizes(&self) -> Vec<u64> {
         let mut sizes = vec![0; self.partitions];
         for extent in &self.extents {
             sizes[extent.partition as usize] = (extent.records * size_of::<R>()) as u64;
@@ -284,16 +398,14 @@ impl<R> Run<R> {
     }
 
     /// The size of all partitions.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         (self.records * size_of::<R>()) as u64
     }
 
-    /// A number made of every partition's record count and of the pushed hashes in their order.
-    ///
-    /// Two runs of a map task over the same data have the same; if a rerun's differs, what was computed from the first is
-    /// void. How records of different partitions alternate makes no difference, and values are not looked at.
-    pub fn checksum(&self) -> u64 {
-        self.checksum
+    /// What it takes in memory, but for what the records own elsewhere.
+    pub(crate) fn takes(&self) -> u64 {
+        let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<R>()).sum();
+        (chunks + self.extents.capacity() * size_of::<Extent>() + self.chunks.capacity() * size_of::<Vec<R>>()) as u64
     }
 }
 
@@ -303,7 +415,7 @@ impl<R> fmt::Debug for Run<R> {
     }
 }
 
-/// A partition's records in a [`Run`], slice by slice.
+/// A partition's records in a [`MapOutput`], slice by slice.
 #[derive(Debug)]
 pub struct Slices<'a, R> {
     chunks: &'a [Vec<R>],

@@ -5,21 +5,38 @@
 
 use crate::StoreError;
 use std::{
+    collections::VecDeque,
+    fmt,
     fs::{self, File, TryLockError},
     hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 const PREFIX: &str = "firesteel-blocks-";
 const LOCK: &str = "lock";
 
-/// Gives out names for new files, in one scratch folder after another.
-pub(crate) struct Scratch {
+/// How many files are kept open for whoever reads or appends next.
+const OPEN_FILES: usize = 128;
+
+/// Gives out new files, in one scratch folder after another: for blocks, for map outputs, for what does not fit into memory.
+///
+/// A file is removed when its last holder lets go of it, a folder with its last file. At most 128 files stay open.
+pub struct Scratch {
     dirs: Vec<PathBuf>,
     state: Mutex<State>,
+    open: Arc<OpenFiles>,
 }
+
+/// The files that are open, the longest untouched first.
+#[derive(Default)]
+struct OpenFiles {
+    files: Mutex<VecDeque<Weak<Handle>>>,
+}
+
+/// A file's handle, while it is open.
+type Handle = Mutex<Option<Arc<File>>>;
 
 #[derive(Default)]
 struct State {
@@ -47,12 +64,56 @@ impl Drop for Folder {
 }
 
 /// A file of ours; removed when dropped.
-#[derive(Debug)]
 pub(crate) struct ScratchFile {
     pub(crate) path: PathBuf,
     /// Which of the store's files this is.
     pub(crate) number: u64,
+    handle: Arc<Handle>,
+    open: Arc<OpenFiles>,
     _folder: Arc<Folder>,
+}
+
+impl ScratchFile {
+    /// The file, opened for reading and writing at any place; made if it is not there yet.
+    pub(crate) fn handle(&self) -> io::Result<Arc<File>> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*handle {
+            return Ok(file.clone());
+        }
+        let file = File::options().read(true).write(true).open(&self.path)?;
+        let file = Arc::new(file);
+        *handle = Some(file.clone());
+        drop(handle);
+        self.open.opened(&self.handle);
+        Ok(file)
+    }
+
+    /// Makes the file.
+    pub(crate) fn create(&self) -> Result<(), StoreError> {
+        File::create_new(&self.path).map_err(StoreError::io("create", &self.path)).map(drop)
+    }
+}
+
+impl fmt::Debug for ScratchFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScratchFile({})", self.path.display())
+    }
+}
+
+impl OpenFiles {
+    /// Counts a file that was just opened; closes the one that was opened first, if they are too many.
+    fn opened(&self, handle: &Arc<Handle>) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.push_back(Arc::downgrade(handle));
+        let mut closed = Vec::new();
+        while files.len() > OPEN_FILES {
+            closed.push(files.pop_front());
+        }
+        drop(files);
+        for handle in closed.into_iter().flatten().filter_map(|handle| handle.upgrade()) {
+            handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
 }
 
 impl Drop for ScratchFile {
@@ -63,10 +124,12 @@ impl Drop for ScratchFile {
 }
 
 impl Scratch {
-    /// Removes what killed processes left in `dirs`.
-    pub(crate) fn new(dirs: Vec<PathBuf>) -> Self {
+    /// Files will lie under `dirs`, in folders of our own that are made when they are first needed. Removes what killed
+    /// processes left there. Without any folder nothing can be written.
+    pub fn new(dirs: Vec<PathBuf>) -> Arc<Self> {
         dirs.iter().for_each(|dir| remove_leftovers(dir));
-        Scratch { state: Mutex::new(State { folders: dirs.iter().map(|_| None).collect(), ..State::default() }), dirs }
+        let state = Mutex::new(State { folders: dirs.iter().map(|_| None).collect(), ..State::default() });
+        Arc::new(Scratch { state, dirs, open: Arc::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,16 +141,23 @@ impl Scratch {
         &self,
         mut write: impl FnMut(&ScratchFile) -> Result<u64, StoreError>,
     ) -> Result<(ScratchFile, u64), StoreError> {
+        self.try_each(|file| {
+            let size = write(&file)?;
+            Ok((file, size))
+        })
+    }
+
+    /// Has `attempt` use a new file, in the next scratch folder; another if that fails, until all have.
+    pub(crate) fn try_each<T>(
+        &self,
+        mut attempt: impl FnMut(ScratchFile) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut first_error = None;
         for _ in 0..self.dirs.len() {
-            let written = self.next_file().and_then(|file| {
-                let size = write(&file)?;
-                Ok((file, size))
-            });
-            match written {
-                Ok(file) => return Ok(file),
+            match self.next_file().and_then(&mut attempt) {
+                Ok(done) => return Ok(done),
                 Err(e @ StoreError::Io { .. }) => {
-                    tracing::warn!("a block could not be written: {e}");
+                    tracing::warn!("a scratch file could not be written: {e}");
                     first_error.get_or_insert(e);
                 }
                 Err(e) => return Err(e),
@@ -113,16 +183,23 @@ impl Scratch {
             None => state.folders[turn].insert(Arc::new(make_folder(&self.dirs[turn])?)).clone(),
         };
         drop(state);
-        Ok(ScratchFile { path: folder.path.join(format!("block-{number}")), number, _folder: folder })
+        let path = folder.path.join(format!("block-{number}"));
+        Ok(ScratchFile { path, number, handle: Arc::default(), open: self.open.clone(), _folder: folder })
     }
 
     /// Lets go of the folders: each is removed with its last file. No more files from now on.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
         let folders = std::mem::take(&mut state.folders);
         drop(state);
         drop(folders);
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scratch({:?})", self.dirs)
     }
 }
 

@@ -1,7 +1,11 @@
-//! The finished runs of an executor: what its map tasks wrote and reduce tasks read.
+//! The finished map outputs of an executor: what its map tasks wrote and reduce tasks read.
 
-use crate::Run;
+use crate::{
+    MapOutput, RunFiles,
+    output::{Place, Placed},
+};
 use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
+use serde::Serialize;
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -9,44 +13,50 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// Holds finished [`Run`]s until their shuffle is released.
+/// Holds finished [`MapOutput`]s until their shuffle is released.
 ///
 /// Map outputs are named by the attempt that wrote them, so that a second attempt at a task never replaces what readers of
-/// the first were told about. Reading does not consume: a retry or a second job finds them again.
+/// the first were told about. Reading does not consume: a retry or a second job finds them again. What was written within a
+/// memory budget moves to disk when others need the memory.
 ///
 /// ```
 /// use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
-/// use firesteel_store::{Run, RunWriter, ShuffleStore};
+/// use firesteel_store::{RunFiles, RunWriter, Scratch, ShuffleStore};
 ///
-/// let store = ShuffleStore::new();
+/// let store = ShuffleStore::new(RunFiles::new(Scratch::new(vec![std::env::temp_dir()]), true));
 /// let mut writer = RunWriter::new(2);
 /// writer.push(1, 0, 'a');
 /// let (shuffle, map, attempt) = (ShuffleId(0), PartitionIndex(0), AttemptId(7));
-/// store.put(shuffle, map, attempt, writer.finish());
+/// store.put(shuffle, map, attempt, writer.finish().0);
 ///
-/// let run = store.get::<char>(shuffle, map, attempt).unwrap();
-/// assert_eq!(run.partition(1).next().unwrap(), ['a']);
+/// let output = store.get::<char>(shuffle, map, attempt).unwrap();
+/// assert_eq!(output.in_memory(1).next().unwrap(), ['a']);
 /// store.remove_shuffle(shuffle);
 /// assert!(store.is_empty());
-/// assert_eq!(run.records(1), 1, "what is being read stays readable");
+/// assert_eq!(output.records_in_memory(1), 1, "what is being read stays readable");
 /// ```
-#[derive(Default)]
 pub struct ShuffleStore {
     outputs: RwLock<Outputs>,
+    files: Arc<RunFiles>,
 }
 
 type Outputs = BTreeMap<ShuffleId, BTreeMap<(PartitionIndex, AttemptId), Output>>;
 
 struct Output {
-    /// An `Arc<Run<R>>`.
-    run: Arc<dyn Any + Send + Sync>,
-    bytes: u64,
+    /// An `Arc<Place<R>>`.
+    place: Arc<dyn Any + Send + Sync>,
+    placed: Arc<dyn Placed>,
 }
 
 impl ShuffleStore {
-    /// A store without runs.
-    pub fn new() -> Self {
-        Self::default()
+    /// A store without map outputs; those that leave memory go to `files`.
+    pub fn new(files: Arc<RunFiles>) -> Self {
+        ShuffleStore { outputs: RwLock::default(), files }
+    }
+
+    /// Where map outputs go that have no room in memory.
+    pub fn files(&self) -> &Arc<RunFiles> {
+        &self.files
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Outputs> {
@@ -58,15 +68,15 @@ impl ShuffleStore {
     }
 
     /// Keeps the output of one attempt at one map task. Anything that the same attempt put before is replaced.
-    pub fn put<R: Send + Sync + 'static>(
+    pub fn put<R: Serialize + Send + Sync + 'static>(
         &self,
         shuffle: ShuffleId,
         map: PartitionIndex,
         attempt: AttemptId,
-        run: impl Into<Arc<Run<R>>>,
+        output: impl Into<Arc<MapOutput<R>>>,
     ) {
-        let run = run.into();
-        let output = Output { bytes: run.bytes(), run };
+        let place = Place::new(output.into(), shuffle, self.files.clone());
+        let output = Output { placed: place.clone(), place };
         let replaced = self.write().entry(shuffle).or_default().insert((map, attempt), output);
         // Dropped here, not under the lock: records may own much.
         drop(replaced);
@@ -76,14 +86,14 @@ impl ShuffleStore {
     ///
     /// # Cost
     /// Two lookups under a shared lock.
-    pub fn get<R: Send + Sync + 'static>(
+    pub fn get<R: Serialize + Send + Sync + 'static>(
         &self,
         shuffle: ShuffleId,
         map: PartitionIndex,
         attempt: AttemptId,
-    ) -> Option<Arc<Run<R>>> {
-        let run = self.read().get(&shuffle)?.get(&(map, attempt))?.run.clone();
-        run.downcast().ok()
+    ) -> Option<Arc<MapOutput<R>>> {
+        let place = self.read().get(&shuffle)?.get(&(map, attempt))?.place.clone();
+        Some(place.downcast::<Place<R>>().ok()?.get())
     }
 
     /// Forgets the output of one attempt; says whether there was one.
@@ -91,16 +101,21 @@ impl ShuffleStore {
         let mut outputs = self.write();
         let Some(maps) = outputs.get_mut(&shuffle) else { return false };
         let removed = maps.remove(&(map, attempt));
-        if maps.is_empty() {
+        let last = maps.is_empty();
+        if last {
             outputs.remove(&shuffle);
         }
         drop(outputs);
+        if last {
+            self.files.forget(shuffle);
+        }
         removed.is_some()
     }
 
     /// Forgets all outputs of a shuffle; says how many there were.
     pub fn remove_shuffle(&self, shuffle: ShuffleId) -> usize {
         let removed = self.write().remove(&shuffle);
+        self.files.forget(shuffle);
         removed.map_or(0, |maps| maps.len())
     }
 
@@ -108,9 +123,10 @@ impl ShuffleStore {
     pub fn clear(&self) {
         let removed = std::mem::take(&mut *self.write());
         drop(removed);
+        self.files.forget_all();
     }
 
-    /// The names of all runs at this moment, in order.
+    /// The names of all outputs at this moment, in order.
     pub fn names(&self) -> Vec<(ShuffleId, PartitionIndex, AttemptId)> {
         let outputs = self.read();
         let of = |(shuffle, maps): (&ShuffleId, &BTreeMap<_, _>)| {
@@ -120,37 +136,99 @@ impl ShuffleStore {
         outputs.iter().flat_map(of).collect()
     }
 
-    /// How many runs are kept.
+    /// How many outputs are kept.
     pub fn len(&self) -> usize {
         self.read().values().map(BTreeMap::len).sum()
     }
 
-    /// Whether no run is kept.
+    /// Whether no output is kept.
     pub fn is_empty(&self) -> bool {
         self.read().is_empty()
     }
 
-    /// The size of all runs, as [`Run::bytes`] tells it.
-    pub fn bytes(&self) -> u64 {
-        self.read().values().flat_map(BTreeMap::values).map(|output| output.bytes).sum()
+    /// What all outputs take, in memory (records in place) and on disk.
+    pub fn bytes(&self) -> (u64, u64) {
+        let sizes = |output: &Output| output.placed.bytes();
+        self.read().values().flat_map(BTreeMap::values).map(sizes).fold((0, 0), |(m, d), (a, b)| (m + a, d + b))
     }
 }
 
 impl fmt::Debug for ShuffleStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShuffleStore({} runs)", self.len())
+        write!(f, "ShuffleStore({} map outputs)", self.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RunWriter;
+    use crate::{Memory, Room, RunWriter, Scratch};
 
-    fn run(record: u64) -> Run<u64> {
+    fn store() -> (ShuffleStore, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        (ShuffleStore::new(RunFiles::new(Scratch::new(vec![dir.path().into()]), true)), dir)
+    }
+
+    fn output(record: u64) -> MapOutput<u64> {
         let mut writer = RunWriter::new(2);
         writer.push(1, 0, record);
-        writer.finish()
+        writer.finish().0
+    }
+
+    fn all(output: &MapOutput<u64>, partition: usize) -> Vec<u64> {
+        let mut records = Vec::new();
+        for piece in 0..output.pieces_on_disk() {
+            let mut part = output.on_disk(piece, partition).unwrap();
+            let before = records.len();
+            while let Some(record) = part.next().unwrap() {
+                records.push(record);
+            }
+            assert_eq!(part.records() as usize, records.len() - before);
+        }
+        records.extend(output.in_memory(partition).flatten());
+        records
+    }
+
+    fn fail(e: crate::StoreError) -> ! {
+        panic!("{e}")
+    }
+
+    #[test]
+    fn outputs_move_to_disk_when_others_need_the_memory_and_read_the_same() {
+        let (store, dir) = store();
+        let memory = Memory::new(4 << 20, 0.0);
+        let mut checksums = Vec::new();
+        for partitions in [3, 1_000] {
+            let task = memory.task(|| false);
+            let room = Room { reservation: task.reservation(), files: store.files().clone(), shuffle: S, fail };
+            let mut writer = RunWriter::new(partitions).within(room);
+            (0..50_000u64).for_each(|i| writer.push(i as usize % partitions, i, i));
+            let (output, sizes) = writer.finish();
+            assert_eq!((output.pieces_on_disk(), sizes.iter().sum::<u64>()), (0, 400_000));
+            checksums.push(output.checksum());
+            store.put(S, M, AttemptId(partitions as u64), output);
+        }
+        assert!(memory.storage() > 800_000);
+        let reading = store.get::<u64>(S, M, AttemptId(3)).unwrap();
+        let task = memory.task(|| false);
+        let mut other = task.reservation();
+        assert_eq!(other.grow((4 << 20) - 100_000), Err(crate::Refused::Budget), "one of them is being read");
+        assert_eq!(all(&reading, 1).len(), 16_667);
+        drop(reading);
+        other.grow((4 << 20) - 100_000).unwrap();
+        assert_eq!(store.bytes().0, 0);
+        for (partitions, checksum) in [3, 1_000].into_iter().zip(checksums) {
+            let output = store.get::<u64>(S, M, AttemptId(partitions as u64)).unwrap();
+            assert_eq!((output.pieces_on_disk(), output.len(), output.checksum()), (1, 50_000, checksum));
+            for partition in 0..partitions {
+                let expected: Vec<_> = (0..50_000u64).filter(|i| *i as usize % partitions == partition).collect();
+                assert_eq!(all(&output, partition), expected);
+            }
+        }
+        store.remove_shuffle(S);
+        assert_eq!((memory.storage(), store.len()), (0, 0));
+        let folder = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "the lock alone");
     }
 
     const S: ShuffleId = ShuffleId(3);
@@ -158,12 +236,12 @@ mod tests {
 
     #[test]
     fn outputs_of_two_attempts_do_not_replace_each_other() {
-        let store = ShuffleStore::new();
-        store.put(S, M, AttemptId(1), run(10));
-        store.put(S, M, AttemptId(2), Arc::new(run(20)));
-        let read = |attempt| store.get::<u64>(S, M, AttemptId(attempt)).map(|r| r.partition(1).next().unwrap()[0]);
+        let (store, _dir) = store();
+        store.put(S, M, AttemptId(1), output(10));
+        store.put(S, M, AttemptId(2), Arc::new(output(20)));
+        let read = |attempt| store.get::<u64>(S, M, AttemptId(attempt)).map(|o| o.in_memory(1).next().unwrap()[0]);
         assert_eq!((read(1), read(2), read(3)), (Some(10), Some(20), None));
-        assert_eq!((store.len(), store.bytes()), (2, 16));
+        assert_eq!((store.len(), store.bytes()), (2, (16, 0)));
         assert_eq!(store.names(), [(S, M, AttemptId(1)), (S, M, AttemptId(2))]);
         assert!(store.remove_output(S, M, AttemptId(1)));
         assert!(!store.remove_output(S, M, AttemptId(1)));
@@ -172,8 +250,8 @@ mod tests {
 
     #[test]
     fn reading_does_not_consume() {
-        let store = ShuffleStore::new();
-        store.put(S, M, AttemptId(1), run(10));
+        let (store, _dir) = store();
+        store.put(S, M, AttemptId(1), output(10));
         for _ in 0..3 {
             assert_eq!(store.get::<u64>(S, M, AttemptId(1)).unwrap().len(), 1);
         }
@@ -181,17 +259,17 @@ mod tests {
 
     #[test]
     fn records_of_another_type_are_not_found() {
-        let store = ShuffleStore::new();
-        store.put(S, M, AttemptId(1), run(10));
+        let (store, _dir) = store();
+        store.put(S, M, AttemptId(1), output(10));
         assert!(store.get::<i64>(S, M, AttemptId(1)).is_none());
     }
 
     #[test]
     fn released_shuffle_leaves_nothing() {
-        let store = ShuffleStore::new();
-        store.put(S, M, AttemptId(1), run(10));
-        store.put(S, PartitionIndex(2), AttemptId(2), run(10));
-        store.put(ShuffleId(4), M, AttemptId(3), run(10));
+        let (store, _dir) = store();
+        store.put(S, M, AttemptId(1), output(10));
+        store.put(S, PartitionIndex(2), AttemptId(2), output(10));
+        store.put(ShuffleId(4), M, AttemptId(3), output(10));
         assert_eq!(store.remove_shuffle(S), 2);
         assert_eq!(store.remove_shuffle(S), 0);
         assert_eq!(store.len(), 1);

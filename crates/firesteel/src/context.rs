@@ -22,7 +22,7 @@ use firesteel_rdd::{
     Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
 };
 use firesteel_scheduler::Scheduler;
-use firesteel_store::{BlockStore, ShuffleStore};
+use firesteel_store::{BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
 use std::{
     ops::Range,
     path::Path,
@@ -116,10 +116,15 @@ impl ContextBuilder {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
-        let scratch = conf.local_dirs()?;
-        let files = AddedFiles::new(scratch.first().map_or(Path::new("."), |dir| dir), &app_id);
-        let blocks = Arc::new(BlockStore::new(scratch));
-        let shuffles = Arc::new(ShuffleStore::new());
+        let dirs = conf.local_dirs()?;
+        let files = AddedFiles::new(dirs.first().map_or(Path::new("."), |dir| dir), &app_id);
+        let scratch = Scratch::new(dirs);
+        let budget = crate::settings::budget(&conf)?;
+        let memory = Memory::new(budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
+        let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
+        let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);
+        let shuffles = Arc::new(ShuffleStore::new(runs));
+        let compress_spills = conf.get(keys::SHUFFLE_SPILL_COMPRESS)?;
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
         let state = AppState::default();
         bus.add(Queue::AppStatus, state.clone())?;
@@ -139,7 +144,7 @@ impl ContextBuilder {
             host: crate::machine::host(),
             master: master.to_string(),
             start_time: since_epoch.as_millis() as u64,
-            memory: crate::machine::memory(),
+            memory: budget,
             conf: conf.clone(),
         };
         let new = NewEngine {
@@ -163,7 +168,12 @@ impl ContextBuilder {
                 let (answer, wait) = crossbeam_channel::bounded(1);
                 ask.send(Msg::MayCommit(attempt, answer)).is_ok() && wait.recv().unwrap_or(false)
             });
-            let shared = Arc::new(Executor { id: ExecutorId(0), blocks, shuffles, may_commit });
+            let evictions = to_driver.clone();
+            blocks.on_eviction(move |id, status| {
+                let _ = evictions.send(Msg::BlockEvicted(id, status));
+            });
+            let id = ExecutorId(0);
+            let shared = Arc::new(Executor { id, blocks, shuffles, memory, scratch, compress_spills, may_commit });
             let executor = Arc::new(LocalExecutor::new(shared, to_driver, tamper, files));
             let scheduler = Scheduler::new(config);
             let report = Reporter::new(bus, clock.clone(), &application);
@@ -222,10 +232,9 @@ impl Context {
     ) -> Rdd<T, Parallelize<T>> {
         let engine = &self.engine;
         let id = engine.ids.rdd();
-        let node = RddNode::new(engine, id, NewNode::narrow("ParallelCollectionRDD", site, Vec::new()));
-        node.note_sources();
         let length = items.len() as u128;
         let mut items = items.into_iter();
+        let mut failed = None;
         // Too many are an error of the first action.
         for i in if partitions > MAX_PARTITIONS { 0..0 } else { 0..partitions } {
             let (from, to) = slice_bounds(length, i, partitions);
@@ -234,12 +243,19 @@ impl Context {
                 continue;
             }
             let block = BlockId::Source(id, PartitionIndex(i as u32));
-            // In memory as values: nothing that could fail but a value that the record format cannot carry, which the first
-            // task that reads the block tells.
-            if let Err(e) = engine.blocks.put(block, StorageLevel::MEMORY_ONLY, vec![slice]) {
-                tracing::error!("{block}: {e}");
+            // What does not fit into memory, or has to leave it, goes to disk: these elements are nowhere else.
+            if let Err(e) = engine.blocks.put(block, StorageLevel::MEMORY_AND_DISK, vec![slice]) {
+                failed = Some(Error::from(e));
+                break;
             }
         }
+        let new = NewNode::narrow("ParallelCollectionRDD", site, Vec::new());
+        let new = match failed {
+            None => new,
+            Some(e) => new.prepared_by(move |_| Err(e.clone())),
+        };
+        let node = RddNode::new(engine, id, new);
+        node.note_sources();
         Rdd::at(self, Parallelize::new(id, partitions), node)
     }
 

@@ -20,6 +20,7 @@ use firesteel_rdd::{KillFlag, MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
     Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, Success, TaskLaunch,
 };
+use firesteel_store::BlockStatus;
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
@@ -42,6 +43,8 @@ pub(crate) enum Msg {
     TaskEnded(Box<TaskEnd>),
     /// A task asks whether it may commit its output.
     MayCommit(AttemptId, Sender<bool>),
+    /// A block left memory to make room; what it takes now, if it is still kept.
+    BlockEvicted(BlockId, Option<BlockStatus>),
     /// Nobody holds the RDD any more.
     ReleaseRdd(RddId),
     /// The RDD's blocks shall go; told when they are gone.
@@ -255,6 +258,12 @@ impl Driver {
                 let _ = done.send(());
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
+            Msg::BlockEvicted(block, status) => {
+                self.report.block(block, status);
+                if let (BlockId::Rdd(rdd, partition), None) = (block, status) {
+                    self.feed(Event::BlockDropped { executor: self.executor.shared.id, rdd, partition });
+                }
+            }
             Msg::Scheduler(event) => self.feed(event),
             Msg::Ask(question) => question(&self.scheduler),
             Msg::Footprint(answer) => {
@@ -319,6 +328,10 @@ impl Driver {
         let launch = running.launch;
         self.commit_asked.remove(&end.attempt);
         for (block, _, status) in &end.blocks {
+            // It may have had to make room since.
+            let now = self.executor.shared.blocks.status(*block);
+            let gone = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
+            let status = if status.level == StorageLevel::NONE { status } else { &now.unwrap_or(gone) };
             self.report.block(*block, Some(*status));
             if let BlockId::Rdd(rdd, partition) = *block {
                 let (executor, attempt) = (launch.executor, Some(end.attempt));

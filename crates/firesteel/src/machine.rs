@@ -15,10 +15,17 @@ pub(crate) fn user() -> String {
     ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "unknown".into())
 }
 
-/// Bytes of memory, 0 where the system does not say. Kept blocks have no other bound yet.
+/// Bytes of memory that this process may use: the machine's, or its control group's if that is less. 1 GiB where the system
+/// does not say.
 pub(crate) fn memory() -> u64 {
+    let number = |path| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    groups.into_iter().filter_map(number).chain(of_machine()).filter(|bytes| *bytes > 0).min().unwrap_or(1 << 30)
+}
+
+fn of_machine() -> Option<u64> {
     let told = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kilobytes.unwrap_or_default() << 10
+    kilobytes.map(|kilobytes| kilobytes << 10)
 }

@@ -10,6 +10,18 @@ use std::{
     time::Duration,
 };
 
+/// How many bytes tasks and what is kept may take: what is set, or a share of the executor's or of the machine's memory.
+pub(crate) fn budget(conf: &Conf) -> Result<u64> {
+    if let Some(budget) = conf.get(keys::MEMORY_BUDGET)? {
+        return Ok(budget.0);
+    }
+    let of = match conf.get(keys::EXECUTOR_MEMORY)? {
+        Some(memory) => memory.0,
+        None => crate::machine::memory(),
+    };
+    Ok(((of as f64 * conf.get(keys::MEMORY_FRACTION)?) as u64).max(1 << 20))
+}
+
 /// The scheduler's configuration for threads of this process: a task may fail once, unless the master says otherwise.
 pub(crate) fn scheduler_config(conf: &Conf, max_failures: std::num::NonZeroU32) -> Result<Config> {
     let said = match conf.contains(keys::TASK_MAX_FAILURES.info.key()) {

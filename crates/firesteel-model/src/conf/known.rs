@@ -164,6 +164,21 @@ keys! {
     RDD_LIMIT_INITIAL_NUM_PARTITIONS: u32 = "rdd.limit.initialNumPartitions", default "1", "at least 1" |n| *n >= 1;
     /// How many times more partitions `take` and its kin look at in each further round, if those before held nothing.
     RDD_LIMIT_SCALE_UP_FACTOR: u32 = "rdd.limit.scaleUpFactor", default "4", "at least 2" |n| *n >= 2;
+    /// How much memory tasks and cached partitions of one executor may take together; what they need beyond goes to disk.
+    MEMORY_BUDGET: Option<ByteSize> = "memory.budget",
+        unset "`executor.memory` × `memory.fraction`; in local mode without `executor.memory`, that share of the machine's memory",
+        "at least 1m" |n| n.is_none_or(|n| n.0 >= 1 << 20);
+    /// The share of an executor's memory that is its budget, where `memory.budget` does not say it.
+    MEMORY_FRACTION: f64 = "memory.fraction", default "0.6", "more than 0 and at most 1" |n| *n > 0.0 && *n <= 1.0;
+    /// The share of the budget in which cached partitions and finished map outputs are safe from running tasks.
+    MEMORY_STORAGE_FRACTION: f64 = "memory.storageFraction", default "0.5", "from 0 to 1" |n| (0.0..=1.0).contains(n);
+    /// The memory of an executor. In local mode there is one, and no bound unless this or `memory.budget` sets it.
+    EXECUTOR_MEMORY: Option<ByteSize> = "executor.memory", unset "in local mode, the machine's";
+    /// Whether map outputs are compressed where they go to disk.
+    SHUFFLE_COMPRESS: bool = "shuffle.compress", default "true";
+    /// Whether what tasks put on disk for lack of memory is compressed.
+    SHUFFLE_SPILL_COMPRESS: bool = "shuffle.spill.compress", default "true";
+
     /// The folder for checkpoints, as if the program had called `set_checkpoint_dir` at its start.
     CHECKPOINT_DIR: Option<String> = "checkpoint.dir", unset "checkpoints need a call of `set_checkpoint_dir`";
 
@@ -237,7 +252,6 @@ const NOT_YET: &[&str] = &[
     "executor.heartbeatInterval",
     "executor.instances",
     "executor.maxNumFailures",
-    "executor.memory",
     "executor.memoryOverhead",
     "executor.pyspark.memory",
     "extraListeners",
@@ -255,11 +269,8 @@ const NOT_YET: &[&str] = &[
     "master.rest.enabled",
     "master.rest.port",
     "master.ui.port",
-    "memory.budget",
-    "memory.fraction",
     "memory.offHeap.enabled",
     "memory.offHeap.size",
-    "memory.storageFraction",
     "modify.acls",
     "network.crypto.enabled",
     "network.maxRemoteBlockSizeFetchToMem",
@@ -282,7 +293,6 @@ const NOT_YET: &[&str] = &[
     "serializer",
     "shuffle.checksum.algorithm",
     "shuffle.checksum.enabled",
-    "shuffle.compress",
     "shuffle.detectCorrupt",
     "shuffle.file.buffer",
     "shuffle.io.maxRetries",
@@ -293,7 +303,6 @@ const NOT_YET: &[&str] = &[
     "shuffle.service.enabled",
     "shuffle.service.port",
     "shuffle.sort.bypassMergeThreshold",
-    "shuffle.spill.compress",
     "speculation.task.duration.threshold",
     "ssl.enabled",
     "stage.maxAttempts",
@@ -426,7 +435,7 @@ mod tests {
 
     #[test]
     fn keys_that_only_spark_reads_are_told_as_such() {
-        for key in ["spark.executor.memory", "spark.sql.shuffle.partitions", "firesteel.memory.budget"] {
+        for key in ["spark.executor.cores", "spark.sql.shuffle.partitions", "firesteel.network.timeout"] {
             assert!(complaint(key).unwrap().contains("not supported by this version yet"), "{key}");
         }
     }

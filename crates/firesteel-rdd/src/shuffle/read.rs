@@ -6,11 +6,11 @@ use crate::{
     node::Dyn,
     pipeline::Pipeline,
     segment::PortStream,
-    stream::{Flow, Loan, Sink, Stream},
+    stream::{Flow, Loan, Own, Sink, Stream},
     task::{MapOutputs, Stride, Task},
 };
 use firesteel_model::{PartitionIndex, RddId, ShuffleId};
-use firesteel_store::Run;
+use firesteel_store::{DiskPart, MapOutput, StoreError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -21,8 +21,17 @@ pub struct RunStream<R> {
     partition: usize,
     outputs: Arc<MapOutputs>,
     next_map: usize,
-    current: Option<(Arc<Run<R>>, usize)>,
+    current: Option<Reading<R>>,
     stride: Stride,
+}
+
+/// Where in a map output the reader is: first in its pieces on disk, then in memory.
+struct Reading<R> {
+    output: Arc<MapOutput<R>>,
+    next_piece: usize,
+    piece: Option<Box<DiskPart<R>>>,
+    /// How many of the records in memory were read.
+    read: usize,
 }
 
 impl<R: Data> RunStream<R> {
@@ -48,28 +57,65 @@ impl<R: Data> RunStream<R> {
         }
     }
 
-    fn next_run(&mut self) -> bool {
+    /// Leaves the task: the map output that is being read is lost, or damaged.
+    fn lost(&self, message: String) -> ! {
+        let map = self.next_map.saturating_sub(1);
+        let attempt = self.outputs.attempts.get(map).copied();
+        TaskFailure::Fetch { shuffle: self.shuffle, map: PartitionIndex(map as u32), attempt, message }.raise()
+    }
+
+    fn unless_lost<T>(&self, result: Result<T, StoreError>) -> T {
+        result.unwrap_or_else(|e| self.lost(e.to_string()))
+    }
+
+    fn next_output(&mut self) -> bool {
         let Some(attempt) = self.outputs.attempts.get(self.next_map).copied() else { return false };
         self.stride.begin(&self.task);
         let map = PartitionIndex(self.next_map as u32);
-        let Some(run) = self.task.executor().shuffles.get::<R>(self.shuffle, map, attempt) else {
-            TaskFailure::Fetch {
-                shuffle: self.shuffle,
-                map,
-                attempt: Some(attempt),
-                message: format!("the output of map task {map} (attempt {attempt}) is gone"),
-            }
-            .raise()
+        self.next_map += 1;
+        let Some(output) = self.task.executor().shuffles.get::<R>(self.shuffle, map, attempt) else {
+            self.lost(format!("the output of map task {map} (attempt {attempt}) is gone"))
         };
-        let (records, bytes) = (run.records(self.partition) as u64, run.size(self.partition));
+        let records = output.records_in_memory(self.partition) as u64;
+        if records == 0 && output.pieces_on_disk() == 0 {
+            return true;
+        }
+        self.count(records, records * size_of::<R>() as u64);
+        self.current = Some(Reading { output, next_piece: 0, piece: None, read: 0 });
+        true
+    }
+
+    fn count(&self, records: u64, bytes: u64) {
         self.task.measure(|m| {
             m.shuffle_read_records += records;
             m.shuffle_read_local_bytes += bytes;
             m.shuffle_read_local_blocks += u64::from(records > 0);
         });
-        self.next_map += 1;
-        self.current = (records > 0).then_some((run, 0));
-        true
+    }
+
+    /// The next record on disk of the current map output.
+    #[inline]
+    fn next_on_disk(&mut self) -> Option<R> {
+        loop {
+            let reading = self.current.as_mut()?;
+            if let Some(piece) = &mut reading.piece {
+                let next = piece.next();
+                match self.unless_lost(next) {
+                    Some(record) => return Some(record),
+                    None => self.current.as_mut()?.piece = None,
+                }
+                continue;
+            }
+            if reading.next_piece == reading.output.pieces_on_disk() {
+                return None;
+            }
+            self.task.check();
+            let piece = reading.output.on_disk(reading.next_piece, self.partition);
+            reading.next_piece += 1;
+            let piece = self.unless_lost(piece);
+            self.count(piece.records(), piece.bytes());
+            self.current.as_mut()?.piece = (piece.records() > 0).then(|| Box::new(piece));
+        }
     }
 }
 
@@ -79,9 +125,22 @@ impl<R: Data> Stream for RunStream<R> {
     #[inline]
     fn drive<S: Sink<R>>(&mut self, sink: &mut S) -> Flow {
         loop {
-            if let Some((run, read)) = &mut self.current {
+            if self.current.as_ref().is_some_and(|reading| reading.output.pieces_on_disk() > 0) {
+                let mut until_look = Stride::MAX;
+                while let Some(record) = self.next_on_disk() {
+                    until_look -= 1;
+                    if until_look == 0 {
+                        self.task.check();
+                        until_look = Stride::MAX;
+                    }
+                    if !sink.push(Own(record)) {
+                        return Flow::Full;
+                    }
+                }
+            }
+            if let Some(Reading { output, read, .. }) = &mut self.current {
                 let mut skip = *read;
-                for slice in run.partition(self.partition) {
+                for slice in output.in_memory(self.partition) {
                     if skip >= slice.len() {
                         skip -= slice.len();
                         continue;
@@ -98,7 +157,7 @@ impl<R: Data> Stream for RunStream<R> {
                 }
                 self.current = None;
             }
-            if !self.next_run() {
+            if !self.next_output() {
                 return Flow::Done;
             }
         }

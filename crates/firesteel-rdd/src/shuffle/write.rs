@@ -9,9 +9,9 @@ use crate::{
     task::Task,
 };
 use firesteel_model::ShuffleId;
-use firesteel_store::{Run, RunWriter};
+use firesteel_store::{Room, RunWriter};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, sync::Arc, time::Instant};
+use std::{marker::PhantomData, time::Instant};
 
 /// What a map task tells the driver about its output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,13 +42,16 @@ fn publish<R: Data>(
     if let Some(first) = first {
         check_boundary(first);
     }
-    let run: Run<R> = writer.finish();
-    let written = MapWritten { sizes: run.sizes(), checksum: run.checksum(), records: run.len() as u64 };
-    let (records, bytes) = (written.records, written.sizes.iter().sum::<u64>());
+    let spilled = writer.spilled();
+    let (output, sizes) = writer.finish();
+    let written = MapWritten { sizes, checksum: output.checksum(), records: output.len() as u64 };
+    let (records, bytes, on_disk) = (written.records, written.sizes.iter().sum::<u64>(), output.disk_bytes());
     let info = task.info();
-    task.executor().shuffles.put(shuffle, info.partition, info.attempt, Arc::new(run));
+    task.executor().shuffles.put(shuffle, info.partition, info.attempt, output);
     task.measure(|m| {
         m.shuffle_write_records += records;
+        m.memory_bytes_spilled += spilled;
+        m.disk_bytes_spilled += on_disk;
         m.shuffle_write_bytes += bytes;
         m.shuffle_write_ns += since.elapsed().as_nanos() as u64;
     });
@@ -80,7 +83,8 @@ impl<K: Key, V: Data> Action<(K, V)> for Scatter<K> {
                 true
             }
         }
-        let mut sink = Scattering(&self.partitioner, RunWriter::new(self.partitioner.count()), None);
+        let writer = RunWriter::new(self.partitioner.count()).within(input.task().room(self.shuffle));
+        let mut sink = Scattering(&self.partitioner, writer, None);
         input.drive(&mut sink);
         publish(input.task(), self.shuffle, sink.1, sink.2.as_ref(), Instant::now())
     }
@@ -113,7 +117,7 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
 }
 
 impl<'a, K: Key, V, A: Aggregate<V>> Combiner<'a, K, V, A> {
-    fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A) -> Self {
+    fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A, room: Room) -> Self {
         let entry = size_of::<K>() + size_of::<A::Part>() + 16;
         Combiner {
             partitioner,
@@ -122,7 +126,7 @@ impl<'a, K: Key, V, A: Aggregate<V>> Combiner<'a, K, V, A> {
             capacity: (COMBINE_TABLE_BYTES / entry).max(64),
             seen: 0,
             bypass: 0,
-            run: RunWriter::new(partitioner.count()),
+            run: RunWriter::new(partitioner.count()).within(room),
             first: None,
             value: PhantomData,
         }
@@ -192,7 +196,8 @@ impl<K: Key, V, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
 impl<K: Key, V: 'static, A: Aggregate<V>> Action<(K, V)> for ScatterCombined<K, A> {
     type Out = MapWritten;
     fn run<S: Stream<Item = (K, V)>>(&self, mut input: Input<S>) -> MapWritten {
-        let mut combiner = Combiner::new(&self.partitioner, &self.aggregate);
+        let room = input.task().room(self.shuffle);
+        let mut combiner = Combiner::new(&self.partitioner, &self.aggregate, room);
         input.drive(&mut combiner);
         let since = Instant::now();
         combiner.flush();
@@ -229,7 +234,8 @@ impl<T: Data> Action<T> for ScatterRoundRobin {
             }
         }
         let start = hash_of(&input.task().info().partition.0) as usize % self.partitions;
-        let mut sink = Dealing(start, self.partitions, RunWriter::new(self.partitions), None);
+        let writer = RunWriter::new(self.partitions).within(input.task().room(self.shuffle));
+        let mut sink = Dealing(start, self.partitions, writer, None);
         input.drive(&mut sink);
         publish(input.task(), self.shuffle, sink.2, sink.3.as_ref(), Instant::now())
     }
@@ -262,7 +268,8 @@ impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Action<T> for ScatterSorted<K
                 true
             }
         }
-        let mut sink = Ranging(&self.partitioner, &self.order, RunWriter::new(self.partitioner.count()), None);
+        let writer = RunWriter::new(self.partitioner.count()).within(input.task().room(self.shuffle));
+        let mut sink = Ranging(&self.partitioner, &self.order, writer, None);
         input.drive(&mut sink);
         publish(input.task(), self.shuffle, sink.2, sink.3.as_ref(), Instant::now())
     }

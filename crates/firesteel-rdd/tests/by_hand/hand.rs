@@ -7,7 +7,7 @@ use firesteel_rdd::{
     Action, Collect, Data, Ending, Executor, KillFlag, MapOutputs, MapWritten, Node, NodeBytes, Output, Piece,
     Pipeline, Plan, Root, SplitTable, StageBytes, Task, TaskFailure, TaskInfo,
 };
-use firesteel_store::{BlockStore, ShuffleStore, record};
+use firesteel_store::{Memory, Scratch, record};
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -56,12 +56,9 @@ pub(crate) struct Hand {
 
 impl Hand {
     pub(crate) fn new() -> Self {
-        let executor = Executor {
-            id: ExecutorId(0),
-            blocks: Arc::new(BlockStore::new(vec![std::env::temp_dir()])),
-            shuffles: Arc::new(ShuffleStore::new()),
-            may_commit: Box::new(|_| true),
-        };
+        let scratch = Scratch::new(vec![std::env::temp_dir()]);
+        let memory = Memory::new(1 << 30, 0.5);
+        let executor = Executor::new(ExecutorId(0), scratch, memory, |_| true);
         Hand { executor: Arc::new(executor), outputs: BTreeMap::new(), attempts: std::cell::Cell::new(0) }
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -35,7 +35,7 @@ fn all<T: Data>(block: &CachedBlock<T>) -> Vec<Vec<T>> {
 /// A store and the folder that it writes to.
 fn store() -> (BlockStore, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    (BlockStore::new(vec![dir.path().into()]), dir)
+    (BlockStore::new(Scratch::new(vec![dir.path().into()]), Memory::new(1 << 30, 0.5)), dir)
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -90,8 +90,9 @@ fn size_of_values_counts_what_they_own() {
     let (store, _dir) = store();
     let size = |chunks: Vec<Vec<String>>| store.put(id(0), StorageLevel::MEMORY_ONLY, chunks).unwrap().0.memory_bytes;
     let strings = |n: usize, len: usize| vec!["x".repeat(len); n];
-    assert_eq!(size(vec![strings(10, 100), strings(990, 100)]), 1_000 * (24 + 4 + 100));
-    assert_eq!(store.put(id(0), StorageLevel::MEMORY_ONLY, vec![vec![1u64; 10]]).unwrap().0.memory_bytes, 80);
+    assert_eq!(size(vec![strings(10, 100), strings(990, 100)]), 1_000 * (24 + 4 + 100) + 2 * 24);
+    assert_eq!(store.put(id(0), StorageLevel::MEMORY_ONLY, vec![vec![1u64; 10]]).unwrap().0.memory_bytes, 80 + 24);
+    assert_eq!(store.put_value(id(0), Arc::new("x".repeat(100))).memory_bytes, 24 + 104);
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn replaced_block_leaves_no_file() {
 
 #[test]
 fn removing_an_rdd_removes_its_partitions_only() {
-    let store = BlockStore::new(vec![]);
+    let store = BlockStore::new(Scratch::new(vec![]), Memory::new(1 << 30, 0.5));
     let other = BlockId::Rdd(RddId(2), PartitionIndex(0));
     let source = BlockId::Source(RddId(1), PartitionIndex(0));
     for block in [id(0), id(7), other, source] {
@@ -142,7 +143,7 @@ fn removing_an_rdd_removes_its_partitions_only() {
     }
     let removed: Vec<_> =
         store.remove_rdd(RddId(1)).into_iter().map(|(id, status)| (id, status.memory_bytes)).collect();
-    assert_eq!(removed, [(id(0), 1), (id(7), 1)]);
+    assert_eq!(removed, [(id(0), 25), (id(7), 25)]);
     assert_eq!(store.statuses().map(|(id, _)| id).collect::<Vec<_>>(), [other, source]);
     assert_eq!(store.remove_source(RddId(1)).len(), 1);
     store.clear();
@@ -208,7 +209,7 @@ fn block_that_cannot_be_written_is_not_kept_and_leaves_no_file() {
 
 #[test]
 fn store_without_scratch_folder_keeps_blocks_in_memory_only() {
-    let store = BlockStore::new(vec![]);
+    let store = BlockStore::new(Scratch::new(vec![]), Memory::new(1 << 30, 0.5));
     store.put(id(0), StorageLevel::MEMORY_AND_DISK, vec![vec![1u8]]).unwrap();
     let error = store.put(id(0), StorageLevel::DISK_ONLY, vec![vec![1u8]]).unwrap_err();
     assert!(error.to_string().contains("firesteel.local.dir"), "{error}");
@@ -226,7 +227,7 @@ fn closed_store_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert!(matches!(store.put(id(0), StorageLevel::DISK_ONLY, words()), Err(StoreError::Closed)));
 
-    let other = BlockStore::new(vec![dir.path().into()]);
+    let other = BlockStore::new(Scratch::new(vec![dir.path().into()]), Memory::new(1 << 30, 0.5));
     other.put(id(0), StorageLevel::DISK_ONLY, words()).unwrap();
     drop(other);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -253,4 +254,83 @@ fn many_threads_share_a_store() {
             });
         }
     });
+}
+
+/// A store with little memory, and what it said of evictions.
+fn small_store(
+    bytes: u64,
+) -> (BlockStore, Arc<Memory>, Arc<std::sync::Mutex<Vec<(BlockId, Option<BlockStatus>)>>>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = Memory::new(bytes, 0.0);
+    let store = BlockStore::new(Scratch::new(vec![dir.path().into()]), memory.clone());
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = told.clone();
+    store.on_eviction(move |id, status| tell.lock().unwrap().push((id, status)));
+    (store, memory, told, dir)
+}
+
+#[test]
+fn blocks_leave_memory_when_tasks_need_it_as_their_level_says() {
+    for level in LEVELS.into_iter().filter(|level| level.use_memory) {
+        let (store, memory, told, _dir) = small_store(1 << 20);
+        store.put(id(0), level, words()).unwrap();
+        assert!(told.lock().unwrap().is_empty());
+        let task = memory.task(|| false);
+        task.reservation().grow(1_000_000).unwrap();
+        let now = store.get::<(String, u64)>(id(0)).unwrap();
+        let told = told.lock().unwrap().clone();
+        assert_eq!((told.len(), told[0].0, told[0].1), (1, id(0), store.status(id(0))), "{level:?}");
+        if level.use_disk {
+            assert_eq!(all(&now.unwrap()), words(), "{level:?}");
+            let status = told[0].1.unwrap();
+            assert!(status.level.use_disk && !status.level.use_memory && status.disk_bytes > 0);
+            assert_eq!(status.memory_bytes, 0);
+        } else {
+            assert!(now.is_none() && store.is_empty(), "{level:?}");
+        }
+        assert_eq!((memory.storage(), memory.execution()), (0, 0));
+    }
+}
+
+#[test]
+fn a_block_larger_than_memory_goes_to_disk_or_is_not_kept() {
+    for level in LEVELS.into_iter().filter(|level| level.use_memory) {
+        let (store, memory, _, _dir) = small_store(50_000);
+        let mut builder = store.builder(id(0), level).unwrap();
+        let mut pushed = Vec::new();
+        for chunk in words() {
+            pushed.push(chunk.clone());
+            if !builder.push(chunk).unwrap() {
+                break;
+            }
+        }
+        let (status, block) = builder.finish().unwrap();
+        assert_eq!(all(&block), pushed, "what was pushed can be read");
+        if level.use_disk {
+            assert_eq!(pushed, words());
+            assert!(status.level.use_disk && store.get::<(String, u64)>(id(0)).unwrap().is_some());
+        } else {
+            assert!(!status.level.use_memory && store.is_empty(), "{level:?}");
+        }
+        drop(block);
+        assert_eq!(memory.storage(), 0);
+    }
+}
+
+#[test]
+fn partitions_of_one_rdd_do_not_push_each_other_out_but_others_do() {
+    let (store, memory, told, _dir) = small_store(100_000);
+    let chunk = || vec![vec![1u8; 30_000]];
+    for partition in 0..5 {
+        store.put(id(partition), StorageLevel::MEMORY_ONLY, chunk()).unwrap();
+    }
+    assert_eq!(store.len(), 3);
+    assert!(told.lock().unwrap().is_empty());
+    let other = BlockId::Rdd(RddId(2), PartitionIndex(0));
+    store.get::<u8>(id(0)).unwrap().unwrap();
+    store.put(other, StorageLevel::MEMORY_ONLY, chunk()).unwrap();
+    assert_eq!(*told.lock().unwrap(), [(id(1), None)], "the one that was not used for longest");
+    assert_eq!(store.statuses().map(|(id, _)| id).collect::<Vec<_>>(), [id(0), id(2), other]);
+    store.clear();
+    assert_eq!(memory.storage(), 0);
 }

@@ -1,11 +1,25 @@
 use super::*;
+use crate::{Memory, Scratch};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-fn written<R>(partitions: usize, records: impl IntoIterator<Item = (usize, u64, R)>) -> Run<R> {
+fn written<R: Serialize>(partitions: usize, records: impl IntoIterator<Item = (usize, u64, R)>) -> Run<R> {
     let mut writer = RunWriter::new(partitions);
     records.into_iter().for_each(|(partition, hash, record)| writer.push(partition, hash, record));
-    writer.finish()
+    writer.take_records()
+}
+
+fn output<R: Serialize>(
+    partitions: usize,
+    records: impl IntoIterator<Item = (usize, u64, R)>,
+    room: Option<Room>,
+) -> MapOutput<R> {
+    let mut writer = RunWriter::new(partitions);
+    if let Some(room) = room {
+        writer = writer.within(room);
+    }
+    records.into_iter().for_each(|(partition, hash, record)| writer.push(partition, hash, record));
+    writer.finish().0
 }
 
 fn all<R: Clone>(run: &Run<R>, partition: usize) -> Vec<R> {
@@ -23,8 +37,7 @@ fn records_of_a_partition_keep_their_order_of_arrival() {
         for (p, expected) in expected.iter().enumerate() {
             assert_eq!(&all(&run, p), expected, "partition {p} of {partitions}");
             assert_eq!(run.records(p), expected.len());
-            assert_eq!(run.size(p), expected.len() as u64 * 16);
-            assert_eq!(run.sizes()[p], run.size(p));
+            assert_eq!(run.sizes()[p], expected.len() as u64 * 16);
         }
         assert_eq!(run.len() as u64, records);
         assert_eq!(run.bytes(), records * 16);
@@ -35,7 +48,7 @@ fn records_of_a_partition_keep_their_order_of_arrival() {
 fn empty_run_has_no_records_anywhere() {
     for partitions in [0, 1, 300] {
         let run = written::<String>(partitions, []);
-        assert!(run.is_empty());
+        assert_eq!(run.len(), 0);
         assert_eq!(run.partition(0).count(), 0);
         assert_eq!(run.partition(partitions + 5).count(), 0);
         assert_eq!(run.sizes(), vec![0; partitions]);
@@ -52,8 +65,8 @@ fn records_without_size_are_counted() {
 
 #[test]
 fn records_larger_than_a_chunk_are_kept() {
-    let run = written(2, (0..10u8).map(|i| (i as usize % 2, 0, [i; 40_000])));
-    assert_eq!(run.partition(1).flatten().map(|r| r[39_999]).collect::<Vec<_>>(), [1, 3, 5, 7, 9]);
+    let run = written(2, (0..10u8).map(|i| (i as usize % 2, 0, [[[i; 32]; 32]; 32])));
+    assert_eq!(run.partition(1).flatten().map(|r| r[31][31][31]).collect::<Vec<_>>(), [1, 3, 5, 7, 9]);
 }
 
 #[test]
@@ -64,24 +77,33 @@ fn few_records_for_many_partitions_take_little_room() {
     assert_eq!(run.records(8_992), 0);
 }
 
+#[derive(Clone)]
+struct Counted(Arc<()>);
+
+impl Serialize for Counted {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
 #[test]
 fn each_record_is_dropped_once() {
-    let record = Arc::new(());
+    let record = Counted(Arc::new(()));
     for (partitions, n) in [(3, 100), (3, 200_000), (1_000, 200_000)] {
         let run = written(partitions, (0..n).map(|i| (i % partitions, 0, record.clone())));
-        assert_eq!(Arc::strong_count(&record), n + 1);
+        assert_eq!(Arc::strong_count(&record.0), n + 1);
         drop(run);
-        assert_eq!(Arc::strong_count(&record), 1);
+        assert_eq!(Arc::strong_count(&record.0), 1);
     }
     let mut writer = RunWriter::new(1_000);
     (0..1_000).for_each(|i| writer.push(i, 0, record.clone()));
     drop(writer);
-    assert_eq!(Arc::strong_count(&record), 1);
+    assert_eq!(Arc::strong_count(&record.0), 1);
 }
 
 #[test]
 fn checksum_sees_order_within_a_partition_only() {
-    let sum = |records: &[(usize, u64)]| written(4, records.iter().map(|(p, h)| (*p, *h, 0u8))).checksum();
+    let sum = |records: &[(usize, u64)]| output(4, records.iter().map(|(p, h)| (*p, *h, 0u8)), None).checksum();
     let base = sum(&[(0, 1), (1, 2), (0, 3)]);
     assert_eq!(base, sum(&[(1, 2), (0, 1), (0, 3)]), "other interleaving");
     assert_ne!(base, sum(&[(0, 3), (1, 2), (0, 1)]), "other order");
@@ -93,12 +115,13 @@ fn checksum_sees_order_within_a_partition_only() {
 #[test]
 fn checksum_does_not_see_how_records_lie() {
     let hashes: Vec<(usize, u64)> = (0..100_000u64).map(|i| (i as usize % 300, i * i)).collect();
-    let small = written(300, hashes.iter().map(|(p, h)| (*p, *h, ())));
-    let large = written(300, hashes.iter().map(|(p, h)| (*p, *h, [0u64; 9])));
+    let small = output(300, hashes.iter().map(|(p, h)| (*p, *h, ())), None);
+    let large = output(300, hashes.iter().map(|(p, h)| (*p, *h, [0u64; 9])), None);
     assert_eq!(small.checksum(), large.checksum());
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn any_run_is_what_was_pushed(partitions in 1usize..600, pushed in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), ".{0,3}"), 0..300)) {
         let pushed: Vec<_> = pushed.into_iter().map(|(p, h, r)| (p.index(partitions), h, r)).collect();
@@ -107,6 +130,37 @@ proptest! {
             let expected: Vec<String> = pushed.iter().filter(|r| r.0 == p).map(|r| r.2.clone()).collect();
             prop_assert_eq!(all(&run, p), expected);
         }
-        prop_assert_eq!(run.checksum(), written(partitions, pushed).checksum());
+    }
+
+    #[test]
+    fn what_was_flushed_under_a_tiny_budget_reads_the_same(
+        partitions in 1usize..600, n in 0u64..60_000, length in 0usize..60, budget in 1u64..4_000_000
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = RunFiles::new(Scratch::new(vec![dir.path().into()]), true);
+        let memory = Memory::new(budget, 0.5);
+        let task = memory.task(|| false);
+        let room = Room { reservation: task.reservation(), files, shuffle: ShuffleId(0), fail: |e| panic!("{e}") };
+        let place = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % partitions;
+        let record = |i: u64| (i, "x".repeat(length));
+        let pushed = || (0..n).map(|i| (place(i), i, record(i)));
+        let (in_memory, spilled) = (output(partitions, pushed(), None), output(partitions, pushed(), Some(room)));
+        prop_assert_eq!(in_memory.checksum(), spilled.checksum());
+        prop_assert_eq!(in_memory.len(), spilled.len());
+        prop_assert!(task.peak() <= budget.max(2 << 20), "{} of {budget}", task.peak());
+        for p in 0..partitions {
+            let mut records = Vec::new();
+            for piece in 0..spilled.pieces_on_disk() {
+                let mut part = spilled.on_disk(piece, p).unwrap();
+                while let Some(record) = part.next().unwrap() {
+                    records.push(record);
+                }
+            }
+            records.extend(spilled.in_memory(p).flatten().cloned());
+            let expected: Vec<_> = in_memory.in_memory(p).flatten().cloned().collect();
+            prop_assert_eq!(records, expected);
+        }
+        drop(spilled);
+        prop_assert_eq!(memory.storage(), 0);
     }
 }

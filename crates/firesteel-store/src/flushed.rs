@@ -1,0 +1,228 @@
+//! Map outputs on disk: a run's records by reduce partition, and where each partition begins.
+//!
+//! ```text
+//! pages   of each reduce partition, one partition after another
+//! index   for each partition, and for the end: offset u64 · records before it u64 · CRC32C u32
+//! ```
+//!
+//! All little-endian; offsets count from the first page. The checksum of an index entry is of the run's place in the file, the
+//! partition, and the two numbers. A reader reads two entries and its pages, whatever the number of partitions: nothing of
+//! the index stays in memory.
+//!
+//! Map outputs of a shuffle share files of up to 64 MiB, so that 10,000 small ones do not need 10,000 files.
+
+use crate::{
+    Run, StoreError,
+    page::{PageReader, PageWriter},
+    scratch::{Scratch, ScratchFile},
+    spill::WRITE_BYTES,
+};
+use firesteel_model::ShuffleId;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// A file that is longer gets no more map outputs.
+const FILE_BYTES: u64 = 64 << 20;
+const ENTRY: usize = 20;
+
+/// The files of map outputs that have left memory.
+pub struct RunFiles {
+    scratch: Arc<Scratch>,
+    compress: bool,
+    /// Files that nobody writes to at the moment and that have room, by shuffle.
+    waiting: Mutex<BTreeMap<ShuffleId, Vec<Appender>>>,
+}
+
+struct Appender {
+    file: Arc<ScratchFile>,
+    at: u64,
+}
+
+impl RunFiles {
+    /// Files under these folders. `compress`: pages are compressed where that makes them smaller.
+    pub fn new(scratch: Arc<Scratch>, compress: bool) -> Arc<Self> {
+        Arc::new(RunFiles { scratch, compress, waiting: Mutex::default() })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<ShuffleId, Vec<Appender>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No more outputs of this shuffle: its files go with their last readers.
+    pub(crate) fn forget(&self, shuffle: ShuffleId) {
+        let gone = self.waiting().remove(&shuffle);
+        drop(gone);
+    }
+
+    pub(crate) fn forget_all(&self) {
+        let gone = std::mem::take(&mut *self.waiting());
+        drop(gone);
+    }
+
+    /// Writes a run; `sizes` grows by what each partition takes on disk.
+    ///
+    /// # Errors
+    /// If a record cannot be encoded, or no scratch folder can be written to.
+    pub(crate) fn flush<R: Serialize>(
+        &self,
+        shuffle: ShuffleId,
+        run: &Run<R>,
+        sizes: &mut [u64],
+    ) -> Result<Flushed, StoreError> {
+        let waiting = self.waiting().get_mut(&shuffle).and_then(Vec::pop);
+        let mut first_error = None;
+        if let Some(mut appender) = waiting {
+            match self.append(&mut appender, run, sizes) {
+                Ok(flushed) => {
+                    self.put_back(shuffle, appender);
+                    return Ok(flushed);
+                }
+                Err(e @ StoreError::Io { .. }) => {
+                    tracing::warn!("a map output could not be written: {e}; trying another scratch folder");
+                    first_error = Some(e);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let written = self.scratch.try_each(|file| {
+            file.create()?;
+            let mut appender = Appender { file: Arc::new(file), at: 0 };
+            let flushed = self.append(&mut appender, run, sizes)?;
+            Ok((flushed, appender))
+        });
+        match written {
+            Ok((flushed, appender)) => {
+                self.put_back(shuffle, appender);
+                Ok(flushed)
+            }
+            Err(e) => Err(first_error.unwrap_or(e)),
+        }
+    }
+
+    fn put_back(&self, shuffle: ShuffleId, appender: Appender) {
+        if appender.at < FILE_BYTES {
+            self.waiting().entry(shuffle).or_default().push(appender);
+        }
+    }
+
+    fn append<R: Serialize>(&self, to: &mut Appender, run: &Run<R>, sizes: &mut [u64]) -> Result<Flushed, StoreError> {
+        let path = &to.file.path;
+        let file = to.file.handle().map_err(StoreError::io("open", path))?;
+        let start = to.at;
+        let mut at = start;
+        let mut out = Vec::new();
+        let mut pages = PageWriter::new(self.compress);
+        let mut index = Vec::with_capacity((run.partitions() + 1) * ENTRY);
+        let unwritable = |source| StoreError::Record { block: path.display().to_string(), source };
+        let mut grown = Vec::with_capacity(run.partitions());
+        let mut records = 0;
+        for partition in 0..run.partitions() {
+            let offset = at + out.len() as u64 - start;
+            entry(&mut index, start, partition, offset, records);
+            for slice in run.partition(partition) {
+                for record in slice {
+                    pages.push(record, &mut out).map_err(unwritable)?;
+                    if out.len() >= WRITE_BYTES {
+                        file.write_all_at(&out, at).map_err(StoreError::io("write", path))?;
+                        at += out.len() as u64;
+                        out.clear();
+                    }
+                }
+                records += slice.len() as u64;
+            }
+            pages.end(&mut out).map_err(unwritable)?;
+            grown.push(at + out.len() as u64 - start - offset);
+        }
+        let index_at = at + out.len() as u64;
+        entry(&mut index, start, run.partitions(), index_at - start, records);
+        out.extend_from_slice(&index);
+        file.write_all_at(&out, at).map_err(StoreError::io("write", path))?;
+        to.at = at + out.len() as u64;
+        sizes.iter_mut().zip(grown).for_each(|(size, more)| *size += more);
+        Ok(Flushed { file: to.file.clone(), start, index_at, end: to.at, partitions: run.partitions() })
+    }
+}
+
+fn entry(index: &mut Vec<u8>, start: u64, partition: usize, offset: u64, records: u64) {
+    let from = index.len();
+    index.extend_from_slice(&offset.to_le_bytes());
+    index.extend_from_slice(&records.to_le_bytes());
+    let crc = entry_crc(&index[from..], start, partition);
+    index.extend_from_slice(&crc.to_le_bytes());
+}
+
+fn entry_crc(numbers: &[u8], start: u64, partition: usize) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&start.to_le_bytes()), &(partition as u64).to_le_bytes());
+    crc32c::crc32c_append(crc, numbers)
+}
+
+impl fmt::Debug for RunFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunFiles(of {} shuffles in {:?})", self.waiting().len(), self.scratch)
+    }
+}
+
+/// A run on disk.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    file: Arc<ScratchFile>,
+    /// Its first page, its index and its end.
+    start: u64,
+    index_at: u64,
+    end: u64,
+    partitions: usize,
+}
+
+impl Flushed {
+    /// How many bytes it takes on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end - self.start
+    }
+
+    fn corrupt(&self, what: impl fmt::Display) -> StoreError {
+        StoreError::Corrupt {
+            place: format!("{} from byte {}", self.file.path.display(), self.start),
+            what: what.to_string(),
+        }
+    }
+
+    /// Where a partition's pages lie, and how many records they hold.
+    pub(crate) fn extent(&self, partition: usize) -> Result<(u64, u64, u64), StoreError> {
+        if partition >= self.partitions {
+            return Err(self.corrupt(format_args!("it has no partition {partition}")));
+        }
+        let mut entries = [0; 2 * ENTRY];
+        let file = self.file.handle().map_err(|e| self.corrupt(e))?;
+        let at = self.index_at + (partition * ENTRY) as u64;
+        file.read_exact_at(&mut entries, at).map_err(|e| self.corrupt(e))?;
+        let mut numbers = [0; 4];
+        for (i, entry) in entries.chunks_exact(ENTRY).enumerate() {
+            let (body, crc) = entry.split_at(ENTRY - 4);
+            if entry_crc(body, self.start, partition + i).to_le_bytes() != crc {
+                return Err(self.corrupt("its index fails its checksum"));
+            }
+            for (number, bytes) in numbers[i * 2..].iter_mut().zip(body.chunks_exact(8)) {
+                *number = bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+            }
+        }
+        let [from, before, to, after] = numbers;
+        if from > to || before > after || to > self.index_at - self.start {
+            return Err(self.corrupt("its index contradicts itself"));
+        }
+        Ok((self.start + from, self.start + to, after - before))
+    }
+
+    /// Reads a partition.
+    pub(crate) fn reader<R: DeserializeOwned>(
+        &self,
+        partition: usize,
+    ) -> Result<(PageReader<R>, u64, u64), StoreError> {
+        let (from, to, records) = self.extent(partition)?;
+        Ok((PageReader::new(self.file.clone(), from, to), records, to - from))
+    }
+}

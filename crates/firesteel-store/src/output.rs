@@ -1,0 +1,196 @@
+//! One map task's finished output: what it flushed to disk, and after that what is still in memory.
+
+use crate::{Evict, Kept, Run, RunFiles, RunWriter, StoreError, flushed::Flushed, page::PageReader, run::Slices};
+use firesteel_model::ShuffleId;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// The output of one map task, by reduce partition; the records of each in order of arrival, wherever they lie.
+///
+/// Reading consumes nothing. Under memory pressure what is in memory moves to disk; whoever is reading it then goes on doing so.
+pub struct MapOutput<R> {
+    flushed: Vec<Arc<Flushed>>,
+    rest: Run<R>,
+    records: usize,
+    checksum: u64,
+    sizes_on_disk: u64,
+    /// What `rest` takes.
+    kept: Option<Kept>,
+}
+
+impl<R> MapOutput<R> {
+    pub(crate) fn new(
+        flushed: Vec<Arc<Flushed>>,
+        rest: Run<R>,
+        records: usize,
+        checksum: u64,
+        kept: Option<Kept>,
+    ) -> Self {
+        let sizes_on_disk = flushed.iter().map(|f| f.bytes()).sum();
+        MapOutput { flushed, rest, records, checksum, sizes_on_disk, kept }
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// A number made of every partition's record count and of the pushed hashes in their order, wherever records lie.
+    ///
+    /// Two outputs of a map task over the same data have the same; if a rerun's differs, what was computed from the first is
+    /// void. How records of different partitions alternate makes no difference, and values are not looked at.
+    pub fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    /// What the records in memory take in place.
+    pub fn memory_bytes(&self) -> u64 {
+        self.rest.bytes()
+    }
+
+    /// What lies on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.sizes_on_disk
+    }
+
+    /// How many pieces of it lie on disk.
+    pub fn pieces_on_disk(&self) -> usize {
+        self.flushed.len()
+    }
+
+    /// The records in memory of a partition: they come after those on disk.
+    pub fn in_memory(&self, partition: usize) -> Slices<'_, R> {
+        self.rest.partition(partition)
+    }
+
+    /// How many records of a partition are in memory.
+    pub fn records_in_memory(&self, partition: usize) -> usize {
+        self.rest.records(partition)
+    }
+}
+
+impl<R: DeserializeOwned> MapOutput<R> {
+    /// Opens what a piece on disk holds of a partition.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the file is missing or damaged.
+    ///
+    /// # Panics
+    /// If there is no such piece.
+    pub fn on_disk(&self, piece: usize, partition: usize) -> Result<DiskPart<R>, StoreError> {
+        let (reader, records, bytes) = self.flushed[piece].reader(partition)?;
+        Ok(DiskPart { reader, records, bytes })
+    }
+}
+
+/// One partition's records in one piece of a map output on disk.
+pub struct DiskPart<R> {
+    reader: PageReader<R>,
+    records: u64,
+    bytes: u64,
+}
+
+impl<R: DeserializeOwned> DiskPart<R> {
+    /// How many records it has.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+    /// How many bytes are read for them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+    /// The next record, or `None` after the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the file is missing or damaged, or holds another number of records than its index says.
+    #[inline]
+    #[expect(clippy::should_implement_trait, reason = "it can fail at each step")]
+    pub fn next(&mut self) -> Result<Option<R>, StoreError> {
+        self.reader.next()
+    }
+}
+
+impl<R> fmt::Debug for DiskPart<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DiskPart({} records in {} B)", self.records, self.bytes)
+    }
+}
+
+impl<R> fmt::Debug for MapOutput<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let on_disk = self.records - self.rest.len();
+        write!(f, "MapOutput({} records, {on_disk} of them on disk)", self.records)
+    }
+}
+
+/// A map output where the shuffle store has it: it changes place when memory is short.
+pub(crate) struct Place<R> {
+    output: RwLock<Arc<MapOutput<R>>>,
+    shuffle: ShuffleId,
+    files: Arc<RunFiles>,
+}
+
+impl<R: Serialize + Send + Sync + 'static> Place<R> {
+    pub(crate) fn new(output: Arc<MapOutput<R>>, shuffle: ShuffleId, files: Arc<RunFiles>) -> Arc<Self> {
+        let place = Arc::new(Place { output: RwLock::new(output), shuffle, files });
+        let output = place.get();
+        if let Some(kept) = &output.kept {
+            let owner: Arc<dyn Evict> = place.clone();
+            kept.evictable(Arc::downgrade(&owner));
+        }
+        place
+    }
+
+    pub(crate) fn get(&self) -> Arc<MapOutput<R>> {
+        let output = self.output.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(kept) = &output.kept {
+            kept.touch();
+        }
+        output
+    }
+}
+
+impl<R: Serialize + Send + Sync + 'static> Evict for Place<R> {
+    fn evict(&self) {
+        let output = self.output.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if output.kept.is_none() {
+            return;
+        }
+        let mut no_sizes = [];
+        match self.files.flush(self.shuffle, &output.rest, &mut no_sizes) {
+            Ok(flushed) => {
+                let mut all = output.flushed.clone();
+                all.push(Arc::new(flushed));
+                let rest = RunWriter::new(output.rest.partitions()).take_records();
+                let moved = MapOutput::new(all, rest, output.records, output.checksum, None);
+                let before = std::mem::replace(
+                    &mut *self.output.write().unwrap_or_else(PoisonError::into_inner),
+                    Arc::new(moved),
+                );
+                // Outside the lock: records may own much.
+                drop((before, output));
+            }
+            Err(e) => tracing::warn!("a map output of shuffle {} stays in memory: {e}", self.shuffle),
+        }
+    }
+}
+
+/// What the shuffle store needs to know of an output whose records it does not know the type of.
+pub(crate) trait Placed: Send + Sync {
+    fn bytes(&self) -> (u64, u64);
+}
+
+impl<R: Send + Sync> Placed for Place<R> {
+    fn bytes(&self) -> (u64, u64) {
+        let output = self.output.read().unwrap_or_else(PoisonError::into_inner);
+        (output.memory_bytes(), output.disk_bytes())
+    }
+}

@@ -1,0 +1,211 @@
+//! Records on disk: pages of some 64 KiB, each compressed and with a checksum.
+//!
+//! ```text
+//! page   stored length u32 · raw length u32 (its highest bit: compressed by LZ4) · records u32 · CRC32C u32 · bytes as stored
+//! ```
+//!
+//! All little-endian. The raw bytes are records in the [record format](crate::record), one after another, none of which goes on
+//! in the next page. The checksum is of the three numbers before it and of the stored bytes.
+
+use crate::{
+    StoreError,
+    record::{self, Decoder, RecordError},
+    scratch::ScratchFile,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, io, marker::PhantomData, os::unix::fs::FileExt, sync::Arc};
+
+/// A page ends with the record that brings it to so many raw bytes.
+const PAGE_BYTES: usize = 64 << 10;
+/// Raw bytes below this are not worth compressing.
+const WORTH_COMPRESSING: usize = 64;
+pub(crate) const HEADER: usize = 16;
+const COMPRESSED: u32 = 1 << 31;
+/// LZ4's limit: a byte of input stands for at most 255 of output.
+const MAX_RATIO: usize = 255;
+/// How much is read from a file at once, where there is so much.
+const READ_BYTES: usize = 256 << 10;
+
+/// Makes pages of records.
+pub(crate) struct PageWriter {
+    compress: bool,
+    raw: Vec<u8>,
+    records: u32,
+}
+
+impl PageWriter {
+    pub(crate) fn new(compress: bool) -> Self {
+        PageWriter { compress, raw: Vec::new(), records: 0 }
+    }
+
+    /// Adds a record; a page that is full is appended to `out`.
+    pub(crate) fn push<R: Serialize>(&mut self, record: &R, out: &mut Vec<u8>) -> Result<(), RecordError> {
+        record::extend(&mut self.raw, record)?;
+        self.records += 1;
+        if self.raw.len() >= PAGE_BYTES || self.records == u32::MAX {
+            self.end(out)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the last page, if any record is in it.
+    pub(crate) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), RecordError> {
+        if self.records == 0 {
+            return Ok(());
+        }
+        let raw = self.raw.len();
+        if raw >= COMPRESSED as usize {
+            return Err(serde::ser::Error::custom(format_args!("one takes {raw} bytes, and 2^31 are the most")));
+        }
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER]);
+        let mut flags = 0;
+        if self.compress && raw >= WORTH_COMPRESSING {
+            out.resize(start + HEADER + lz4_flex::block::get_maximum_output_size(raw), 0);
+            match lz4_flex::block::compress_into(&self.raw, &mut out[start + HEADER..]) {
+                Ok(n) if n < raw => {
+                    out.truncate(start + HEADER + n);
+                    flags = COMPRESSED;
+                }
+                _ => out.truncate(start + HEADER),
+            }
+        }
+        if flags == 0 {
+            out.extend_from_slice(&self.raw);
+        }
+        let stored = (out.len() - start - HEADER) as u32;
+        let page = &mut out[start..];
+        page[..4].copy_from_slice(&stored.to_le_bytes());
+        page[4..8].copy_from_slice(&(raw as u32 | flags).to_le_bytes());
+        page[8..12].copy_from_slice(&self.records.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&page[..12]), &page[HEADER..]);
+        page[12..HEADER].copy_from_slice(&crc.to_le_bytes());
+        self.raw.clear();
+        self.records = 0;
+        Ok(())
+    }
+}
+
+/// What is wrong with some bytes, in words.
+pub(crate) type Damage = String;
+
+/// Reads the page at the start of `bytes` into `raw`; returns how many records it has and how long it is. `None` if
+/// `bytes` ends before the page does, and how many bytes it needs.
+pub(crate) fn open_page(bytes: &[u8], raw: &mut Vec<u8>) -> Result<Result<(u32, usize), usize>, Damage> {
+    let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(Err(HEADER)) };
+    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (stored, length, records, crc) = (number(0) as usize, number(4), number(8), number(12));
+    let (compressed, length) = (length & COMPRESSED != 0, (length & !COMPRESSED) as usize);
+    let most = if compressed { stored.saturating_mul(MAX_RATIO) } else { stored };
+    if length > most || !compressed && length != stored {
+        return Err("a page contradicts itself".into());
+    }
+    let Some(body) = bytes.get(HEADER..HEADER + stored) else { return Ok(Err(HEADER + stored)) };
+    if crc32c::crc32c_append(crc32c::crc32c(&header[..12]), body) != crc {
+        return Err("a page fails its checksum".into());
+    }
+    raw.clear();
+    if compressed {
+        raw.resize(length, 0);
+        let written = lz4_flex::block::decompress_into(body, raw).map_err(|e| e.to_string())?;
+        if written != length {
+            return Err("a page has another length than it says".into());
+        }
+    } else {
+        raw.extend_from_slice(body);
+    }
+    Ok(Ok((records, HEADER + stored)))
+}
+
+/// Reads the records of a part of a file, page by page.
+pub(crate) struct PageReader<R> {
+    file: Arc<ScratchFile>,
+    /// What is to be read yet.
+    at: u64,
+    end: u64,
+    /// What was read and holds no whole page yet, from `used` on.
+    bytes: Vec<u8>,
+    used: usize,
+    raw: Vec<u8>,
+    /// Of the current page: where the next record begins, and how many are left.
+    next: usize,
+    left: u32,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> PageReader<R> {
+    /// Reads what lies from `at` to `end`.
+    pub(crate) fn new(file: Arc<ScratchFile>, at: u64, end: u64) -> Self {
+        PageReader { file, at, end, bytes: Vec::new(), used: 0, raw: Vec::new(), next: 0, left: 0, record: PhantomData }
+    }
+
+    fn corrupt(&self, what: impl fmt::Display) -> StoreError {
+        let place = format!("{} before byte {}", self.file.path.display(), self.at);
+        StoreError::Corrupt { place, what: what.to_string() }
+    }
+
+    /// The next record, if there is one.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<Option<R>, StoreError> {
+        while self.left == 0 {
+            if !self.next_page()? {
+                return Ok(None);
+            }
+        }
+        let mut decoder = Decoder::new(&self.raw[self.next..]);
+        let record = decoder.read::<R>();
+        let remaining = decoder.remaining();
+        let record = record.map_err(|e| self.corrupt(e))?;
+        self.next = self.raw.len() - remaining;
+        self.left -= 1;
+        if self.left == 0 && remaining > 0 {
+            return Err(self.corrupt("a page has more bytes than records"));
+        }
+        Ok(Some(record))
+    }
+
+    #[cold]
+    fn next_page(&mut self) -> Result<bool, StoreError> {
+        loop {
+            let rest = &self.bytes[self.used..];
+            if rest.is_empty() && self.at == self.end {
+                return Ok(false);
+            }
+            match open_page(rest, &mut self.raw) {
+                Ok(Ok((records, length))) => {
+                    if records == 0 {
+                        return Err(self.corrupt("a page without records"));
+                    }
+                    self.used += length;
+                    (self.next, self.left) = (0, records);
+                    return Ok(true);
+                }
+                Ok(Err(needed)) => self.read_on(needed)?,
+                Err(what) => return Err(self.corrupt(what)),
+            }
+        }
+    }
+
+    /// Reads until `needed` bytes are there from `used` on.
+    fn read_on(&mut self, needed: usize) -> Result<(), StoreError> {
+        self.bytes.drain(..self.used);
+        self.used = 0;
+        let had = self.bytes.len();
+        let there = self.end - self.at;
+        let more = (needed.max(READ_BYTES) - had).min(usize::try_from(there).unwrap_or(usize::MAX));
+        if had + more < needed {
+            return Err(self.corrupt("it ends too early"));
+        }
+        self.bytes.resize(had + more, 0);
+        let file = self.file.handle().map_err(|e| self.corrupt(e))?;
+        file.read_exact_at(&mut self.bytes[had..], self.at).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => self.corrupt("it ends too early"),
+            _ => self.corrupt(e),
+        })?;
+        self.at += more as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! What an operator of a task puts on disk because it has no memory for it: sequences of records, written and read in order.
+
+use crate::{
+    StoreError,
+    page::{PageReader, PageWriter},
+    scratch::{Scratch, ScratchFile},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, marker::PhantomData, mem::take, os::unix::fs::FileExt, sync::Arc};
+
+/// How much is written to a file at once.
+pub(crate) const WRITE_BYTES: usize = 512 << 10;
+
+/// Writes one sequence after another into a scratch file.
+///
+/// ```
+/// use firesteel_store::{Scratch, SpillWriter};
+///
+/// let scratch = Scratch::new(vec![std::env::temp_dir()]);
+/// let mut writer = SpillWriter::new(&scratch, true)?;
+/// for word in ["to", "be"] {
+///     writer.push(&word.to_string())?;
+/// }
+/// let spilled = writer.end()?;
+/// let mut reader = spilled.reader();
+/// assert_eq!(reader.next()?, Some("to".to_string()));
+/// assert_eq!(reader.next()?, Some("be".to_string()));
+/// assert_eq!(reader.next()?, None);
+/// # Ok::<(), firesteel_store::StoreError>(())
+/// ```
+pub struct SpillWriter<R> {
+    file: Arc<ScratchFile>,
+    pages: PageWriter,
+    out: Vec<u8>,
+    /// Where the current sequence began, and how far the file is written.
+    from: u64,
+    at: u64,
+    records: u64,
+    record: PhantomData<fn(R)>,
+}
+
+impl<R: Serialize> SpillWriter<R> {
+    /// A writer into a new file, in the next scratch folder that works.
+    ///
+    /// # Errors
+    /// If no file can be made.
+    pub fn new(scratch: &Scratch, compress: bool) -> Result<Self, StoreError> {
+        let file = scratch.try_each(|file| file.create().map(|()| Arc::new(file)))?;
+        Ok(SpillWriter {
+            file,
+            pages: PageWriter::new(compress),
+            out: Vec::new(),
+            from: 0,
+            at: 0,
+            records: 0,
+            record: PhantomData,
+        })
+    }
+
+    fn unwritable(&self, source: crate::record::RecordError) -> StoreError {
+        StoreError::Record { block: self.file.path.display().to_string(), source }
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// If it cannot be encoded, or the file not be written.
+    #[inline]
+    pub fn push(&mut self, record: &R) -> Result<(), StoreError> {
+        self.records += 1;
+        if let Err(e) = self.pages.push(record, &mut self.out) {
+            return Err(self.unwritable(e));
+        }
+        if self.out.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn write(&mut self) -> Result<(), StoreError> {
+        let file = self.file.handle().map_err(StoreError::io("open", &self.file.path))?;
+        file.write_all_at(&self.out, self.at).map_err(StoreError::io("write", &self.file.path))?;
+        self.at += self.out.len() as u64;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// How many records the current sequence has.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Ends the sequence; the next record begins another.
+    ///
+    /// # Errors
+    /// As [`push`](SpillWriter::push).
+    pub fn end(&mut self) -> Result<Spilled<R>, StoreError> {
+        if let Err(e) = self.pages.end(&mut self.out) {
+            return Err(self.unwritable(e));
+        }
+        self.write()?;
+        let from = std::mem::replace(&mut self.from, self.at);
+        Ok(Spilled {
+            file: self.file.clone(),
+            from,
+            to: self.at,
+            records: take(&mut self.records),
+            record: PhantomData,
+        })
+    }
+}
+
+impl<R> fmt::Debug for SpillWriter<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpillWriter({} B in {})", self.at, self.file.path.display())
+    }
+}
+
+/// One sequence of records on disk. Its file goes with the last that knows it.
+pub struct Spilled<R> {
+    file: Arc<ScratchFile>,
+    from: u64,
+    to: u64,
+    records: u64,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Spilled<R> {
+    /// Reads it from the beginning.
+    pub fn reader(&self) -> SpillReader<R> {
+        SpillReader(PageReader::new(self.file.clone(), self.from, self.to))
+    }
+}
+
+impl<R> Spilled<R> {
+    /// How many records it has.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+    /// How many bytes it takes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.to - self.from
+    }
+}
+
+impl<R> fmt::Debug for Spilled<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Spilled({} records, {} B in {})", self.records, self.bytes(), self.file.path.display())
+    }
+}
+
+/// Reads a sequence of records back, in order. Holds some 400 KiB.
+pub struct SpillReader<R>(PageReader<R>);
+
+impl<R: DeserializeOwned> SpillReader<R> {
+    /// The next record, or `None` after the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the file is missing or damaged.
+    #[inline]
+    #[expect(clippy::should_implement_trait, reason = "it can fail at each step")]
+    pub fn next(&mut self) -> Result<Option<R>, StoreError> {
+        self.0.next()
+    }
+}
+
+impl<R> fmt::Debug for SpillReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SpillReader")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scratch() -> (Arc<Scratch>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        (Scratch::new(vec![dir.path().into()]), dir)
+    }
+
+    fn read<R: DeserializeOwned>(spilled: &Spilled<R>) -> Result<Vec<R>, StoreError> {
+        let mut reader = spilled.reader();
+        std::iter::from_fn(|| reader.next().transpose()).collect()
+    }
+
+    #[test]
+    fn sequences_come_back_each_for_itself_and_the_file_goes_with_the_last() {
+        let (scratch, dir) = scratch();
+        let mut writer = SpillWriter::new(&scratch, true).unwrap();
+        let all: Vec<Vec<(u64, String)>> =
+            (0..5u64).map(|s| (0..s * 20_000).map(|i| (i, format!("{s} and {i}"))).collect()).collect();
+        let mut spilled = Vec::new();
+        for sequence in &all {
+            sequence.iter().for_each(|record| writer.push(record).unwrap());
+            assert_eq!(writer.records(), sequence.len() as u64);
+            spilled.push(writer.end().unwrap());
+        }
+        for (sequence, spilled) in all.iter().zip(&spilled) {
+            assert_eq!(read(spilled).unwrap(), *sequence);
+            assert_eq!(spilled.records(), sequence.len() as u64);
+        }
+        assert!(spilled[4].bytes() < 80_000 * 20, "compressed");
+        drop((writer, spilled));
+        scratch.close();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_changed_byte_or_a_cut_or_missing_file_is_noticed() {
+        let (scratch, _dir) = scratch();
+        let mut writer = SpillWriter::new(&scratch, false).unwrap();
+        (0..1_000u64).for_each(|i| writer.push(&i).unwrap());
+        let spilled = writer.end().unwrap();
+        let path = spilled.file.path.clone();
+        let good = std::fs::read(&path).unwrap();
+        for at in [0, 5, 9, 13, 100, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            std::fs::write(&path, bad).unwrap();
+            let error = read(&spilled).unwrap_err();
+            assert!(error.is_corrupt() && error.to_string().contains("block-0"), "{error}");
+        }
+        std::fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(read(&spilled).unwrap_err().to_string().contains("too early"));
+    }
+
+    #[test]
+    fn records_of_no_bytes_and_of_many_come_back() {
+        let (scratch, _dir) = scratch();
+        let mut writer = SpillWriter::new(&scratch, true).unwrap();
+        (0..100_000).for_each(|_| writer.push(&()).unwrap());
+        assert_eq!(read(&writer.end().unwrap()).unwrap().len(), 100_000);
+        let mut writer = SpillWriter::new(&scratch, true).unwrap();
+        let large: Vec<u64> = (0..1_000_000).map(|i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        writer.push(&large).unwrap();
+        assert_eq!(read(&writer.end().unwrap()).unwrap(), [large]);
+    }
+
+    #[test]
+    fn more_files_than_may_be_open_are_read() {
+        let (scratch, _dir) = scratch();
+        let spilled: Vec<_> = (0..400u64)
+            .map(|i| {
+                let mut writer = SpillWriter::new(&scratch, true).unwrap();
+                writer.push(&i).unwrap();
+                writer.end().unwrap()
+            })
+            .collect();
+        for _ in 0..2 {
+            for (i, spilled) in spilled.iter().enumerate() {
+                assert_eq!(read(spilled).unwrap(), [i as u64]);
+            }
+        }
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        assert!(open < 390, "{open}");
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_pages_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut raw = Vec::new();
+            let _ = crate::page::open_page(&bytes, &mut raw);
+        }
+    }
+}
