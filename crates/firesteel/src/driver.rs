@@ -212,7 +212,7 @@ impl Driver {
         self.parcels = None;
         if self.threads_end.recv_timeout(LAST_WAIT) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!(
-                "{} tasks have not stopped within {LAST_WAIT:?} after the context's end: they do not look at \
+                "tasks that run have not stopped within {LAST_WAIT:?} after the context's end ({} of them): they do not look at \
                  `TaskContext::is_interrupted`, and are left to themselves",
                 self.running.len()
             );

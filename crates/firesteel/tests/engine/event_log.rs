@@ -137,6 +137,9 @@ fn what_ran_what_was_skipped_and_what_failed_can_be_read_from_it() {
     assert!(ran(0).contains(&map.0) && ran(0).len() == 2);
     assert_eq!((ran(1).len(), ran(2).len()), (1, 1));
     assert!(!ran(1).contains(&map.0) && !ran(2).contains(&map.0));
+    // A stage that is there already is listed as the attempt that would be its next.
+    let attempts = |job: usize| jobs.stages[job].iter().find(|stage| stage.id == map).unwrap().attempt.0;
+    assert_eq!((attempts(0), attempts(1), attempts(2)), (0, 1, 1));
     let first = &jobs.stages[0][0];
     let last = jobs.stages[0].iter().find(|stage| stage.id != map).unwrap();
     assert_eq!((first.tasks, last.tasks), (3, 2));
@@ -335,6 +338,22 @@ fn it_is_closed_when_the_last_handle_goes() {
     drop(numbers);
     assert_eq!(files(folder.path()), [id.as_str()]);
     assert!(matches!(read(&folder.path().join(id)).last(), Some(Event::ApplicationEnd(_))));
+}
+
+#[test]
+fn whoever_stops_a_context_finds_it_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let sc = logging(folder.path(), "local[2]").build().unwrap();
+    sc.range(0..10).count().unwrap();
+    let id = sc.application_id();
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                sc.stop().unwrap();
+                assert_eq!(files(folder.path()), [id]);
+            });
+        }
+    });
 }
 
 #[test]
