@@ -214,7 +214,32 @@ pub struct NodeBytes {
     /// Its code.
     pub code: CodeRef,
     /// What it holds.
+    #[serde(with = "in_one_piece")]
     pub bytes: Vec<u8>,
+}
+
+/// Bytes that are written and read at once, where serde alone would take them one by one.
+mod in_one_piece {
+    use serde::{Deserializer, Serializer, de::Visitor};
+    use std::fmt;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
 }
 
 /// A stage as it is sent: the erased nodes in topological order, and the root.
@@ -225,6 +250,7 @@ pub struct StageBytes {
     /// The code of the root.
     pub code: CodeRef,
     /// What the root holds.
+    #[serde(with = "in_one_piece")]
     pub bytes: Vec<u8>,
 }
 

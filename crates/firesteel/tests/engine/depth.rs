@@ -110,3 +110,59 @@ fn jobs_of_10_000_partitions() {
     assert_eq!(spread.map_partitions(|items| [items.count()]).collect().unwrap().len(), 10_000);
     assert_eq!(spread.count().unwrap(), 20_000);
 }
+
+#[test]
+fn lineage_of_10_000_cached_steps_is_computed_and_dropped() {
+    on_a_small_stack(|| {
+        let sc = local(2);
+        let mut rdd = sc.range_n(0..4, 2).erase();
+        for _ in 0..10_000 {
+            rdd = rdd.map(|x| x + 1).cache().erase();
+        }
+        assert_eq!(rdd.collect().unwrap(), [10_000, 10_001, 10_002, 10_003]);
+        assert_eq!(sc.footprint().unwrap().blocks, 20_000);
+        assert_eq!(rdd.map(|x| x * 2).sum().unwrap(), 80_012.0);
+        drop(rdd);
+        assert_eq!(sc.footprint().unwrap(), Footprint::default());
+    });
+}
+
+#[test]
+fn cached_step_that_reads_the_one_before_twice_is_computed_once() {
+    on_a_small_stack(|| {
+        let sc = local(2);
+        let computed = sc.long_accumulator("computed");
+        let mut rdd = sc.range_n(0..4, 2).erase();
+        // Without what is kept the last step would read the first 2^60 times.
+        for _ in 0..60 {
+            let sum = rdd.zip(&rdd).map_partitions_with(computed.clone(), |computed, pairs| {
+                computed.add(1);
+                pairs.map(|(a, b)| a.wrapping_add(b))
+            });
+            rdd = sum.cache().erase();
+        }
+        assert_eq!(rdd.collect().unwrap(), [0, 1 << 60, 2 << 60, 3 << 60]);
+        assert_eq!(computed.value(), 2 * 60);
+        let mut keyed = sc.range_n(0..4, 2).map(|x| (x, x)).partition_by(2).cache().erase();
+        for _ in 0..30 {
+            keyed = keyed.join(&keyed).map_values(|(a, b)| a.wrapping_add(b)).cache().erase();
+        }
+        assert_eq!(keyed.lookup(&3).unwrap(), [3 << 30]);
+        drop((rdd, keyed, computed));
+        assert_eq!(sc.footprint().unwrap(), Footprint::default());
+    });
+}
+
+#[test]
+fn union_that_grows_in_a_loop() {
+    on_a_small_stack(|| {
+        let sc = local(2);
+        let mut rdd = sc.range_n(0..1, 1).erase();
+        for i in 1..500 {
+            rdd = rdd.union(&sc.range_n(i..i + 1, 1)).erase();
+        }
+        assert_eq!(rdd.collect().unwrap(), (0..500).collect::<Vec<u64>>());
+        drop(rdd);
+        assert_eq!(sc.footprint().unwrap(), Footprint::default());
+    });
+}
