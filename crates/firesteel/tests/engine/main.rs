@@ -1,5 +1,6 @@
 //! Tests of the engine as a whole: scheduling, failures, depth, determinism, what is kept and for how long.
 
+mod at_once;
 mod background;
 mod cancellation;
 mod chaos;
