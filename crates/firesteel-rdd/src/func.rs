@@ -92,6 +92,18 @@ impl<A, B, U, F: Fn(A, &B) -> U + Captureless> MergeRef<A, B> for Plain<F> {
     }
 }
 
+/// Returns what it is given.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Identity;
+
+impl<T> Func<T> for Identity {
+    type Out = T;
+    #[inline(always)]
+    fn call(&self, item: T) -> T {
+        item
+    }
+}
+
 /// A user's value beside a closure. Shared on the driver, decoded once per attempt in a task.
 pub struct Env<E>(pub Arc<E>);
 
@@ -176,7 +188,7 @@ impl<E: Data, A, B, U, F: Fn(&E, A, &B) -> U + Captureless> MergeRef<A, B> for W
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Try<C>(pub C);
 
-fn user_error(e: Box<dyn std::error::Error + Send + Sync>) -> ! {
+pub(crate) fn user_error(e: Box<dyn std::error::Error + Send + Sync>) -> ! {
     crate::failure::TaskFailure::User(e.to_string()).raise()
 }
 

@@ -73,9 +73,23 @@ impl Context {
         R: Data,
         F: Fn(PartitionIter<'_, T>) -> R + Captureless,
     {
-        // What does not fit is no partition either, and is told so.
-        let these = partitions.iter().map(|p| u32::try_from(*p).unwrap_or(u32::MAX)).collect();
-        self.job(rdd, Wanted::These(these), Plain::new(f), site("run_job_on"))
+        self.job(rdd, these(partitions), Plain::new(f), site("run_job_on"))
+    }
+
+    /// [`run_job_on`](Context::run_job_on) with an environment.
+    ///
+    /// # Errors
+    /// As `run_job_on`.
+    #[track_caller]
+    pub fn run_job_on_with<E, T, P, R, F>(&self, rdd: &Rdd<T, P>, env: E, f: F, partitions: &[usize]) -> Result<Vec<R>>
+    where
+        E: Data,
+        T: 'static,
+        P: Pipeline<Item = T>,
+        R: Data,
+        F: Fn(&E, PartitionIter<'_, T>) -> R + Captureless,
+    {
+        self.job(rdd, these(partitions), With::new(env, f), site("run_job_on_with"))
     }
 
     fn job<T, P, R, C>(&self, rdd: &Rdd<T, P>, wanted: Wanted, f: C, site: CallSite) -> Result<Vec<R>>
@@ -90,4 +104,9 @@ impl Context {
         }
         job::run(rdd, wanted, OnPartition::new(f), site)
     }
+}
+
+/// Some partitions. What does not fit is no partition either, and is told so.
+fn these(partitions: &[usize]) -> Wanted {
+    Wanted::These(partitions.iter().map(|p| u32::try_from(*p).unwrap_or(u32::MAX)).collect())
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Data,
-    func::{Plain, With},
+    func::{Plain, Try, With, user_error},
     iter::PartitionIter,
     op::Emit,
     pipeline::{Pipeline, Plan},
@@ -65,6 +65,17 @@ where
     type Out = I;
     fn call(&self, _: usize, items: PartitionIter<'static, T>) -> I {
         (self.0.f())(self.0.env(), items)
+    }
+}
+impl<T: 'static, I, X, C> PartitionFunc<T> for Try<C>
+where
+    I: IntoIterator<Item: 'static> + 'static,
+    X: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    C: PartitionFunc<T, Out = std::result::Result<I, X>>,
+{
+    type Out = I;
+    fn call(&self, index: usize, items: PartitionIter<'static, T>) -> I {
+        self.0.call(index, items).unwrap_or_else(|e| user_error(e.into()))
     }
 }
 impl<T: 'static, I, F> PartitionFunc<T> for WithIndex<Plain<F>>

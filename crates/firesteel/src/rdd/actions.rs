@@ -253,7 +253,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         self.best(n, Natural, site("take_ordered"))
     }
 
-    fn best<C: Compare<T>>(&self, n: usize, order: C, site: CallSite) -> Result<Vec<T>>
+    pub(super) fn best<C: Compare<T>>(&self, n: usize, order: C, site: CallSite) -> Result<Vec<T>>
     where
         T: Data,
     {
@@ -433,7 +433,7 @@ pub(super) mod each {
     #[derive(Clone, Serialize, Deserialize)]
     pub(in crate::rdd) struct Each<C>(pub(in crate::rdd) C);
     #[derive(Clone, Serialize, Deserialize)]
-    pub(super) struct EachRef<C>(pub(super) C);
+    pub(in crate::rdd) struct EachRef<C>(pub(in crate::rdd) C);
 
     struct Call<'a, C>(&'a C);
     impl<T, C: Func<T, Out = ()>> Sink<T> for Call<'_, C> {
@@ -466,19 +466,23 @@ pub(super) mod each {
     }
 }
 
-mod best {
+pub(super) mod best {
     //! The first few elements of an order, without sorting the rest.
-    use firesteel_rdd::{Action, Captureless, Data, Input, Lent, Plain, Sink, Stream, check_boundary, sampled_size};
+    use firesteel_rdd::{
+        Action, Captureless, Data, Input, Lent, Plain, Sink, Stream, With, check_boundary, sampled_size,
+    };
     use serde::{Deserialize, Serialize, de::DeserializeOwned};
     use std::cmp::Ordering;
 
-    pub(super) trait Compare<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    pub(in crate::rdd) trait Compare<T>:
+        Serialize + DeserializeOwned + Clone + Send + Sync + 'static
+    {
         fn compare(&self, a: &T, b: &T) -> Ordering;
     }
     #[derive(Clone, Copy, Serialize, Deserialize)]
     pub(super) struct Natural;
     #[derive(Clone, Serialize, Deserialize)]
-    pub(super) struct Reversed<C>(pub(super) C);
+    pub(in crate::rdd) struct Reversed<C>(pub(in crate::rdd) C);
 
     impl<T: Ord> Compare<T> for Natural {
         fn compare(&self, a: &T, b: &T) -> Ordering {
@@ -493,6 +497,12 @@ mod best {
     impl<T, F: Fn(&T, &T) -> Ordering + Captureless> Compare<T> for Plain<F> {
         fn compare(&self, a: &T, b: &T) -> Ordering {
             (self.f())(a, b)
+        }
+    }
+
+    impl<T, E: Data, F: Fn(&E, &T, &T) -> Ordering + Captureless> Compare<T> for With<E, F> {
+        fn compare(&self, a: &T, b: &T) -> Ordering {
+            (self.f())(self.env(), a, b)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Rdd, actions::each::Each, site};
 use crate::future::FutureAction;
-use firesteel_rdd::{Captureless, Collect, Count, Data, OnPartition, PartitionIter, Pipeline, Plain};
+use firesteel_rdd::{Captureless, Collect, Count, Data, OnPartition, PartitionIter, Pipeline, Plain, With};
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// [`count`](Rdd::count) in the background.
@@ -44,5 +44,23 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     pub fn for_each_partition_async<F: Fn(PartitionIter<'_, T>) + Captureless>(&self, f: F) -> FutureAction<()> {
         let site = site("for_each_partition_async");
         FutureAction::run(self, move |rdd| rdd.all(OnPartition::new(Plain::new(f)), site).map(|_: Vec<()>| ()))
+    }
+
+    /// [`for_each_async`](Rdd::for_each_async) with an environment.
+    #[track_caller]
+    pub fn for_each_async_with<E: Data, F: Fn(&E, T) + Captureless>(&self, env: E, f: F) -> FutureAction<()> {
+        let site = site("for_each_async_with");
+        FutureAction::run(self, move |rdd| rdd.all(Each(With::new(env, f)), site).map(drop))
+    }
+
+    /// [`for_each_partition_async`](Rdd::for_each_partition_async) with an environment.
+    #[track_caller]
+    pub fn for_each_partition_async_with<E, F>(&self, env: E, f: F) -> FutureAction<()>
+    where
+        E: Data,
+        F: Fn(&E, PartitionIter<'_, T>) + Captureless,
+    {
+        let site = site("for_each_partition_async_with");
+        FutureAction::run(self, move |rdd| rdd.all(OnPartition::new(With::new(env, f)), site).map(|_: Vec<()>| ()))
     }
 }

@@ -225,6 +225,24 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     {
         self.child(FlatMap::new(self.parent(), OnEachValue(Try(Plain::new(f)))), site("try_flat_map_values"), true)
     }
+
+    /// [`try_flat_map_values`](Rdd::try_flat_map_values) with an environment.
+    #[track_caller]
+    pub fn try_flat_map_values_with<E, I, X, F>(
+        &self,
+        env: E,
+        f: F,
+    ) -> Rdd<(K, I::Item), FlatMap<P, OnEachValue<Try<With<E, F>>>>>
+    where
+        K: Clone,
+        E: Data,
+        I: IntoIterator<Item: 'static> + 'static,
+        X: Into<Boxed> + 'static,
+        F: Fn(&E, V) -> Result<I, X> + Captureless,
+    {
+        let pipeline = FlatMap::new(self.parent(), OnEachValue(Try(With::new(env, f))));
+        self.child(pipeline, site("try_flat_map_values_with"), true)
+    }
 }
 
 impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {

@@ -9,6 +9,7 @@ mod forms;
 mod group;
 mod info;
 mod keyed;
+mod lent;
 mod local_iter;
 mod narrow;
 mod numeric;

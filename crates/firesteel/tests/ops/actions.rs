@@ -60,6 +60,11 @@ proptest! {
         let wanted = wanted.min(items.len());
         prop_assert_eq!(&rdd.take_ordered_by(wanted, |a, b| a.0.cmp(&b.0))?[..], &up[..wanted]);
         prop_assert_eq!(&rdd.top_by(wanted, |a, b| a.0.cmp(&b.0))?[..], &down[..wanted]);
+        let signed = (1i64, 2i64);
+        prop_assert_eq!(&rdd.take_ordered_by_with(signed, wanted, |s, a, b| (a.0 * s.0).cmp(&(b.0 * s.0)))?[..], &up[..wanted]);
+        prop_assert_eq!(&rdd.top_by_with(signed, wanted, |s, a, b| (a.0 * s.1).cmp(&(b.0 * s.1)))?[..], &down[..wanted]);
+        prop_assert_eq!(rdd.min_by_with(signed, |s, a, b| (a.0 * s.0).cmp(&(b.0 * s.0)))?, up[0]);
+        prop_assert_eq!(rdd.max_by_with(signed, |s, a, b| (a.0 * s.0).cmp(&(b.0 * s.0)))?, down[0]);
         prop_assert_eq!(rdd.min_by(|a, b| a.0.cmp(&b.0))?, up[0]);
         prop_assert_eq!(rdd.max_by(|a, b| a.0.cmp(&b.0))?, down[0]);
     }
@@ -76,8 +81,11 @@ proptest! {
         rdd.for_each_ref_with(met.clone(), |met, x| met.add(vec![*x]))?;
         rdd.for_each_partition_with(met.clone(), |met, items| met.add(items.collect()))?;
         rdd.try_for_each_with(met.clone(), |met, x| { met.add(vec![x]); Ok::<(), String>(()) })?;
+        rdd.try_for_each_ref_with(met.clone(), |met, x| { met.add(vec![*x]); Ok::<(), String>(()) })?;
+        rdd.for_each_async_with(met.clone(), |met, x| met.add(vec![x])).get()?;
+        rdd.for_each_partition_async_with(met.clone(), |met, items| met.add(items.collect())).get()?;
         let mut met = met.value();
-        let mut expected = kept(&items, n).repeat(4);
+        let mut expected = kept(&items, n).repeat(7);
         met.sort();
         expected.sort();
         prop_assert_eq!(met, expected);

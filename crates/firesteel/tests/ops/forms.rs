@@ -61,7 +61,11 @@ fn users_errors_fail_with_their_text() {
     odd(rdd.try_filter_with(5, |five, i| if i == five { Err("no five") } else { Ok(true) }).count().unwrap_err());
     odd(rdd.try_filter_map(|i| if i == 5 { Err("no five") } else { Ok(Some(i)) }).count().unwrap_err());
     odd(rdd.try_filter_map_with(5, |f, i| if i == *f { Err("no five") } else { Ok(Some(i)) }).count().unwrap_err());
+    odd(rdd.try_for_each_ref(|i| if *i == 5 { Err("no five") } else { Ok(()) }).unwrap_err());
+    let trying = rdd.try_map_partitions(|mut items| if items.any(|i| i == 5) { Err("no five") } else { Ok([0]) });
+    odd(trying.count().unwrap_err());
     let pairs = rdd.map(|i| (i, i));
+    odd(pairs.try_flat_map_values_with(5, |f, i| if i == *f { Err("no five") } else { Ok([i]) }).count().unwrap_err());
     odd(pairs.try_map_values(|i| if i == 5 { Err("no five") } else { Ok(i) }).count().unwrap_err());
     odd(pairs.try_map_values_with(5, |f, i| if i == *f { Err("no five") } else { Ok(i) }).count().unwrap_err());
     odd(pairs.try_flat_map_values(|i| if i == 5 { Err("no five") } else { Ok([i]) }).count().unwrap_err());

@@ -48,6 +48,8 @@ proptest! {
         prop_assert_eq!(&parts(&rdd.flat_map_emit(|x, out| for y in as_many(*x) { out.emit(y) }))?, &expected);
         let emitting = rdd.flat_map_emit_with(3, |by, x, out| (0..x.rem_euclid(*by)).for_each(|_| out.emit(*x)));
         prop_assert_eq!(&parts(&emitting)?, &expected);
+        prop_assert_eq!(&parts(&rdd.flat_map_ref(|x| as_many(*x)))?, &expected);
+        prop_assert_eq!(&parts(&rdd.flat_map_ref_with(3, |by, x| vec![*x; x.rem_euclid(*by) as usize]))?, &expected);
         prop_assert_eq!(&parts(&rdd.try_flat_map(|x| Ok::<_, String>(as_many(x))))?, &expected);
         let trying = rdd.try_flat_map_with(3, |by, x| Ok::<_, String>(vec![x; x.rem_euclid(*by) as usize]));
         prop_assert_eq!(&parts(&trying)?, &expected);
@@ -74,6 +76,8 @@ proptest! {
         let some = |x: i64| if x % 3 == 0 { Some(x) } else { None };
         prop_assert_eq!(&parts(&rdd.filter_map(some))?, &expected);
         prop_assert_eq!(&parts(&rdd.filter_map_with(3, |by, x| (x % by == 0).then_some(x)))?, &expected);
+        prop_assert_eq!(&parts(&rdd.filter_map_ref(|x| (x % 3 == 0).then_some(*x)))?, &expected);
+        prop_assert_eq!(&parts(&rdd.filter_map_ref_with(3, |by, x| (x % by == 0).then_some(*x)))?, &expected);
         prop_assert_eq!(&parts(&rdd.try_filter_map(|x| Ok::<_, String>((x % 3 == 0).then_some(x))))?, &expected);
         let trying = rdd.try_filter_map_with(3, |by, x| Ok::<_, String>((x % by == 0).then_some(x)));
         prop_assert_eq!(&parts(&trying)?, &expected);
@@ -86,6 +90,9 @@ proptest! {
         let sums: Vec<Vec<i64>> = slices.iter().map(|part| vec![part.iter().sum()]).collect();
         prop_assert_eq!(&parts(&rdd.map_partitions(|items| [items.sum::<i64>()]))?, &sums);
         prop_assert_eq!(&parts(&rdd.map_partitions_with(0, |zero, items| [items.fold(*zero, |a, b| a + b)]))?, &sums);
+        prop_assert_eq!(&parts(&rdd.try_map_partitions(|items| Ok::<_, String>([items.sum::<i64>()])))?, &sums);
+        let trying = rdd.try_map_partitions_with(0, |zero, items| Ok::<_, String>([items.fold(*zero, |a, b| a + b)]));
+        prop_assert_eq!(&parts(&trying)?, &sums);
         let numbered: Vec<Vec<(usize, i64)>> =
             slices.iter().enumerate().map(|(i, part)| part.iter().map(|x| (i, *x)).collect()).collect();
         prop_assert_eq!(&parts(&rdd.map_partitions_with_index(|i, items| items.map(move |x| (i, x))))?, &numbered);

@@ -44,4 +44,6 @@ fn an_environment_comes_first() {
     let sc = local4();
     let sums = sc.run_job_with(&sc.range_n(0..4, 2), 10u64, |factor, items| items.sum::<u64>() * factor);
     assert_eq!(sums.unwrap(), [10, 50]);
+    let sums = sc.run_job_on_with(&sc.range_n(0..4, 2), 10u64, |factor, items| items.sum::<u64>() * factor, &[1, 0]);
+    assert_eq!(sums.unwrap(), [50, 10]);
 }

@@ -1,0 +1,176 @@
+//! Forms that look at elements where they lie, and comparisons with an environment: what completes the families.
+
+use super::{
+    Rdd,
+    actions::{best::Reversed, each::EachRef},
+    site,
+};
+use firesteel_model::{Error, Result};
+use firesteel_rdd::{
+    Captureless, Data, FilterMap, FlatMap, Identity, MapPartitions, MapRef, PartitionIter, Pipeline, Plain, Try, With,
+    Without,
+};
+use std::{cmp::Ordering, error::Error as StdError};
+
+/// What a user's error must be able to become.
+type Boxed = Box<dyn StdError + Send + Sync>;
+
+impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
+    /// [`flat_map`](Rdd::flat_map) that looks at elements where they lie. [`flat_map_emit`](Rdd::flat_map_emit) does without a
+    /// collection as well.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let lines = sc.parallelize(["to be", "or not"].map(String::from));
+    /// let lengths = lines.flat_map_ref(|line| line.split(' ').map(str::len).collect::<Vec<_>>());
+    /// assert_eq!(lengths.collect()?, [2, 2, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn flat_map_ref<I, F>(&self, f: F) -> Rdd<I::Item, FlatMap<MapRef<P, Plain<F>>, Identity>>
+    where
+        I: IntoIterator<Item: 'static> + 'static,
+        F: Fn(&T) -> I + Captureless,
+    {
+        let each = MapRef::new(self.parent(), Plain::new(f));
+        self.child(FlatMap::new(each, Identity), site("flat_map_ref"), false)
+    }
+
+    /// [`flat_map_ref`](Rdd::flat_map_ref) with an environment.
+    #[track_caller]
+    pub fn flat_map_ref_with<E, I, F>(&self, env: E, f: F) -> Rdd<I::Item, FlatMap<MapRef<P, With<E, F>>, Identity>>
+    where
+        E: Data,
+        I: IntoIterator<Item: 'static> + 'static,
+        F: Fn(&E, &T) -> I + Captureless,
+    {
+        let each = MapRef::new(self.parent(), With::new(env, f));
+        self.child(FlatMap::new(each, Identity), site("flat_map_ref_with"), false)
+    }
+
+    /// [`filter_map`](Rdd::filter_map) that looks at elements where they lie: only what is made of them is owned.
+    #[track_caller]
+    pub fn filter_map_ref<U, F>(&self, f: F) -> Rdd<U, FilterMap<MapRef<P, Plain<F>>, Identity>>
+    where
+        U: 'static,
+        F: Fn(&T) -> Option<U> + Captureless,
+    {
+        let each = MapRef::new(self.parent(), Plain::new(f));
+        self.child(FilterMap::new(each, Identity), site("filter_map_ref"), false)
+    }
+
+    /// [`filter_map_ref`](Rdd::filter_map_ref) with an environment.
+    #[track_caller]
+    pub fn filter_map_ref_with<E, U, F>(&self, env: E, f: F) -> Rdd<U, FilterMap<MapRef<P, With<E, F>>, Identity>>
+    where
+        E: Data,
+        U: 'static,
+        F: Fn(&E, &T) -> Option<U> + Captureless,
+    {
+        let each = MapRef::new(self.parent(), With::new(env, f));
+        self.child(FilterMap::new(each, Identity), site("filter_map_ref_with"), false)
+    }
+
+    /// [`map_partitions`](Rdd::map_partitions) by a closure that may fail: an `Err` fails the task with the error's text.
+    #[track_caller]
+    pub fn try_map_partitions<I, X, F>(&self, f: F) -> Rdd<I::Item, MapPartitions<P, Try<Without<Plain<F>>>>>
+    where
+        I: IntoIterator<Item: 'static> + 'static,
+        X: Into<Boxed> + 'static,
+        F: Fn(PartitionIter<'static, T>) -> Result<I, X> + Captureless,
+    {
+        let pipeline = MapPartitions::new(self.parent(), Try(Without(Plain::new(f))));
+        self.child(pipeline, site("try_map_partitions"), false)
+    }
+
+    /// [`try_map_partitions`](Rdd::try_map_partitions) with an environment.
+    #[track_caller]
+    pub fn try_map_partitions_with<E, I, X, F>(
+        &self,
+        env: E,
+        f: F,
+    ) -> Rdd<I::Item, MapPartitions<P, Try<Without<With<E, F>>>>>
+    where
+        E: Data,
+        I: IntoIterator<Item: 'static> + 'static,
+        X: Into<Boxed> + 'static,
+        F: Fn(&E, PartitionIter<'static, T>) -> Result<I, X> + Captureless,
+    {
+        let pipeline = MapPartitions::new(self.parent(), Try(Without(With::new(env, f))));
+        self.child(pipeline, site("try_map_partitions_with"), false)
+    }
+
+    /// [`for_each_ref`](Rdd::for_each_ref) by a closure that may fail.
+    ///
+    /// # Errors
+    /// As every action.
+    #[track_caller]
+    pub fn try_for_each_ref<X, F>(&self, f: F) -> Result<()>
+    where
+        X: Into<Boxed> + 'static,
+        F: Fn(&T) -> Result<(), X> + Captureless,
+    {
+        self.all(EachRef(Try(Plain::new(f))), site("try_for_each_ref")).map(drop)
+    }
+
+    /// [`try_for_each_ref`](Rdd::try_for_each_ref) with an environment.
+    ///
+    /// # Errors
+    /// As every action.
+    #[track_caller]
+    pub fn try_for_each_ref_with<E, X, F>(&self, env: E, f: F) -> Result<()>
+    where
+        E: Data,
+        X: Into<Boxed> + 'static,
+        F: Fn(&E, &T) -> Result<(), X> + Captureless,
+    {
+        self.all(EachRef(Try(With::new(env, f))), site("try_for_each_ref_with")).map(drop)
+    }
+
+    /// [`top_by`](Rdd::top_by) with an environment.
+    #[track_caller]
+    pub fn top_by_with<E: Data, F>(&self, env: E, n: usize, f: F) -> Result<Vec<T>>
+    where
+        T: Data,
+        F: Fn(&E, &T, &T) -> Ordering + Captureless,
+    {
+        self.best(n, Reversed(With::new(env, f)), site("top_by_with"))
+    }
+
+    /// [`take_ordered_by`](Rdd::take_ordered_by) with an environment.
+    #[track_caller]
+    pub fn take_ordered_by_with<E: Data, F>(&self, env: E, n: usize, f: F) -> Result<Vec<T>>
+    where
+        T: Data,
+        F: Fn(&E, &T, &T) -> Ordering + Captureless,
+    {
+        self.best(n, With::new(env, f), site("take_ordered_by_with"))
+    }
+
+    /// [`max_by`](Rdd::max_by) with an environment.
+    ///
+    /// # Errors
+    /// [`Error::EmptyRdd`] if there is no element.
+    #[track_caller]
+    pub fn max_by_with<E: Data, F>(&self, env: E, f: F) -> Result<T>
+    where
+        T: Data,
+        F: Fn(&E, &T, &T) -> Ordering + Captureless,
+    {
+        self.best(1, Reversed(With::new(env, f)), site("max_by_with"))?.pop().ok_or(Error::EmptyRdd)
+    }
+
+    /// [`min_by`](Rdd::min_by) with an environment.
+    ///
+    /// # Errors
+    /// [`Error::EmptyRdd`] if there is no element.
+    #[track_caller]
+    pub fn min_by_with<E: Data, F>(&self, env: E, f: F) -> Result<T>
+    where
+        T: Data,
+        F: Fn(&E, &T, &T) -> Ordering + Captureless,
+    {
+        self.best(1, With::new(env, f), site("min_by_with"))?.pop().ok_or(Error::EmptyRdd)
+    }
+}
