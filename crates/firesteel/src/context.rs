@@ -90,9 +90,7 @@ impl ContextBuilder {
     /// # Errors
     /// [`Error::Config`] for a setting that makes no sense, [`Error::InsideTask`] in a task.
     pub fn build(self) -> Result<Context> {
-        if firesteel_rdd::in_task() {
-            return Err(Error::InsideTask("Context::build"));
-        }
+        crate::engine::not_inside("Context::build")?;
         let mut conf = Conf::load()?;
         for (key, value) in self.settings {
             conf.set(key, value);
@@ -412,9 +410,7 @@ impl Context {
     /// # Errors
     /// In a task, and in a listener.
     pub fn stop(&self) -> Result<()> {
-        if firesteel_rdd::in_task() {
-            return Err(Error::InsideTask("Context::stop"));
-        }
+        crate::engine::not_inside("Context::stop")?;
         if Bus::is_delivering() {
             return Err(Error::InvalidArgument(
                 "a listener cannot stop its context, which would wait for the listener: tell another thread to do it"

@@ -204,9 +204,7 @@ impl Engine {
 
     /// Fails if driver operations make no sense here and now.
     pub(crate) fn check_usable(&self, what: &'static str) -> Result<()> {
-        if firesteel_rdd::in_task() {
-            return Err(Error::InsideTask(what));
-        }
+        not_inside(what)?;
         if self.is_stopped() {
             return Err(Error::Stopped(format!("{what} needs one that runs; make a new one")));
         }
@@ -252,6 +250,15 @@ impl Engine {
 
 thread_local! {
     static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Fails on the engine's own threads: in tasks, in what they call at their end, and in a `Drop` of the user's on the driver's
+/// thread. What waits for the driver would wait for ever there.
+pub(crate) fn not_inside(what: &'static str) -> Result<()> {
+    match firesteel_rdd::in_task() || OWN_THREAD.get() {
+        true => Err(Error::InsideTask(what)),
+        false => Ok(()),
+    }
 }
 
 /// Says that this thread is an engine's: when the last handle happens to be dropped here, nobody waits for the thread's own end.

@@ -89,8 +89,8 @@ impl<R: Send + 'static> FutureAction<R> {
         let end = Mutex::new(End { result: None, over: false, waker: None });
         let shared = Arc::new(Shared { jobs, end, ended: Condvar::new() });
         let future = FutureAction { shared: shared.clone() };
-        if firesteel_rdd::in_task() {
-            shared.finish(Err(Error::InsideTask("a background action")));
+        if let Err(e) = crate::engine::not_inside("a background action") {
+            shared.finish(Err(e));
             return future;
         }
         let (rdd, on_thread) = (rdd.clone(), shared.clone());

@@ -177,6 +177,43 @@ fn what_belongs_to_the_driver_is_an_error_inside_a_task() {
 }
 
 #[test]
+fn actions_at_a_tasks_end_and_in_drops_there_are_errors_too() {
+    static LENT: Mutex<Option<Context>> = Mutex::new(None);
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    fn tell() {
+        let lent = LENT.lock().unwrap().clone();
+        // On the thread of an action it may run another; on the engine's own nobody would do its tasks.
+        if let Some(error) = lent.and_then(|sc| sc.range(0..10).count().err()) {
+            TOLD.lock().unwrap().push(error.to_string());
+        }
+    }
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Tells(u64);
+    impl Drop for Tells {
+        fn drop(&mut self) {
+            if self.0 == 7 {
+                tell();
+            }
+        }
+    }
+    let sc = local("local[1]");
+    *LENT.lock().unwrap() = Some(sc.clone());
+    let numbers = sc.range_n(0..2, 1).map_partitions(|items| {
+        TaskContext::get().unwrap().on_completion(tell);
+        items
+    });
+    assert_eq!(numbers.count().unwrap(), 2);
+    assert_eq!(TOLD.lock().unwrap().len(), 1);
+    // Copies of the first are dropped where its task runs.
+    let results = sc.range_n(0..2, 2).map(|x| if x == 0 { Tells(7) } else { panic!("a failure") });
+    assert!(results.collect().is_err());
+    LENT.lock().unwrap().take();
+    let told = TOLD.lock().unwrap();
+    assert!(told.len() >= 2, "{told:?}");
+    assert!(told.iter().all(|text| text.contains("count works on the driver only")), "{told:?}");
+}
+
+#[test]
 fn executor_setup_runs_once_in_the_process() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let make = || {
