@@ -126,6 +126,7 @@ struct Inner {
     accumulators: Arc<AttemptAccumulators>,
     blocks: RefCell<Vec<(BlockId, StorageLevel, BlockStatus)>>,
     on_end: Arc<Mutex<Vec<EndHook>>>,
+    written: Cell<Option<ShuffleId>>,
 }
 
 /// What a task does when it ends; told whether it failed.
@@ -155,6 +156,7 @@ impl Task {
             accumulators: Arc::default(),
             blocks: RefCell::default(),
             on_end: Arc::default(),
+            written: Cell::new(None),
         }))
     }
 
@@ -256,6 +258,19 @@ impl Task {
     /// The blocks stored and dropped so far.
     pub fn changed_blocks(&self) -> Vec<(BlockId, StorageLevel, BlockStatus)> {
         self.0.blocks.take()
+    }
+
+    /// Notes that this attempt has put its run of a shuffle where readers find it.
+    pub(crate) fn note_run(&self, shuffle: ShuffleId) {
+        self.0.written.set(Some(shuffle));
+    }
+
+    /// Drops the run that it has put there, if it has: it failed after that, and nobody will be told of the run.
+    pub fn drop_run(&self) {
+        if let Some(shuffle) = self.0.written.take() {
+            let info = self.info();
+            self.executor().shuffles.remove_output(shuffle, info.partition, info.attempt);
+        }
     }
 
     /// Lets go of everything that the attempt holds; called when it has ended, whichever way.

@@ -166,6 +166,9 @@ impl LocalExecutor {
         while let Err(panic) = panics::caught(|| task.close()) {
             fail(&mut outcome, panic);
         }
+        if outcome.is_err() {
+            let _ = panics::caught(|| task.drop_run());
+        }
         let _ = panics::caught(|| drop(task));
         TaskEnd { attempt, outcome, metrics, accumulators, blocks }
     }

@@ -48,6 +48,7 @@ fn publish<R: Data>(
     let (records, bytes, on_disk) = (written.records, written.sizes.iter().sum::<u64>(), output.disk_bytes());
     let info = task.info();
     task.executor().shuffles.put(shuffle, info.partition, info.attempt, output);
+    task.note_run(shuffle);
     task.measure(|m| {
         m.shuffle_write_records += records;
         m.memory_bytes_spilled += spilled;

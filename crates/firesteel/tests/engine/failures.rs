@@ -388,6 +388,60 @@ fn failed_job_leaves_no_output_even_if_a_task_goes_on() {
     assert!(!out.exists());
 }
 
+static LAST_ELEMENT: AtomicBool = AtomicBool::new(false);
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+/// Two partitions: the second one fails when the first has come to its last element, where it waits, too late to be interrupted.
+fn late_and_failing(sc: &Context) -> Rdd<u64> {
+    let waiting = sc.range_n(0..10, 2).map(|i| {
+        if i == 4 {
+            LAST_ELEMENT.store(true, SeqCst);
+            while !GO_ON.load(SeqCst) {
+                std::thread::yield_now();
+            }
+        }
+        while i == 5 && !LAST_ELEMENT.load(SeqCst) {
+            std::thread::yield_now();
+        }
+        if i == 5 { panic!("the job fails") } else { i }
+    });
+    waiting.erase()
+}
+
+#[test]
+fn attempt_that_outlives_its_job_and_its_rdd_leaves_nothing() {
+    for fails in [false, true] {
+        let made: [fn(&Context) -> Rdd<u64>; 3] = [
+            |sc| late_and_failing(sc).map(|i| (i % 3, i)).reduce_by_key_into(2, |a, b| a + b).keys().erase(),
+            |sc| late_and_failing(sc).cache().erase(),
+            |sc| late_and_failing(sc).persist(StorageLevel::DISK_ONLY).map(|i| (i, i)).partition_by(3).keys().erase(),
+        ];
+        for (i, make) in made.into_iter().enumerate() {
+            LAST_ELEMENT.store(false, SeqCst);
+            GO_ON.store(false, SeqCst);
+            let sc = Context::builder()
+                .master("local[2]")
+                .tamper(move |_, executor, moment| {
+                    if moment == Moment::After {
+                        // It has left something already.
+                        assert!(executor.blocks.len() + executor.shuffles.len() > 0);
+                        assert!(!fails, "too late anyway");
+                    }
+                })
+                .build()
+                .unwrap();
+            let rdd = make(&sc);
+            let told = failure(rdd.count());
+            assert!(told.message.contains("the job fails"), "{told}");
+            drop(rdd);
+            // What was dropped is released before the attempt comes to its end.
+            assert!(sc.footprint().unwrap().attempts > 0);
+            GO_ON.store(true, SeqCst);
+            assert_eq!(at_rest(&sc), Footprint::default(), "{i}, fails: {fails}");
+        }
+    }
+}
+
 // ---- Types of the user's that misbehave ------------------------------------------------------------------------------
 
 /// Panics once when it is dropped, if it is 7.
