@@ -104,3 +104,28 @@ fn flushed_tables_of_a_map_side_change_no_order() {
         compare(&calm, &wild, &format!("on {threads} threads"));
     }
 }
+
+#[test]
+fn memory_that_does_not_suffice_changes_no_order() {
+    let found = |threads: usize, seed: Option<u64>, budget: &str, program: fn(&Context) -> Findings| {
+        let dir = tempfile::tempdir().unwrap();
+        let chaos = match seed {
+            Some(seed) => Chaos { seed, failures: 9, lost_outputs: 11, lost_blocks: 13 },
+            None => Chaos::default(),
+        };
+        let builder = Context::builder()
+            .master(format!("local[{threads},4]"))
+            .conf("firesteel.local.dir", dir.path().display())
+            .conf("firesteel.memory.budget", budget);
+        let sc = chaos.unleash(builder, Stragglers::default()).0.build().unwrap();
+        sc.set_checkpoint_dir(dir.path().join("checkpoints").to_str().unwrap()).unwrap();
+        program(&sc)
+    };
+    for program in [program, wide_program] {
+        let calm = found(1, None, "1g", program);
+        for (seed, threads) in [(None, 1), (None, 4), (Some(1), 2), (Some(2), 7)] {
+            let narrow = found(threads, seed, "1m", program);
+            compare(&calm, &narrow, &format!("on {threads} threads with little memory, {seed:?}"));
+        }
+    }
+}
