@@ -4,6 +4,7 @@ mod at_once;
 mod background;
 mod cancellation;
 mod chaos;
+mod damaged;
 mod depth;
 mod determinism;
 mod event_log;

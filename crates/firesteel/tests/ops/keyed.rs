@@ -146,3 +146,23 @@ fn a_fold_by_key_counts_its_zero_in_each_partition() {
     assert_eq!(rdd.partition_by(2).fold_by_key(10, |a, b| a + b).collect().unwrap(), [(1, 13)]);
     assert_eq!(rdd.partition_by(2).aggregate_by_key(10, |a, v| a + v, |a, b| a + b).collect().unwrap(), [(1, 13)]);
 }
+
+#[test]
+fn more_keys_than_are_combined_at_a_time_make_no_difference() {
+    // Tables of the map side are a MiB each: keys that never meet pass by, keys that do are combined.
+    let sc = crate::masters::local4();
+    let pairs: Vec<Pair> = (0..150_000).map(|i| (if i % 3 == 0 { i % 900 } else { i }, i)).collect();
+    let mut sums: Vec<HashMap<i64, i64>> = vec![HashMap::new(); 3];
+    let mut order: Vec<Vec<i64>> = vec![Vec::new(); 3];
+    for (key, value) in &pairs {
+        let part = HashPartitioner::new(3).partition(key);
+        *sums[part].entry(*key).or_insert_with(|| {
+            order[part].push(*key);
+            0
+        }) += value;
+    }
+    let expected: Vec<Vec<Pair>> =
+        order.iter().zip(&sums).map(|(keys, sums)| keys.iter().map(|key| (*key, sums[key])).collect()).collect();
+    let summed = sc.parallelize_n(pairs, 2).reduce_by_key_into(3, |a, b| a + b);
+    assert!(parts(&summed).unwrap() == expected, "other sums, or in another order");
+}
