@@ -313,6 +313,14 @@ impl RddNode {
                 }
             } else if seen.insert(node.id) {
                 let parents = node.parents();
+                // Ids are a context's own: nothing of another one's may be looked up by them.
+                if let Some(foreign) = parents.iter().find(|parent| !Arc::ptr_eq(&parent.engine, &node.engine)) {
+                    first_error = Some(Error::InvalidArgument(format!(
+                        "{}: RDD {} ({}) belongs to another context; RDDs that are brought together must come from one",
+                        node.call_site, foreign.id, foreign.call_site
+                    )));
+                    break;
+                }
                 stack.push((node, true));
                 stack.extend(parents.into_iter().rev().map(|parent| (parent, false)));
             }

@@ -28,3 +28,20 @@ fn more_partitions_than_a_driver_can_know_are_an_error() {
     assert_eq!(numbers.coalesce(usize::MAX).num_partitions().unwrap(), 2);
     assert_eq!(numbers.take(usize::MAX).unwrap().len(), 10);
 }
+
+#[test]
+fn rdds_of_two_contexts_are_not_mixed_up() {
+    let contexts = [1, 2].map(|n| Context::builder().master(format!("local[{n}]")).build().unwrap());
+    let [here, there] = contexts.each_ref().map(|sc| sc.range_n(0..3, 1).map(|i| (i, i)).erase());
+    for (what, found) in [
+        ("union", here.union(&there).count()),
+        ("join", here.join(&there).count()),
+        ("zip", here.zip(&there).count()),
+        ("cartesian", here.cartesian(&there).count()),
+        ("a step later", here.subtract(&there).map(|pair| pair.0).filter(|i| *i > 0).count()),
+    ] {
+        let error = found.expect_err(what).to_string();
+        assert!(error.contains("belongs to another context"), "{what}: {error}");
+    }
+    assert_eq!(here.count().unwrap() + there.count().unwrap(), 6);
+}
