@@ -50,6 +50,9 @@ pub enum Error {
     /// A value cannot be carried across a boundary by the record format.
     #[error("{0}")]
     Serialization(String),
+    /// What a task cannot do without has no room in its share of the memory.
+    #[error("{0}")]
+    OutOfMemory(String),
     /// An operation of the driver was used inside a task.
     #[error(
         "{0} works on the driver only, and was called inside a task: an RDD's transformations and actions belong to the driver's program; give a task what it needs with a `_with` form or a broadcast"

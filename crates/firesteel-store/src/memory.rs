@@ -148,10 +148,11 @@ impl Memory {
                 state = self.state();
                 continue;
             }
-            // Others hold more than their share since the time when fewer were running; they are refused until they have given
-            // back. Whoever holds less than half a share waits for that, all others go and spill.
-            let of_others = state.execution - held.min(state.execution);
-            if wanted > pool / (2 * running) || of_others == 0 || (task.killed)() {
+            // Whoever holds less than half a share waits for those that hold more than theirs, since the time when fewer were
+            // running: they do not wait, and are refused until they have given back. All others go and spill.
+            let mut others = state.tasks.iter().filter(|(number, _)| **number != task.number);
+            let in_sight = others.any(|(_, held)| *held > pool / running);
+            if wanted > pool / (2 * running) || !in_sight || (task.killed)() {
                 return Err(Refused::Budget);
             }
             state = self.freed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;

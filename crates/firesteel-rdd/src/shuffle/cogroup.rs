@@ -2,7 +2,7 @@
 
 use super::{
     read::{Side, SideStream, by_partition},
-    table::{Entry, Table},
+    rows::{Aside, Leaving, Left, Row, Rows, replay},
 };
 use crate::{
     Data, Key,
@@ -11,42 +11,47 @@ use crate::{
     stream::{Flow, Lent, Own, Sink, Stream},
     task::Task,
 };
+use firesteel_store::{Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize};
 
-/// Adds a side's records to the table: `at` picks the side's list in a row.
-struct Gather<'a, K, Row, F> {
-    table: &'a mut Table<K, Row>,
+/// Adds a side's records to the rows: `at` picks the side's list in a row.
+pub(super) struct Gather<'a, K, R, V, F> {
+    rows: &'a mut Rows<K, R>,
+    aside: &'a mut Aside<(K, V)>,
+    weigher: Weigher,
     at: F,
 }
 
-impl<'a, K, Row, F> Gather<'a, K, Row, F> {
-    fn new<V>(table: &'a mut Table<K, Row>, at: F) -> Self
-    where
-        F: Fn(&mut Row) -> &mut Vec<V>,
-    {
-        Gather { table, at }
+impl<'a, K, R, V, F: Fn(&mut R) -> &mut Vec<V>> Gather<'a, K, R, V, F> {
+    pub(super) fn new(rows: &'a mut Rows<K, R>, aside: &'a mut Aside<(K, V)>, at: F) -> Self {
+        Gather { rows, aside, weigher: Weigher::default(), at }
     }
 }
 
-impl<K: Key, Row: Default, V, F: Fn(&mut Row) -> &mut Vec<V>> Sink<(K, V)> for Gather<'_, K, Row, F> {
+impl<K: Key, R: Row + Default, V: Data, F: Fn(&mut R) -> &mut Vec<V>> Sink<(K, V)> for Gather<'_, K, R, V, F> {
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, mut item: L) -> bool {
+        let in_place = (size_of::<V>() * 3 / 2) as u64;
         let hash = hash_of(&item.get().0);
-        match self.table.find(hash, &item.get().0) {
-            Some(row) => (self.at)(row).push(item.take().1),
-            None => {
-                let (key, value) = item.take();
-                let mut row = Row::default();
-                (self.at)(&mut row).push(value);
-                self.table.insert(hash, key, row);
-            }
+        if let Some(row) = self.rows.find(hash, &item.get().0) {
+            let owned = self.weigher.weigh(&item.get().1);
+            (self.at)(row).push(item.take().1);
+            self.rows.grew(in_place + owned);
+        } else if self.rows.is_open() {
+            let owned = self.weigher.weigh(item.get());
+            let (key, value) = item.take();
+            let mut row = R::default();
+            (self.at)(&mut row).push(value);
+            self.rows.insert(hash, key, row, 4 * in_place + owned);
+        } else {
+            self.aside.push(item.get(), self.rows.disk());
         }
         true
     }
 }
 
 macro_rules! cogroup {
-    ($(#[$doc:meta])* $name:ident, $stream:ident; $($v:ident $side:ident $at:tt),+) => {
+    ($(#[$doc:meta])* $name:ident, $stream:ident, $later:ident; $($v:ident $side:ident $at:tt),+) => {
         $(#[$doc])*
         #[derive(Clone, Serialize, Deserialize)]
         #[serde(bound = "")]
@@ -62,69 +67,100 @@ macro_rules! cogroup {
             type Stream = $stream<K, $($v),+>;
             fn open(&self, split: u32, task: &Task) -> Self::Stream {
                 $stream {
-                    $($side: Some(self.$side.open(split, task)),)+
-                    state: State::Reading(Table::new()),
+                    $($side: (Some(self.$side.open(split, task)), Aside::new()),)+
+                    rows: Rows::new(task),
+                    state: None,
                 }
             }
             by_partition!($($side),+);
         }
 
+        impl<$($v: Data),+> Row for ($(Vec<$v>,)+) {}
+
+        /// What waits for the next pass.
+        struct $later<K, $($v),+> {
+            rows: Option<Left<K, ($(Vec<$v>,)+)>>,
+            $($side: Option<Spilled<(K, $v)>>,)+
+        }
+
         /// The run of the operation of the same name: sides are read one after the other, then rows come out in the order in which
         /// their keys arrived first.
         pub struct $stream<K, $($v),+> {
-            $($side: Option<SideStream<(K, $v)>>,)+
-            state: State<K, ($(Vec<$v>,)+)>,
+            $($side: (Option<SideStream<(K, $v)>>, Aside<(K, $v)>),)+
+            rows: Rows<K, ($(Vec<$v>,)+)>,
+            /// Once all sides are read: the rows that come out, and what waits.
+            state: Option<(Leaving<K, ($(Vec<$v>,)+)>, Option<$later<K, $($v),+>>)>,
+        }
+
+        impl<K: Key, $($v: Data),+> $stream<K, $($v),+> {
+            /// Lets out what has been gathered.
+            fn write(&mut self) {
+                $(let $side = self.$side.1.end(self.rows.disk());)+
+                let (leaving, rows) = self.rows.end();
+                let more = rows.is_some() $(|| $side.is_some())+;
+                self.state = Some((leaving, more.then_some($later { rows, $($side),+ })));
+            }
+
+            /// Gathers what waited on disk.
+            #[cold]
+            fn again(&mut self, later: $later<K, $($v),+>) {
+                let task = self.rows.disk().task().clone();
+                if let Some(rows) = later.rows {
+                    self.rows.begin(rows);
+                }
+                $(
+                    let mut gather = Gather::new(&mut self.rows, &mut self.$side.1, |row| &mut row.$at);
+                    replay(later.$side, &task, |record| {
+                        gather.push(Own(record));
+                    });
+                )+
+                self.write();
+            }
         }
 
         impl<K: Key, $($v: Data),+> Stream for $stream<K, $($v),+> {
             type Item = (K, ($(Vec<$v>,)+));
             #[inline]
             fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
-                if let State::Reading(table) = &mut self.state {
+                if self.state.is_none() {
                     $(
-                        if let Some(side) = &mut self.$side {
-                            let flow = side.drive(&mut Gather::new(table, |row| &mut row.$at));
+                        let (input, aside) = &mut self.$side;
+                        if let Some(side) = input {
+                            let flow = side.drive(&mut Gather::new(&mut self.rows, aside, |row| &mut row.$at));
                             if flow != Flow::Done {
                                 return flow;
                             }
-                            self.$side = None;
+                            *input = None;
                         }
                     )+
-                    self.state = State::Writing(std::mem::take(table).into_entries());
+                    self.write();
                 }
-                self.state.write(sink)
+                while let Some((rows, later)) = &mut self.state {
+                    for row in rows {
+                        if !sink.push(Own(row)) {
+                            return Flow::Full;
+                        }
+                    }
+                    match later.take() {
+                        Some(later) => self.again(later),
+                        None => break,
+                    }
+                }
+                Flow::Done
             }
         }
     };
 }
 
-enum State<K, Row> {
-    Reading(Table<K, Row>),
-    Writing(std::vec::IntoIter<Entry<K, Row>>),
-}
-
-impl<K: 'static, Row: 'static> State<K, Row> {
-    fn write<S: Sink<(K, Row)>>(&mut self, sink: &mut S) -> Flow {
-        if let State::Writing(entries) = self {
-            for entry in entries {
-                if !sink.push(Own((entry.key, entry.value))) {
-                    return Flow::Full;
-                }
-            }
-        }
-        Flow::Done
-    }
-}
-
 cogroup! {
     /// `cogroup`: two sides.
-    CoGroup2, CoGroup2Stream; V a 0, W b 1
+    CoGroup2, CoGroup2Stream, Later2; V a 0, W b 1
 }
 cogroup! {
     /// `cogroup2`: three sides.
-    CoGroup3, CoGroup3Stream; V a 0, W b 1, X c 2
+    CoGroup3, CoGroup3Stream, Later3; V a 0, W b 1, X c 2
 }
 cogroup! {
     /// `cogroup3`: four sides.
-    CoGroup4, CoGroup4Stream; V a 0, W b 1, X c 2, Y d 3
+    CoGroup4, CoGroup4Stream, Later4; V a 0, W b 1, X c 2, Y d 3
 }

@@ -3,7 +3,7 @@
 use super::{
     aggregate::Aggregate,
     read::{Side, SideStream},
-    table::{Entry, Table},
+    rows::{Aside, Leaving, Left, Row, Rows, replay},
 };
 use crate::{
     Data, Key,
@@ -12,8 +12,9 @@ use crate::{
     stream::{Flow, Lent, Own, Sink, Stream},
     task::Task,
 };
+use firesteel_store::{Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::marker::PhantomData;
+use std::mem::needs_drop;
 
 /// What arrives at the reduce side.
 #[derive(Clone, Serialize, Deserialize)]
@@ -56,7 +57,13 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
             Arriving::Values(side) => Input::Values(side.open(split, task)),
             Arriving::Parts(side) => Input::Parts(side.open(split, task)),
         };
-        CombineStream { aggregate: self.aggregate.clone(), state: State::Reading(input, Table::new()) }
+        CombineStream {
+            aggregate: self.aggregate.clone(),
+            rows: Rows::new(task),
+            values: Aside::new(),
+            parts: Aside::new(),
+            state: State::Reading(Box::new(input)),
+        }
     }
     fn splits(&self, _: &dyn crate::pipeline::Plan) -> firesteel_model::Result<Vec<u32>> {
         Ok((0..self.partitions as u32).collect())
@@ -81,40 +88,97 @@ enum Input<K, V, P> {
 }
 
 enum State<K, V, P> {
-    Reading(Input<K, V, P>, Table<K, Option<P>>),
-    Writing(std::vec::IntoIter<Entry<K, Option<P>>>),
+    Reading(Box<Input<K, V, P>>),
+    Writing(Leaving<K, Option<P>>, Option<Later<K, V, P>>),
+}
+
+/// What waits for the next pass.
+struct Later<K, V, P> {
+    rows: Option<Left<K, Option<P>>>,
+    values: Option<Spilled<(K, V)>>,
+    parts: Option<Spilled<(K, P)>>,
 }
 
 /// The run of [`Combine`].
 pub struct CombineStream<K, V, A: Aggregate<V>> {
     aggregate: A,
+    rows: Rows<K, Option<A::Part>>,
+    values: Aside<(K, V)>,
+    parts: Aside<(K, A::Part)>,
     state: State<K, V, A::Part>,
 }
 
-/// Puts what arrives into the table: `first` makes a part of a key's first record, `next` adds a further one.
+impl<P: Data> Row for Option<P> {}
+
+/// Puts what arrives into the rows: `first` makes a part of a key's first record, `next` adds a further one.
 struct Gather<'a, K, P, X, N, M> {
-    table: &'a mut Table<K, Option<P>>,
+    rows: &'a mut Rows<K, Option<P>>,
+    aside: &'a mut Aside<(K, X)>,
+    weigher: Weigher,
     first: N,
     next: M,
-    record: PhantomData<X>,
 }
 
-impl<K: Key, P, X, N: Fn(X) -> P, M: Fn(P, X) -> P> Sink<(K, X)> for Gather<'_, K, P, X, N, M> {
+impl<'a, K: Key, P: Data, X: Data, N: Fn(X) -> P, M: Fn(P, X) -> P> Gather<'a, K, P, X, N, M> {
+    fn new(rows: &'a mut Rows<K, Option<P>>, aside: &'a mut Aside<(K, X)>, first: N, next: M) -> Self {
+        Gather { rows, aside, weigher: Weigher::default(), first, next }
+    }
+}
+
+impl<K: Key, P: Data, X: Data, N: Fn(X) -> P, M: Fn(P, X) -> P> Sink<(K, X)> for Gather<'_, K, P, X, N, M> {
     #[inline(always)]
     fn push<L: Lent<(K, X)>>(&mut self, mut item: L) -> bool {
         let hash = hash_of(&item.get().0);
-        match self.table.find(hash, &item.get().0) {
-            Some(slot) => {
-                let part = slot.take().expect("a table's parts are there between records");
-                *slot = Some((self.next)(part, item.take().1));
+        if let Some(slot) = self.rows.find(hash, &item.get().0) {
+            let part = slot.take().expect("a table's parts are there between records");
+            // A part that owns something is taken to grow by what it is given.
+            let grown = match needs_drop::<P>() {
+                true => (size_of::<X>() * 3 / 2) as u64 + self.weigher.weigh(&item.get().1),
+                false => 0,
+            };
+            *slot = Some((self.next)(part, item.take().1));
+            if needs_drop::<P>() {
+                self.rows.grew(grown);
             }
-            None => {
-                let (key, record) = item.take();
-                let part = (self.first)(record);
-                self.table.insert(hash, key, Some(part));
-            }
+        } else if self.rows.is_open() {
+            let owned = self.weigher.weigh(item.get());
+            let (key, record) = item.take();
+            let part = (self.first)(record);
+            self.rows.insert(hash, key, Some(part), owned);
+        } else {
+            self.aside.push(item.get(), self.rows.disk());
         }
         true
+    }
+}
+
+impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
+    /// Lets out what has been gathered.
+    fn write(&mut self) {
+        let disk = self.rows.disk();
+        let (values, parts) = (self.values.end(disk), self.parts.end(disk));
+        let (leaving, rows) = self.rows.end();
+        let more = rows.is_some() || values.is_some() || parts.is_some();
+        self.state = State::Writing(leaving, more.then_some(Later { rows, values, parts }));
+    }
+
+    /// Gathers what waited on disk.
+    #[cold]
+    fn again(&mut self, later: Later<K, V, A::Part>) {
+        let a = &self.aggregate;
+        let task = self.rows.disk().task().clone();
+        if let Some(rows) = later.rows {
+            self.rows.begin(rows);
+        }
+        let mut values = Gather::new(&mut self.rows, &mut self.values, |v| a.create(v), |p, v| a.add(p, v));
+        replay(later.values, &task, |record| {
+            values.push(Own(record));
+        });
+        let mut parts = Gather::new(&mut self.rows, &mut self.parts, |p| p, |p, other| a.merge(p, other));
+        replay(later.parts, &task, |record| {
+            parts.push(Own(record));
+        });
+        self.write();
     }
 }
 
@@ -123,32 +187,31 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
 
     #[inline]
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
-        if let State::Reading(input, table) = &mut self.state {
+        if let State::Reading(input) = &mut self.state {
             let a = &self.aggregate;
-            let flow = match input {
-                Input::Values(stream) => stream.drive(&mut Gather {
-                    table,
-                    first: |value| a.create(value),
-                    next: |part, value| a.add(part, value),
-                    record: PhantomData,
-                }),
-                Input::Parts(stream) => stream.drive(&mut Gather {
-                    table,
-                    first: |part| part,
-                    next: |part, other| a.merge(part, other),
-                    record: PhantomData,
-                }),
+            let (rows, values, parts) = (&mut self.rows, &mut self.values, &mut self.parts);
+            let flow = match &mut **input {
+                Input::Values(stream) => {
+                    stream.drive(&mut Gather::new(rows, values, |v| a.create(v), |part, v| a.add(part, v)))
+                }
+                Input::Parts(stream) => {
+                    stream.drive(&mut Gather::new(rows, parts, |part| part, |part, other| a.merge(part, other)))
+                }
             };
             if flow != Flow::Done {
                 return flow;
             }
-            self.state = State::Writing(std::mem::take(table).into_entries());
+            self.write();
         }
-        if let State::Writing(entries) = &mut self.state {
-            for entry in entries {
-                if !sink.push(Own((entry.key, entry.value.expect("a table's parts are there between records")))) {
+        while let State::Writing(rows, later) = &mut self.state {
+            for (key, part) in rows {
+                if !sink.push(Own((key, part.expect("a table's parts are there between records")))) {
                     return Flow::Full;
                 }
+            }
+            match later.take() {
+                Some(later) => self.again(later),
+                None => break,
             }
         }
         Flow::Done

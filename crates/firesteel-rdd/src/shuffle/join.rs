@@ -1,46 +1,62 @@
-//! Joins: what is made of a cogrouped row.
+//! Joins: the pairs of values of each key.
+//!
+//! Only the smaller side of a key has to be in memory; the larger one may lie on disk and is read once. Which is the smaller is
+//! said by counts, on every machine and with any memory alike: where the left side has as many values as the right one or more,
+//! pairs come left by left, else right by right.
 
-use crate::func::Func;
-use serde::{Deserialize, Serialize};
+use super::{
+    cogroup::Gather,
+    read::{Side, SideStream, by_partition},
+    rows::{Aside, Disk, Leaving, Left, Row, Rows, one_key_too_large, replay},
+};
+use crate::{
+    Data, Key,
+    func::Func,
+    pipeline::Pipeline,
+    stream::{Flow, Own, Sink, Stream},
+    task::{Task, cannot_spill},
+};
+use firesteel_store::{Refused, SpillReader, SpillWriter, Spilled, StoreError, weigh::Weigher};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
 
-/// The rows that a join makes of one key: every left value with every right one, left first.
-pub struct JoinRows<K, L, R> {
-    key: K,
-    left: Vec<L>,
-    right: Vec<R>,
-    at: (usize, usize),
-}
-
-impl<K: Clone, L: Clone, R: Clone> Iterator for JoinRows<K, L, R> {
-    type Item = (K, (L, R));
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let (i, j) = self.at;
-        let row = (self.key.clone(), (self.left.get(i)?.clone(), self.right.get(j)?.clone()));
-        self.at = if j + 1 < self.right.len() { (i, j + 1) } else { (i + 1, 0) };
-        Some(row)
-    }
-}
-
-fn rows<K, L, R>(key: K, left: Vec<L>, right: Vec<R>) -> JoinRows<K, L, R> {
-    JoinRows { key, left, right, at: (0, 0) }
-}
-
-/// The values as they are if there are any, else one `None`.
-fn or_none<V>(values: Vec<V>) -> Vec<Option<V>> {
-    if values.is_empty() { vec![None] } else { values.into_iter().map(Some).collect() }
+/// What a join makes of a key's values, and of a key that a side does not have.
+pub trait JoinKind<V, W>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// A left value as it comes out.
+    type Left: Clone + 'static;
+    /// A right value as it comes out.
+    type Right: Clone + 'static;
+    /// A left value.
+    fn left(value: V) -> Self::Left;
+    /// A right value.
+    fn right(value: W) -> Self::Right;
+    /// What stands for the left side where it has none.
+    fn no_left() -> Option<Self::Left>;
+    /// What stands for the right side where it has none.
+    fn no_right() -> Option<Self::Right>;
 }
 
 macro_rules! joins {
-    ($($(#[$doc:meta])* $name:ident($v:ident, $w:ident) -> ($l:ty, $r:ty) { $left:expr, $right:expr })*) => {$(
+    ($($(#[$doc:meta])* $name:ident -> ($l:ty, $r:ty) { $left:expr, $right:expr, $no_left:expr, $no_right:expr })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Serialize, Deserialize)]
         pub struct $name;
-        impl<K: Clone, V: Clone, W: Clone> Func<(K, (Vec<V>, Vec<W>))> for $name {
-            type Out = JoinRows<K, $l, $r>;
-            #[inline]
-            fn call(&self, (key, ($v, $w)): (K, (Vec<V>, Vec<W>))) -> Self::Out {
-                rows(key, $left, $right)
+        impl<V: Clone + 'static, W: Clone + 'static> JoinKind<V, W> for $name {
+            type Left = $l;
+            type Right = $r;
+            #[inline(always)]
+            fn left(value: V) -> $l {
+                $left(value)
+            }
+            #[inline(always)]
+            fn right(value: W) -> $r {
+                $right(value)
+            }
+            fn no_left() -> Option<$l> {
+                $no_left
+            }
+            fn no_right() -> Option<$r> {
+                $no_right
             }
         }
     )*};
@@ -48,13 +64,13 @@ macro_rules! joins {
 
 joins! {
     /// `join`: keys of both sides.
-    Inner(v, w) -> (V, W) { v, w }
+    Inner -> (V, W) { std::convert::identity, std::convert::identity, None, None }
     /// `left_outer_join`: keys of the left side.
-    LeftOuter(v, w) -> (V, Option<W>) { v, or_none(w) }
+    LeftOuter -> (V, Option<W>) { std::convert::identity, Some, None, Some(None) }
     /// `right_outer_join`: keys of the right side.
-    RightOuter(v, w) -> (Option<V>, W) { or_none(v), w }
+    RightOuter -> (Option<V>, W) { Some, std::convert::identity, Some(None), None }
     /// `full_outer_join`: keys of either side.
-    FullOuter(v, w) -> (Option<V>, Option<W>) { or_none(v), or_none(w) }
+    FullOuter -> (Option<V>, Option<W>) { Some, Some, Some(None), Some(None) }
 }
 
 /// `intersection`: the key, if both sides have it.
@@ -65,5 +81,306 @@ impl<K> Func<(K, (Vec<()>, Vec<()>))> for InBoth {
     type Out = Option<K>;
     fn call(&self, (key, (left, right)): (K, (Vec<()>, Vec<()>))) -> Option<K> {
         (!left.is_empty() && !right.is_empty()).then_some(key)
+    }
+}
+
+/// Joins two sides. Keys come in the order of their first arrival, left side first.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Join<K, V, W, J> {
+    left: Side<(K, V)>,
+    right: Side<(K, W)>,
+    partitions: usize,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> J>,
+}
+
+impl<K, V, W, J> Join<K, V, W, J> {
+    /// A join of two sides that are spread alike over so many partitions.
+    pub fn new(left: Side<(K, V)>, right: Side<(K, W)>, partitions: usize) -> Self {
+        Join { left, right, partitions, kind: PhantomData }
+    }
+}
+
+impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> {
+    type Item = (K, (J::Left, J::Right));
+    type Split = u32;
+    type Stream = JoinStream<K, V, W, J>;
+    fn open(&self, split: u32, task: &Task) -> Self::Stream {
+        JoinStream {
+            left: (Some(self.left.open(split, task)), Aside::new()),
+            right: (Some(self.right.open(split, task)), Aside::new()),
+            rows: Rows::new(task),
+            state: None,
+            pairs: None,
+        }
+    }
+    by_partition!(left, right);
+}
+
+/// The values of one key, as far as there is memory; the others lie on disk and come first.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "V: Data, W: Data")]
+struct Values<V, W> {
+    left: Vec<V>,
+    right: Vec<W>,
+    /// Only ever of a row that stays in the table until it comes out.
+    #[serde(skip)]
+    spilled: Option<Box<SpilledSides<V, W>>>,
+}
+
+impl<V, W> Default for Values<V, W> {
+    fn default() -> Self {
+        Values { left: Vec::new(), right: Vec::new(), spilled: None }
+    }
+}
+
+struct SpilledSides<V, W> {
+    left: SpilledSide<V>,
+    right: SpilledSide<W>,
+}
+
+struct SpilledSide<T> {
+    writer: Option<SpillWriter<T>>,
+    sequences: Vec<Spilled<T>>,
+}
+
+impl<T> Default for SpilledSide<T> {
+    fn default() -> Self {
+        SpilledSide { writer: None, sequences: Vec::new() }
+    }
+}
+
+impl<T: Data> SpilledSide<T> {
+    fn spill(&mut self, values: &mut Vec<T>, disk: &Disk) -> Result<(), StoreError> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(disk.writer()?),
+        };
+        for value in std::mem::take(values) {
+            writer.push(&value)?;
+        }
+        let spilled = writer.end()?;
+        disk.count(&spilled, spilled.records() * size_of::<T>() as u64);
+        self.sequences.push(spilled);
+        Ok(())
+    }
+}
+
+impl<V: Data, W: Data> Row for Values<V, W> {
+    fn spill(&mut self, disk: &Disk) -> Result<bool, StoreError> {
+        if self.left.is_empty() && self.right.is_empty() {
+            return Ok(false);
+        }
+        let spilled = self.spilled.get_or_insert_with(|| {
+            Box::new(SpilledSides { left: SpilledSide::default(), right: SpilledSide::default() })
+        });
+        match self.left.len() >= self.right.len() {
+            true => spilled.left.spill(&mut self.left, disk)?,
+            false => spilled.right.spill(&mut self.right, disk)?,
+        }
+        Ok(true)
+    }
+}
+
+/// One side's values of one key, in order.
+struct SideValues<T> {
+    spilled: std::vec::IntoIter<Spilled<T>>,
+    reading: Option<SpillReader<T>>,
+    rest: std::vec::IntoIter<T>,
+    count: u64,
+}
+
+impl<T: Data> SideValues<T> {
+    fn new(spilled: Vec<Spilled<T>>, rest: Vec<T>) -> Self {
+        let count = spilled.iter().map(Spilled::records).sum::<u64>() + rest.len() as u64;
+        SideValues { spilled: spilled.into_iter(), reading: None, rest: rest.into_iter(), count }
+    }
+
+    /// The values of the smaller side, which has to be in memory as a whole.
+    fn in_memory(self, disk: &Disk) -> std::vec::IntoIter<T> {
+        if self.spilled.len() == 0 {
+            return self.rest;
+        }
+        let mut memory = disk.task().memory().reservation();
+        let (mut weigher, mut used, mut values) = (Weigher::default(), 0, Vec::new());
+        for value in self {
+            used += (size_of::<T>() * 3 / 2) as u64 + weigher.weigh(&value);
+            values.push(value);
+            if used > memory.bytes() && memory.grow((used / 4).max(64 << 10)) == Err(Refused::Budget) {
+                one_key_too_large(used, disk.task());
+            }
+        }
+        values.into_iter()
+    }
+}
+
+impl<T: Data> Iterator for SideValues<T> {
+    type Item = T;
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        loop {
+            if let Some(reader) = &mut self.reading {
+                match reader.next().unwrap_or_else(|e| cannot_spill(e)) {
+                    Some(value) => return Some(value),
+                    None => self.reading = None,
+                }
+            }
+            match self.spilled.next() {
+                Some(spilled) => self.reading = Some(spilled.reader()),
+                None => return self.rest.next(),
+            }
+        }
+    }
+}
+
+/// The pairs of one key.
+enum Pairs<V, W, L, R> {
+    /// Left by left.
+    Left { next: usize, outer: SideValues<V>, current: Option<L>, inner: Vec<R> },
+    /// Right by right.
+    Right { next: usize, outer: SideValues<W>, current: Option<R>, inner: Vec<L> },
+}
+
+type PairsOf<K, V, W, J> = (K, Pairs<V, W, <J as JoinKind<V, W>>::Left, <J as JoinKind<V, W>>::Right>);
+
+/// What waits for the next pass.
+struct Later<K, V, W> {
+    rows: Option<Left<K, Values<V, W>>>,
+    left: Option<Spilled<(K, V)>>,
+    right: Option<Spilled<(K, W)>>,
+}
+
+/// The run of [`Join`].
+pub struct JoinStream<K, V, W, J: JoinKind<V, W>> {
+    left: (Option<SideStream<(K, V)>>, Aside<(K, V)>),
+    right: (Option<SideStream<(K, W)>>, Aside<(K, W)>),
+    rows: Rows<K, Values<V, W>>,
+    /// Once both sides are read: the rows that come out, and what waits.
+    state: Option<(Leaving<K, Values<V, W>>, Option<Later<K, V, W>>)>,
+    pairs: Option<PairsOf<K, V, W, J>>,
+}
+
+impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
+    /// Lets out what has been gathered.
+    fn write(&mut self) {
+        let (left, right) = (self.left.1.end(self.rows.disk()), self.right.1.end(self.rows.disk()));
+        let (leaving, rows) = self.rows.end();
+        let more = rows.is_some() || left.is_some() || right.is_some();
+        self.state = Some((leaving, more.then_some(Later { rows, left, right })));
+    }
+
+    /// Gathers what waited on disk.
+    #[cold]
+    fn again(&mut self, later: Later<K, V, W>) {
+        let task = self.rows.disk().task().clone();
+        if let Some(rows) = later.rows {
+            self.rows.begin(rows);
+        }
+        let mut gather = Gather::new(&mut self.rows, &mut self.left.1, |row: &mut Values<V, W>| &mut row.left);
+        replay(later.left, &task, |record| {
+            gather.push(Own(record));
+        });
+        let mut gather = Gather::new(&mut self.rows, &mut self.right.1, |row: &mut Values<V, W>| &mut row.right);
+        replay(later.right, &task, |record| {
+            gather.push(Own(record));
+        });
+        self.write();
+    }
+
+    /// Begins with the pairs of a key; `None` if it has none.
+    #[inline]
+    fn pairs(values: Values<V, W>, disk: &Disk) -> Option<Pairs<V, W, J::Left, J::Right>> {
+        let Values { left, right, spilled } = values;
+        let (of_left, of_right) = spilled.map_or_else(Default::default, |s| (s.left.sequences, s.right.sequences));
+        let (left, right) = (SideValues::new(of_left, left), SideValues::new(of_right, right));
+        if left.count >= right.count {
+            let inner: Vec<_> = match right.count {
+                0 => J::no_right().into_iter().collect(),
+                _ => right.in_memory(disk).map(J::right).collect(),
+            };
+            (!inner.is_empty()).then(|| Pairs::Left { next: inner.len(), outer: left, current: None, inner })
+        } else {
+            let inner: Vec<_> = match left.count {
+                0 => J::no_left().into_iter().collect(),
+                _ => left.in_memory(disk).map(J::left).collect(),
+            };
+            (!inner.is_empty()).then(|| Pairs::Right { next: inner.len(), outer: right, current: None, inner })
+        }
+    }
+
+    /// Pushes the pairs of the current key; says whether the sink wants more.
+    #[inline]
+    fn push_pairs<S: Sink<(K, (J::Left, J::Right))>>(&mut self, sink: &mut S) -> bool {
+        let Some((key, pairs)) = &mut self.pairs else { return true };
+        match pairs {
+            Pairs::Left { next, outer, current, inner } => loop {
+                while *next < inner.len() {
+                    let left = current.clone().expect("there while the inner side is walked");
+                    let pair = (left, inner[*next].clone());
+                    *next += 1;
+                    if !sink.push(Own((key.clone(), pair))) {
+                        return false;
+                    }
+                }
+                match outer.next() {
+                    Some(value) => (*current, *next) = (Some(J::left(value)), 0),
+                    None => break,
+                }
+            },
+            Pairs::Right { next, outer, current, inner } => loop {
+                while *next < inner.len() {
+                    let right = current.clone().expect("there while the inner side is walked");
+                    let pair = (inner[*next].clone(), right);
+                    *next += 1;
+                    if !sink.push(Own((key.clone(), pair))) {
+                        return false;
+                    }
+                }
+                match outer.next() {
+                    Some(value) => (*current, *next) = (Some(J::right(value)), 0),
+                    None => break,
+                }
+            },
+        }
+        self.pairs = None;
+        true
+    }
+}
+
+impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W, J> {
+    type Item = (K, (J::Left, J::Right));
+    #[inline]
+    fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
+        if self.state.is_none() {
+            if let (Some(side), aside) = (&mut self.left.0, &mut self.left.1) {
+                let flow = side.drive(&mut Gather::new(&mut self.rows, aside, |row: &mut Values<V, W>| &mut row.left));
+                if flow != Flow::Done {
+                    return flow;
+                }
+                self.left.0 = None;
+            }
+            if let (Some(side), aside) = (&mut self.right.0, &mut self.right.1) {
+                let flow = side.drive(&mut Gather::new(&mut self.rows, aside, |row: &mut Values<V, W>| &mut row.right));
+                if flow != Flow::Done {
+                    return flow;
+                }
+                self.right.0 = None;
+            }
+            self.write();
+        }
+        loop {
+            if !self.push_pairs(sink) {
+                return Flow::Full;
+            }
+            let Some((rows, later)) = &mut self.state else { return Flow::Done };
+            match rows.next() {
+                Some((key, values)) => self.pairs = Self::pairs(values, self.rows.disk()).map(|pairs| (key, pairs)),
+                None => match later.take() {
+                    Some(later) => self.again(later),
+                    None => return Flow::Done,
+                },
+            }
+        }
     }
 }

@@ -1,15 +1,22 @@
 //! Sorting inside a partition.
 
-use super::read::{Side, SideStream, by_partition};
+use super::{
+    read::{Side, SideStream, by_partition},
+    rows::Disk,
+};
 use crate::{
     Data,
     func::FuncRef,
     pipeline::Pipeline,
     stream::{Flow, Lent, Own, Sink, Stream},
-    task::Task,
+    task::{Task, cannot_spill},
 };
+use firesteel_store::{Reservation, SpillReader, SpillWriter, Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::cmp::Reverse;
+use std::{
+    cmp::{Ordering, Reverse},
+    mem::take,
+};
 
 /// What elements are ordered by.
 pub trait Order<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
@@ -19,6 +26,10 @@ pub trait Order<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     const BY_KEY: bool;
     /// Looks at an element's key.
     fn with_key<R>(&self, item: &T, look: impl FnOnce(&Self::Key) -> R) -> R;
+    /// Compares two elements by their keys.
+    fn compare(&self, a: &T, b: &T) -> Ordering {
+        self.with_key(a, |a| self.with_key(b, |b| a.cmp(b)))
+    }
     /// Sorts; elements with equal keys keep their order.
     fn sort(&self, items: &mut [T], ascending: bool);
 }
@@ -78,50 +89,243 @@ impl<T: Data, O: Order<T>> Pipeline for Sorted<T, O> {
     type Split = u32;
     type Stream = SortedStream<T, O>;
     fn open(&self, split: u32, task: &Task) -> Self::Stream {
-        SortedStream {
-            order: self.order.clone(),
-            ascending: self.ascending,
-            state: State::Reading(self.side.open(split, task), Vec::new()),
-        }
+        let sorter = Sorter::new(self.order.clone(), self.ascending, task);
+        SortedStream { state: Box::new(State::Reading(self.side.open(split, task), sorter)) }
     }
     by_partition!(side);
 }
 
-enum State<T> {
-    Reading(SideStream<T>, Vec<T>),
-    Writing(std::vec::IntoIter<T>),
+/// How many sorted sequences are merged at once.
+const FAN_IN: usize = 32;
+/// Memory is asked for in steps of at least and at most so many bytes.
+const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
+/// Less than this is not sorted and spilled.
+const MIN_SPILL_BYTES: u64 = 256 << 10;
+
+/// The elements of a partition, sorted into sequences on disk as far as there is no memory for them.
+struct Sorter<T, O> {
+    order: O,
+    ascending: bool,
+    disk: Disk,
+    memory: Reservation,
+    items: Vec<T>,
+    /// What `items` take, with what sorting them takes.
+    used: u64,
+    weigher: Weigher,
+    writer: Option<SpillWriter<T>>,
+    /// In order of arrival: among equal keys an earlier sequence's elements come first.
+    sorted: Vec<Spilled<T>>,
+}
+
+impl<T: Data, O: Order<T>> Sorter<T, O> {
+    fn new(order: O, ascending: bool, task: &Task) -> Self {
+        let (disk, memory) = (Disk::new(task), task.memory().reservation());
+        let weigher = Weigher::default();
+        Sorter { order, ascending, disk, memory, items: Vec::new(), used: 0, weigher, writer: None, sorted: Vec::new() }
+    }
+
+    /// An element in a vector with room to grow, and in the merge sort's buffer or as a cached key.
+    const IN_PLACE: u64 = (size_of::<T>() * 5 / 2 + 16) as u64;
+
+    #[inline(always)]
+    fn add(&mut self, item: T) {
+        self.used += Self::IN_PLACE + self.weigher.weigh(&item);
+        self.items.push(item);
+        if self.used > self.memory.bytes() {
+            self.reserve();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reserve(&mut self) {
+        let lacking = self.used - self.memory.bytes();
+        let step = (self.used / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
+        if self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_ok() {
+            return;
+        }
+        if self.used < MIN_SPILL_BYTES {
+            return self.memory.take(lacking);
+        }
+        self.spill();
+    }
+
+    /// Sorts what is in memory and writes it.
+    fn spill(&mut self) {
+        let mut items = take(&mut self.items);
+        self.order.sort(&mut items, self.ascending);
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(self.disk.expect(self.disk.writer())),
+        };
+        for item in items {
+            self.disk.expect(writer.push(&item));
+        }
+        let spilled = self.disk.expect(writer.end());
+        self.disk.count(&spilled, take(&mut self.used));
+        self.sorted.push(spilled);
+        self.memory.shrink_to(0);
+        self.disk.task().check();
+    }
+
+    /// The elements in order.
+    fn finish(mut self) -> Merge<T, O> {
+        let mut items = take(&mut self.items);
+        self.order.sort(&mut items, self.ascending);
+        // Neighbours are merged until few enough are left, so that equal keys keep their order.
+        while self.sorted.len() >= FAN_IN {
+            let mut level = Vec::new();
+            let mut sorted = take(&mut self.sorted).into_iter();
+            let mut writer = self.disk.expect(self.disk.writer());
+            loop {
+                let some: Vec<_> = sorted.by_ref().take(FAN_IN).collect();
+                if some.is_empty() {
+                    break;
+                }
+                let memory = self.disk.task().memory().reservation();
+                let mut merge = Merge::new(self.order.clone(), self.ascending, &some, Vec::new(), memory);
+                while let Some(item) = merge.next() {
+                    self.disk.expect(writer.push(&item));
+                }
+                level.push(self.disk.expect(writer.end()));
+                self.disk.task().check();
+            }
+            self.sorted = level;
+        }
+        Merge::new(self.order, self.ascending, &self.sorted, items, self.memory)
+    }
+}
+
+/// Sorted sequences merged into one; among equal keys an earlier sequence's elements come first.
+struct Merge<T, O> {
+    order: O,
+    ascending: bool,
+    /// The sequences that are not at their end, each with its next element.
+    heads: Vec<(T, Source<T>)>,
+    /// The indices of `heads` as a heap, the least first.
+    heap: Vec<usize>,
+    /// The only sequence, where there is no other.
+    alone: Option<std::vec::IntoIter<T>>,
+    _memory: Reservation,
+}
+
+enum Source<T> {
+    Disk(SpillReader<T>),
+    Memory(std::vec::IntoIter<T>),
+}
+
+impl<T: Data> Source<T> {
+    fn next(&mut self) -> Option<T> {
+        match self {
+            Source::Disk(reader) => reader.next().unwrap_or_else(|e| cannot_spill(e)),
+            Source::Memory(items) => items.next(),
+        }
+    }
+}
+
+impl<T: Data, O: Order<T>> Merge<T, O> {
+    fn new(order: O, ascending: bool, sorted: &[Spilled<T>], items: Vec<T>, memory: Reservation) -> Self {
+        let mut merge = Merge { order, ascending, heads: Vec::new(), heap: Vec::new(), alone: None, _memory: memory };
+        if sorted.is_empty() {
+            merge.alone = Some(items.into_iter());
+            return merge;
+        }
+        let readers = sorted.iter().map(|spilled| Source::Disk(spilled.reader()));
+        for mut source in readers.chain([Source::Memory(items.into_iter())]) {
+            if let Some(first) = source.next() {
+                merge.heads.push((first, source));
+            }
+        }
+        merge.heap = (0..merge.heads.len()).collect();
+        for at in (0..merge.heap.len() / 2).rev() {
+            merge.sink_down(at);
+        }
+        merge
+    }
+
+    /// Whether the head `a` comes before the head `b`.
+    fn before(&self, a: usize, b: usize) -> bool {
+        let order = self.order.compare(&self.heads[a].0, &self.heads[b].0);
+        let order = if self.ascending { order } else { order.reverse() };
+        order.then(a.cmp(&b)).is_lt()
+    }
+
+    fn sink_down(&mut self, mut at: usize) {
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            let mut least = at;
+            for child in [left, right] {
+                if child < self.heap.len() && self.before(self.heap[child], self.heap[least]) {
+                    least = child;
+                }
+            }
+            if least == at {
+                return;
+            }
+            self.heap.swap(at, least);
+            at = least;
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        match &mut self.alone {
+            Some(items) => items.next(),
+            None => self.next_of_all(),
+        }
+    }
+
+    fn next_of_all(&mut self) -> Option<T> {
+        let least = *self.heap.first()?;
+        let (head, source) = &mut self.heads[least];
+        let item = match source.next() {
+            Some(next) => std::mem::replace(head, next),
+            None => {
+                // The place stays taken by an element that is never looked at again.
+                let last = head.clone();
+                self.heap.swap_remove(0);
+                last
+            }
+        };
+        self.sink_down(0);
+        Some(item)
+    }
+}
+
+enum State<T, O> {
+    Reading(SideStream<T>, Sorter<T, O>),
+    Writing(Merge<T, O>),
+    Changing,
 }
 
 /// The run of [`Sorted`].
 pub struct SortedStream<T, O> {
-    order: O,
-    ascending: bool,
-    state: State<T>,
+    state: Box<State<T, O>>,
 }
 
 impl<T: Data, O: Order<T>> Stream for SortedStream<T, O> {
     type Item = T;
     #[inline]
     fn drive<S: Sink<T>>(&mut self, sink: &mut S) -> Flow {
-        struct Keep<'a, T>(&'a mut Vec<T>);
-        impl<T> Sink<T> for Keep<'_, T> {
+        struct Keep<'a, T, O>(&'a mut Sorter<T, O>);
+        impl<T: Data, O: Order<T>> Sink<T> for Keep<'_, T, O> {
             #[inline(always)]
             fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-                self.0.push(item.take());
+                self.0.add(item.take());
                 true
             }
         }
-        if let State::Reading(input, items) = &mut self.state {
-            let flow = input.drive(&mut Keep(items));
+        if let State::Reading(input, sorter) = &mut *self.state {
+            let flow = input.drive(&mut Keep(sorter));
             if flow != Flow::Done {
                 return flow;
             }
-            let mut items = std::mem::take(items);
-            self.order.sort(&mut items, self.ascending);
-            self.state = State::Writing(items.into_iter());
+            if let State::Reading(_, sorter) = std::mem::replace(&mut *self.state, State::Changing) {
+                *self.state = State::Writing(sorter.finish());
+            }
         }
-        if let State::Writing(items) = &mut self.state {
-            for item in items {
+        if let State::Writing(items) = &mut *self.state {
+            while let Some(item) = items.next() {
                 if !sink.push(Own(item)) {
                     return Flow::Full;
                 }

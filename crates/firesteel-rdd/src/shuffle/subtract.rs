@@ -2,14 +2,16 @@
 
 use super::{
     read::{Side, SideStream, by_partition},
-    table::Table,
+    rows::{Aside, Disk, replay},
+    table::{Entry, Table},
 };
 use crate::{
     Data, Key,
     pipeline::Pipeline,
-    stream::{Flow, Lent, Sink, Stream},
-    task::Task,
+    stream::{Flow, Lent, Own, Sink, Stream},
+    task::{Task, cannot_spill},
 };
+use firesteel_store::{Reservation, SpillReader, weigh::Weigher};
 use serde::{Deserialize, Serialize};
 
 /// Reads the right side's keys, then lets the left side's records pass in order.
@@ -32,28 +34,118 @@ impl<K: Key, V: Data, W: Data> Pipeline for Subtract<K, V, W> {
         SubtractStream {
             right: Some(self.right.open(split, task)),
             left: self.left.open(split, task),
-            gone: Table::new(),
+            gone: Gone {
+                keys: Table::new(),
+                memory: task.memory().reservation(),
+                used: 0,
+                weigher: Weigher::default(),
+                disk: Disk::new(task),
+                more: Aside::new(),
+                is_full: false,
+            },
+            survivors: Aside::new(),
+            last: None,
         }
     }
     by_partition!(left, right);
 }
 
 /// The run of [`Subtract`].
+///
+/// Keys of the right side for which there is no memory go to disk, and then what is left of the left side has to wait there, too,
+/// for passes with the other keys.
 pub struct SubtractStream<K, V, W> {
     right: Option<SideStream<(K, W)>>,
     left: SideStream<(K, V)>,
-    gone: Table<K, ()>,
+    gone: Gone<K>,
+    /// What the left side has left after this pass, where there are further ones.
+    survivors: Aside<(K, V)>,
+    /// The last pass's left side, where there was more than one.
+    last: Option<SpillReader<(K, V)>>,
+}
+
+/// Keys that are taken away, as far as there is memory.
+struct Gone<K> {
+    keys: Table<K, ()>,
+    memory: Reservation,
+    used: u64,
+    weigher: Weigher,
+    disk: Disk,
+    /// The keys that there was no memory for.
+    more: Aside<K>,
+    is_full: bool,
+}
+
+impl<K: Key> Gone<K> {
+    const IN_PLACE: u64 = (size_of::<Entry<K, ()>>() * 3 / 2 + 8) as u64;
+
+    #[inline(always)]
+    fn add(&mut self, key: &K) {
+        if self.keys.contains(key) {
+            return;
+        }
+        if self.is_full {
+            return self.more.push(key, &self.disk);
+        }
+        self.keys.entry(key, || ());
+        self.used += Self::IN_PLACE + self.weigher.weigh(key);
+        if self.used > self.memory.bytes() {
+            self.reserve();
+        }
+    }
+
+    #[cold]
+    fn reserve(&mut self) {
+        let lacking = self.used - self.memory.bytes();
+        let step = (self.used / 4).clamp(64 << 10, 4 << 20).max(lacking);
+        if self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_err() {
+            // At least this key: every pass takes some away.
+            self.memory.take(lacking);
+            self.is_full = true;
+        }
+    }
+
+    /// Forgets the keys in memory; the next pass adds those that waited.
+    fn empty(&mut self) {
+        self.keys = Table::new();
+        self.memory.shrink_to(0);
+        (self.used, self.is_full) = (0, false);
+    }
+}
+
+impl<K: Key, V: Data, W: Data> SubtractStream<K, V, W> {
+    /// Passes over the left side on disk until the keys of the right side are through.
+    #[cold]
+    fn further_passes(&mut self) {
+        let task = self.gone.disk.task().clone();
+        loop {
+            let left = self.survivors.end(&self.gone.disk);
+            let keys = self.gone.more.end(&self.gone.disk);
+            let Some(keys) = keys else {
+                self.last = left.map(|left| left.reader());
+                return;
+            };
+            self.gone.empty();
+            replay(Some(keys), &task, |key| self.gone.add(&key));
+            let (gone, survivors) = (&self.gone, &mut self.survivors);
+            replay(left, &task, |record: (K, V)| {
+                if !gone.keys.contains(&record.0) {
+                    survivors.push(&record, &gone.disk);
+                }
+            });
+        }
+    }
 }
 
 impl<K: Key, V: Data, W: Data> Stream for SubtractStream<K, V, W> {
     type Item = (K, V);
     #[inline]
     fn drive<S: Sink<(K, V)>>(&mut self, sink: &mut S) -> Flow {
-        struct Keys<'a, K>(&'a mut Table<K, ()>);
+        struct Keys<'a, K>(&'a mut Gone<K>);
         impl<K: Key, W> Sink<(K, W)> for Keys<'_, K> {
             #[inline(always)]
             fn push<L: Lent<(K, W)>>(&mut self, mut item: L) -> bool {
-                self.0.entry(&item.get().0, || ());
+                self.0.add(&item.get().0);
                 true
             }
         }
@@ -64,6 +156,13 @@ impl<K: Key, V: Data, W: Data> Stream for SubtractStream<K, V, W> {
                 self.0.contains(&item.get().0) || self.1.push(item)
             }
         }
+        struct Wait<'a, K, V>(&'a mut Aside<(K, V)>, &'a Disk);
+        impl<K: Key, V: Data> Sink<(K, V)> for Wait<'_, K, V> {
+            fn push<L: Lent<(K, V)>>(&mut self, mut item: L) -> bool {
+                self.0.push(item.get(), self.1);
+                true
+            }
+        }
         if let Some(right) = &mut self.right {
             let flow = right.drive(&mut Keys(&mut self.gone));
             if flow != Flow::Done {
@@ -71,6 +170,22 @@ impl<K: Key, V: Data, W: Data> Stream for SubtractStream<K, V, W> {
             }
             self.right = None;
         }
-        self.left.drive(&mut Pass(&self.gone, sink))
+        if !self.gone.more.is_empty() {
+            let mut wait = Wait(&mut self.survivors, &self.gone.disk);
+            let flow = self.left.drive(&mut Pass(&self.gone.keys, &mut wait));
+            if flow != Flow::Done {
+                return flow;
+            }
+            self.further_passes();
+        }
+        if let Some(last) = &mut self.last {
+            while let Some(record) = last.next().unwrap_or_else(|e| cannot_spill(e)) {
+                if !sink.push(Own(record)) {
+                    return Flow::Full;
+                }
+            }
+            return Flow::Done;
+        }
+        self.left.drive(&mut Pass(&self.gone.keys, sink))
     }
 }

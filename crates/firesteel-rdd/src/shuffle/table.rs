@@ -77,6 +77,24 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.entries.drain(..)
     }
 
+    /// Takes out the keys that came after the first `at`, in their order.
+    pub(crate) fn split_off(&mut self, at: usize) -> Vec<Entry<K, V>> {
+        let tail = self.entries.split_off(at);
+        self.index.clear();
+        for (i, entry) in self.entries.iter().enumerate() {
+            self.index.insert_unique(entry.hash, i as u32, |i| self.entries[*i as usize].hash);
+        }
+        tail
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry<K, V>] {
+        &self.entries
+    }
+
+    pub(crate) fn first_mut(&mut self) -> Option<&mut Entry<K, V>> {
+        self.entries.first_mut()
+    }
+
     pub(crate) fn into_entries(self) -> std::vec::IntoIter<Entry<K, V>> {
         self.entries.into_iter()
     }

@@ -8,9 +8,9 @@ use crate::{
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
     Action, Aggregate, Captureless, CoGroup2, CoGroup3, CoGroup4, Combine, Combining, Data, Dyn, Ending, First,
-    FlatMap, Folding, FullOuter, Func, Grouping, Inner, Key, KeyPartitioner, LeftOuter, Map, Node, OnEachValue,
-    OnValue, Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter, Root, Scatter,
-    ScatterCombined, Second, Shuffled, Side, Subtract, With, check_partitions,
+    FlatMap, Folding, FullOuter, Grouping, Inner, Join, JoinKind, Key, KeyPartitioner, LeftOuter, Map, Node,
+    OnEachValue, OnValue, Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter, Root,
+    Scatter, ScatterCombined, Second, Shuffled, Side, Subtract, With, check_partitions,
 };
 use std::sync::Arc;
 
@@ -523,17 +523,16 @@ joins! {
 }
 
 impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
-    fn joined<W: Data, Q: Pipeline<Item = (K, W)>, U: 'static, J>(
+    fn joined<W: Data, Q: Pipeline<Item = (K, W)>, J: JoinKind<V, W>>(
         &self,
         other: &Rdd<(K, W), Q>,
         site: CallSite,
         spread: Spread<K>,
-        how: J,
-    ) -> S<U>
+        _: J,
+    ) -> S<(K, (J::Left, J::Right))>
     where
         K: Key,
         V: Data,
-        J: Func<(K, (Vec<V>, Vec<W>)), Out: Iterator<Item = U> + 'static>,
     {
         let _ = (self.erase(), other.erase());
         let (left, right) = (self.pipeline().clone(), other.pipeline().clone());
@@ -543,7 +542,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
             let parents = node.parents();
             let (a, left) = side_of(node, &parents[0], &left, &partitioner);
             let (b, right) = side_of(node, &parents[1], &right, &partitioner);
-            let exec = piece(FlatMap::new(CoGroup2 { a, b, partitions: partitioner.count() }, how.clone()));
+            let exec = piece(Join::<K, V, W, J>::new(a, b, partitioner.count()));
             Ok(Prepared { partitioning: Some(Partitioning::of(partitioner)), shuffles: vec![left, right], exec })
         });
         shuffled(self.context(), new)

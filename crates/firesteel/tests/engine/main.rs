@@ -12,6 +12,7 @@ mod failed_jobs;
 mod failures;
 mod lifecycle;
 mod listening;
+mod memory;
 mod persistence;
 mod plain;
 mod pools;

@@ -365,7 +365,7 @@ impl Program {
             0 => {
                 let joined = if into { a.rdd.join_into(&b.rdd, n) } else { a.rdd.join(&b.rdd) };
                 let made = joined.map_values(|(v, w)| mix(v, w) % 1000).erase();
-                let parts = pairs(|v, w| v.iter().flat_map(|v| w.iter().map(move |w| mix(*v, *w) % 1000)).collect());
+                let parts = pairs(every_pair);
                 self.add(how("join"), made, parts, Some(to.clone()));
             }
             1 => {
@@ -374,10 +374,7 @@ impl Program {
                     false => a.rdd.left_outer_join(&b.rdd),
                 };
                 let made = joined.map_values(|(v, w)| mix(v, w.unwrap_or(5)) % 1000).erase();
-                let parts = pairs(|v, w| {
-                    let w = if w.is_empty() { &[5] } else { w };
-                    v.iter().flat_map(|v| w.iter().map(move |w| mix(*v, *w) % 1000)).collect()
-                });
+                let parts = pairs(|v, w| every_pair(v, if w.is_empty() { &[5] } else { w }));
                 self.add(how("left_outer_join"), made, parts, Some(to.clone()));
             }
             2 => {
@@ -590,4 +587,14 @@ fn random_programs_survive_what_goes_wrong() {
         [&totals.failures, &totals.outputs, &totals.blocks, &totals.copies].map(|count| count.load(Ordering::Relaxed));
     assert!(alone || happened.iter().all(|count| *count > 0), "nothing went wrong: {happened:?}");
     eprintln!("failures, lost outputs, lost blocks, copies: {happened:?}");
+}
+
+/// What a join makes of a key's values: left by left, unless there are more right ones.
+fn every_pair(v: &[u64], w: &[u64]) -> Vec<u64> {
+    let value = |v: &u64, w: &u64| mix(*v, *w) % 1000;
+    if v.len() >= w.len() {
+        v.iter().flat_map(|v| w.iter().map(move |w| value(v, w))).collect()
+    } else {
+        w.iter().flat_map(|w| v.iter().map(move |v| value(v, w))).collect()
+    }
 }

@@ -12,7 +12,7 @@ fn options<V: Clone>(values: &[V]) -> Vec<Option<V>> {
     if values.is_empty() { vec![None] } else { values.iter().cloned().map(Some).collect() }
 }
 
-/// The rows of a join: every left value with every right one.
+/// The rows of a join: every left value with every right one, left by left unless there are more right ones.
 fn joined<L: Clone, R: Clone>(
     rows: &[Vec<(i64, (Vec<i64>, Vec<i64>))>],
     left: impl Fn(&[i64]) -> Vec<L>,
@@ -20,7 +20,12 @@ fn joined<L: Clone, R: Clone>(
 ) -> Vec<Vec<(i64, (L, R))>> {
     let of_key = |(key, (v, w)): &(i64, (Vec<i64>, Vec<i64>))| {
         let (key, v, w) = (*key, left(v), right(w));
-        v.into_iter().flat_map(move |v| w.clone().into_iter().map(move |w| (key, (v.clone(), w)))).collect::<Vec<_>>()
+        let right_by_right = v.len() < w.len();
+        let (outer, inner) = if right_by_right { (w.len(), v.len()) } else { (v.len(), w.len()) };
+        let at = |i: usize, j: usize| {
+            if right_by_right { (v[j].clone(), w[i].clone()) } else { (v[i].clone(), w[j].clone()) }
+        };
+        (0..outer).flat_map(|i| (0..inner).map(move |j| (i, j))).map(|(i, j)| (key, at(i, j))).collect::<Vec<_>>()
     };
     rows.iter().map(|part| part.iter().flat_map(of_key).collect()).collect()
 }

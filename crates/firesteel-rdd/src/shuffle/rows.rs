@@ -1,0 +1,318 @@
+//! Rows by key within a task's memory: what every operation gathers in that needs all of a key's records.
+//!
+//! The rows that come out are the same, in the same order, whether memory was ample or not: keys in the order of their first
+//! arrival, and in each row what came, in the order in which it came. When memory runs out the keys that came last leave
+//! for the disk with what they have (they are *shed*), and the table is closed: records of keys that it does not have go to disk as
+//! they are. At the end of the input the rows that stayed come out; then another pass begins with what lies on disk: keys shed
+//! last, which came before those shed earlier, then records in order of arrival. Every pass lets at least one key out.
+
+use super::table::{Entry, Table};
+use crate::{
+    Key,
+    failure::TaskFailure,
+    task::{Task, cannot_spill},
+};
+use firesteel_model::Error;
+use firesteel_store::{Refused, Reservation, SpillReader, SpillWriter, Spilled, StoreError, weigh};
+use serde::{Serialize, de::DeserializeOwned};
+use std::mem::take;
+
+/// Memory is asked for in steps of at least and at most so many bytes.
+const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
+/// How many rows are weighed to know what all take.
+const SAMPLE: usize = 64;
+
+/// What is gathered for one key.
+pub(crate) trait Row: Serialize + DeserializeOwned {
+    /// Moves what it can of this row to disk; says whether that was anything. Called for a row that stays in the table.
+    fn spill(&mut self, _disk: &Disk) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+/// Where a task's operators spill to.
+pub(crate) struct Disk(Task);
+
+impl Disk {
+    pub(crate) fn new(task: &Task) -> Self {
+        Disk(task.clone())
+    }
+
+    pub(crate) fn task(&self) -> &Task {
+        &self.0
+    }
+
+    /// Begins a file.
+    pub(crate) fn writer<R: Serialize>(&self) -> Result<SpillWriter<R>, StoreError> {
+        SpillWriter::new(&self.0.executor().scratch, self.0.executor().compress_spills)
+    }
+
+    /// Counts what was written.
+    pub(crate) fn count<R>(&self, spilled: &Spilled<R>, memory: u64) {
+        self.0.measure(|m| {
+            m.memory_bytes_spilled += memory;
+            m.disk_bytes_spilled += spilled.bytes();
+        });
+    }
+
+    pub(crate) fn expect<T>(&self, result: Result<T, StoreError>) -> T {
+        result.unwrap_or_else(|e| cannot_spill(e))
+    }
+}
+
+/// Records that go to disk as they are; the file is made with the first.
+pub(crate) struct Aside<R>(Option<SpillWriter<R>>);
+
+impl<R: Serialize> Aside<R> {
+    pub(crate) fn new() -> Self {
+        Aside(None)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn push(&mut self, record: &R, disk: &Disk) {
+        let writer = match &mut self.0 {
+            Some(writer) => writer,
+            None => self.0.insert(disk.expect(disk.writer())),
+        };
+        disk.expect(writer.push(record));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Ends the sequence, if there is one.
+    pub(crate) fn end(&mut self, disk: &Disk) -> Option<Spilled<R>> {
+        let spilled = disk.expect(self.0.take()?.end());
+        disk.count(&spilled, 0);
+        Some(spilled)
+    }
+}
+
+/// The rows of a partition, as far as there is memory.
+pub(crate) struct Rows<K, R> {
+    table: Table<K, R>,
+    disk: Disk,
+    memory: Reservation,
+    /// What the rows take, by estimate.
+    used: u64,
+    /// Keys that are not in the table have to wait for the next pass.
+    closed: bool,
+    shedding: Option<SpillWriter<(K, R)>>,
+    /// Keys that were shed in this pass, sequence after sequence; later sequences hold keys that came earlier.
+    shed: Vec<Spilled<(K, R)>>,
+    /// Rows of an earlier pass that found the table closed.
+    late: Aside<(K, R)>,
+}
+
+/// What one pass leaves for the next: rows in order.
+pub(crate) struct Left<K, R> {
+    rows: Vec<Spilled<(K, R)>>,
+}
+
+impl<K: Key, R: Row> Rows<K, R> {
+    pub(crate) fn new(task: &Task) -> Self {
+        Rows {
+            table: Table::new(),
+            disk: Disk::new(task),
+            memory: task.memory().reservation(),
+            used: 0,
+            closed: false,
+            shedding: None,
+            shed: Vec::new(),
+            late: Aside::new(),
+        }
+    }
+
+    /// What a row takes in the table itself, by estimate: vectors and the index have room to grow.
+    const IN_PLACE: u64 = (size_of::<Entry<K, R>>() * 3 / 2 + 8) as u64;
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The row of a key that is in the table.
+    #[inline(always)]
+    pub(crate) fn find(&mut self, hash: u64, key: &K) -> Option<&mut R> {
+        self.table.find(hash, key)
+    }
+
+    /// Whether new keys may be added.
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closed
+    }
+
+    /// Adds a key that is not there. `owned` is what key and row own outside themselves.
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, hash: u64, key: K, row: R, owned: u64) {
+        self.table.insert(hash, key, row);
+        self.grew(Self::IN_PLACE + owned);
+    }
+
+    /// Counts what rows have grown by.
+    #[inline(always)]
+    pub(crate) fn grew(&mut self, bytes: u64) {
+        self.used += bytes;
+        if self.used > self.memory.bytes() {
+            self.reserve();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reserve(&mut self) {
+        loop {
+            let lacking = self.used - self.memory.bytes();
+            let step = (self.used / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
+            let Err(refused) = self.memory.grow(step).or_else(|_| self.memory.grow(lacking)) else { return };
+            let estimated = self.used;
+            self.used = self.weighed();
+            // Rows that change without growing look as if they had grown.
+            let overrated = self.used < estimated / 2;
+            if refused == Refused::Pressure && self.used < self.memory.task().share() / 4 {
+                // Others are to blame for the pressure.
+                self.memory.take(self.used.saturating_sub(self.memory.bytes()));
+            } else if self.table.len() > 1 && !overrated {
+                self.shed();
+            } else if !overrated {
+                self.relieve(refused);
+            }
+            if self.used <= self.memory.bytes() {
+                return;
+            }
+        }
+    }
+
+    /// What the rows take, from looking at some of them.
+    fn weighed(&self) -> u64 {
+        let entries = self.table.entries();
+        let stride = entries.len().div_ceil(SAMPLE).max(1);
+        let (mut sum, mut sampled) = (0, 0);
+        for entry in entries.iter().step_by(stride) {
+            sum += weigh::owned(&entry.key) + weigh::owned(&entry.value);
+            sampled += 1;
+        }
+        entries.len() as u64 * Self::IN_PLACE + sum * entries.len() as u64 / u64::max(sampled, 1)
+    }
+
+    /// Sends the later half of the keys to disk.
+    fn shed(&mut self) {
+        self.closed = true;
+        let before = self.used;
+        let tail = self.table.split_off(self.table.len() / 2);
+        let writer = match &mut self.shedding {
+            Some(writer) => writer,
+            None => self.shedding.insert(self.disk.expect(self.disk.writer())),
+        };
+        for entry in tail {
+            self.disk.expect(writer.push(&(entry.key, entry.value)));
+        }
+        let spilled = self.disk.expect(writer.end());
+        self.used = self.weighed();
+        self.disk.count(&spilled, before.saturating_sub(self.used));
+        self.shed.push(spilled);
+        self.memory.shrink_to(self.used.max(STEP_BYTES.0));
+    }
+
+    /// One row is left and has no room.
+    fn relieve(&mut self, refused: Refused) {
+        self.closed = true;
+        let Some(entry) = self.table.first_mut() else { return };
+        if self.disk.expect(entry.value.spill(&self.disk)) {
+            self.used = self.weighed();
+            self.memory.shrink_to(self.used.max(STEP_BYTES.0));
+            return;
+        }
+        let share = self.memory.task().share();
+        if refused == Refused::Budget && self.used > share {
+            one_key_too_large(self.used, self.disk.task());
+        }
+        let lacking = self.used.saturating_sub(self.memory.bytes());
+        self.memory.take(lacking);
+    }
+
+    /// Adds a row of an earlier pass, or sets it aside again.
+    fn again(&mut self, key: K, row: R) {
+        if self.closed {
+            self.late.push(&(key, row), &self.disk);
+        } else {
+            let owned = weigh::owned(&key) + weigh::owned(&row);
+            self.insert(crate::partitioner::hash_of(&key), key, row, owned);
+        }
+    }
+
+    /// Ends a pass: the rows that stayed, and the rows that wait for the next pass, if any do.
+    pub(crate) fn end(&mut self) -> (Leaving<K, R>, Option<Left<K, R>>) {
+        let mut rows: Vec<_> = take(&mut self.shed);
+        rows.reverse();
+        rows.extend(self.late.end(&self.disk));
+        self.shedding = None;
+        self.closed = false;
+        let entries = take(&mut self.table).into_entries();
+        let used = take(&mut self.used);
+        let memory = std::mem::replace(&mut self.memory, self.disk.task().memory().reservation());
+        let leaving = Leaving { share: memory.bytes().max(used) / entries.len().max(1) as u64, memory, entries };
+        (leaving, (!rows.is_empty()).then_some(Left { rows }))
+    }
+
+    /// Begins the next pass with the rows that were left.
+    pub(crate) fn begin(&mut self, left: Left<K, R>) {
+        for spilled in left.rows {
+            let mut reader = spilled.reader();
+            while let Some((key, row)) = self.disk.expect(reader.next()) {
+                self.again(key, row);
+            }
+            self.disk.task().check();
+        }
+    }
+}
+
+/// Leaves the task: what belongs to one key cannot be in memory as a whole.
+#[cold]
+pub(crate) fn one_key_too_large(bytes: u64, task: &Task) -> ! {
+    let (partition, share) = (task.info().partition, task.memory().share());
+    TaskFailure::Engine(Error::OutOfMemory(format!(
+        "partition {partition}: what belongs to one key takes {} MiB or more, and a task has {} MiB: use `aggregate_by_key` or \
+         `reduce_by_key`, which do not hold all values of a key, or raise `firesteel.memory.budget`",
+        bytes.div_ceil(1 << 20),
+        share >> 20,
+    )))
+    .raise()
+}
+
+/// Rows that leave the table in order; their memory is given back as they go.
+pub(crate) struct Leaving<K, R> {
+    entries: std::vec::IntoIter<Entry<K, R>>,
+    memory: Reservation,
+    /// What one row takes on average.
+    share: u64,
+}
+
+impl<K, R> Iterator for Leaving<K, R> {
+    type Item = (K, R);
+    #[inline]
+    fn next(&mut self) -> Option<(K, R)> {
+        let entry = self.entries.next()?;
+        if self.entries.len().is_multiple_of(4_096) {
+            self.memory.shrink_to(self.share * self.entries.len() as u64);
+        }
+        Some((entry.key, entry.value))
+    }
+}
+
+/// Reads records that were set aside, looking at the kill flag now and then.
+pub(crate) fn replay<R: DeserializeOwned>(spilled: Option<Spilled<R>>, task: &Task, mut each: impl FnMut(R)) {
+    let Some(spilled) = spilled else { return };
+    let mut reader: SpillReader<R> = spilled.reader();
+    let mut until_look = 0u32;
+    while let Some(record) = reader.next().unwrap_or_else(|e| cannot_spill(e)) {
+        if until_look == 0 {
+            task.check();
+            until_look = crate::task::Stride::MAX;
+        }
+        until_look -= 1;
+        each(record);
+    }
+}

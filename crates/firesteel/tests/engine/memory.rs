@@ -1,0 +1,149 @@
+//! What does not fit into memory: the same answers, in the same order, by way of the disk.
+
+use crate::steps::Told;
+use firesteel::{
+    events::{Event, event::TaskEnd},
+    prelude::*,
+};
+use proptest::prelude::*;
+
+type Pairs = Rdd<(u64, String)>;
+
+/// A context whose tasks have half a mebibyte each.
+fn tight() -> Context {
+    Context::builder().master("local[2]").conf("firesteel.memory.budget", "1m").build().unwrap()
+}
+
+fn ample() -> Context {
+    Context::builder().master("local[2]").conf("firesteel.memory.budget", "1g").build().unwrap()
+}
+
+/// Bytes that left memory, by what the tasks tell.
+fn spilled(told: Told) -> u64 {
+    let of = |event: &Event| match event {
+        Event::TaskEnd(TaskEnd { metrics: Some(metrics), .. }) => metrics.memory_bytes_spilled,
+        _ => 0,
+    };
+    told.rest().iter().map(of).sum()
+}
+
+/// Runs an operation with little memory and with ample, compares every partition, and says how much was spilled.
+fn same<U: Data + PartialEq + std::fmt::Debug, P: Pipeline<Item = U>>(
+    what: &str,
+    run: impl Fn(&Context) -> Rdd<U, P>,
+) -> u64 {
+    let (tight, ample) = (tight(), ample());
+    let told = Told::of(&tight);
+    let expected = run(&ample).glom().collect().unwrap();
+    assert_eq!(run(&tight).glom().collect().unwrap(), expected, "{what}");
+    tight.stop().unwrap();
+    spilled(told)
+}
+
+/// So many pairs with values of so many bytes; half of them have key 0 if `skewed`.
+fn pairs(sc: &Context, n: u64, keys: u64, bytes: usize, skewed: bool, partitions: usize) -> Pairs {
+    sc.range_n(0..n, partitions)
+        .map_with((keys, bytes as u64, skewed), move |(keys, bytes, skewed), i| {
+            let key = if *skewed && i % 2 == 0 { 0 } else { i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys };
+            (key, format!("{i:0>width$}", width = *bytes as usize))
+        })
+        .erase()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5, ..ProptestConfig::default() })]
+
+    #[test]
+    fn keyed_operations_and_sorts_give_the_same_with_any_memory(
+        n in 12_000u64..20_000, keys in prop::sample::select(vec![50u64, 3_000, 1 << 40]), bytes in 150usize..400,
+        from in 1usize..5, to in 1usize..5,
+    ) {
+        let a = |sc: &Context| pairs(sc, n, keys, bytes, false, from);
+        let b = |sc: &Context| pairs(sc, n / 2, keys, bytes / 2, false, to).map(|(k, v)| (k, v.len() as u64)).erase();
+        let total = [
+            same("distinct", |sc| a(sc).distinct_into(to)),
+            same("group_by_key", |sc| a(sc).group_by_key_into(to)),
+            same("reduce_by_key", |sc| a(sc).reduce_by_key_into(to, |a, b| if a.len() < 2_000 { a + &b } else { b })),
+            same("aggregate_by_key", |sc| a(sc).aggregate_by_key_into(to, 0u64, |n, v| n + v.len() as u64, |a, b| a + b)),
+            same("cogroup", |sc| a(sc).cogroup_into(&b(sc), to)),
+            same("join", |sc| a(sc).join_into(&b(sc), to)),
+            same("full_outer_join", |sc| a(sc).full_outer_join_into(&b(sc), to)),
+            same("subtract_by_key", |sc| a(sc).subtract_by_key_into(&b(sc).filter(|(k, _)| k % 3 == 0), to)),
+            same("intersection", |sc| a(sc).map(|(_, v)| v).intersection_into(&a(sc).map(|(_, v)| v).filter(|v| v.ends_with('7')), to)),
+            same("sort_by_key", |sc| a(sc).sort_by_key_n(false, to)),
+            same("sort_by", |sc| a(sc).sort_by_n(|(_, v)| v[v.len() - 3..].to_string(), true, to)),
+            same("repartition", |sc| a(sc).repartition(to)),
+            same("partition_by", |sc| a(sc).partition_by(to)),
+            same("repartition_and_sort", |sc| a(sc).repartition_and_sort_within_partitions(HashPartitioner::new(to))),
+        ];
+        prop_assert!(total.iter().filter(|spilled| **spilled > 0).count() >= 10, "{total:?}");
+    }
+}
+
+#[test]
+fn half_of_all_records_in_one_key_can_be_aggregated_sorted_and_joined() {
+    let few = |sc: &Context| sc.parallelize_n((0..40u64).map(|k| (k, k * k)), 3);
+    let skewed = |sc: &Context| pairs(sc, 20_000, 1_000, 200, true, 4);
+    let total = [
+        same("aggregate", |sc| skewed(sc).aggregate_by_key_into(3, 0u64, |n, v| n + v.len() as u64, |a, b| a + b)),
+        same("sort", |sc| skewed(sc).repartition_and_sort_within_partitions(HashPartitioner::new(3))),
+        same("large side left", |sc| skewed(sc).join_into(&few(sc), 3)),
+        same("large side right", |sc| few(sc).left_outer_join_into(&skewed(sc), 3)),
+    ];
+    assert!(total[1..].iter().all(|spilled| *spilled > 0), "{total:?}");
+}
+
+#[test]
+fn a_group_larger_than_memory_fails_its_job_with_the_remedy_and_others_go_on() {
+    let sc = tight();
+    let one_key = pairs(&sc, 20_000, 1, 200, false, 4);
+    for error in [
+        one_key.group_by_key_into(3).count().unwrap_err(),
+        one_key.cogroup_into(&one_key, 3).count().unwrap_err(),
+        one_key.join_into(&one_key, 3).count().unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains("aggregate_by_key") && text.contains("partition "), "{text}");
+    }
+    let lengths = one_key.aggregate_by_key(0u64, |n, v| n + v.len() as u64, |a, b| a + b);
+    assert_eq!(lengths.collect().unwrap(), [(0, 20_000 * 200)]);
+}
+
+#[test]
+fn a_cached_rdd_larger_than_memory_is_read_as_its_level_says() {
+    for level in [
+        StorageLevel::MEMORY_ONLY,
+        StorageLevel::MEMORY_ONLY_SER,
+        StorageLevel::MEMORY_AND_DISK,
+        StorageLevel::MEMORY_AND_DISK_SER,
+        StorageLevel::DISK_ONLY,
+    ] {
+        let sc = tight();
+        let computed = sc.long_accumulator("computed");
+        let kept = pairs(&sc, 20_000, 1 << 40, 200, false, 16)
+            .map_with(computed.clone(), |computed, pair| {
+                computed.add(1);
+                pair
+            })
+            .persist(level);
+        let expected = pairs(&sc, 20_000, 1 << 40, 200, false, 16).glom().collect().unwrap();
+        for _ in 0..3 {
+            assert_eq!(kept.glom().collect().unwrap(), expected, "{level:?}");
+        }
+        match level.use_disk {
+            true => assert_eq!(computed.value(), 20_000, "{level:?}"),
+            false => assert!(computed.value() > 20_000, "{level:?} has no room for all"),
+        }
+        // What is kept makes room for what runs.
+        assert_eq!(kept.map(|(k, v)| (v, k)).sort_by_key(true).count().unwrap(), 20_000, "{level:?}");
+    }
+}
+
+#[test]
+fn items_that_do_not_fit_are_given_out_from_disk() {
+    let sc = tight();
+    let items: Vec<String> = (0..20_000).map(|i| format!("{i:0>300}")).collect();
+    let rdd = sc.parallelize_n(items.clone(), 7);
+    assert_eq!(rdd.collect().unwrap(), items);
+    assert_eq!(rdd.map(|s| s.len() as u64).reduce(|a, b| a + b).unwrap(), 20_000 * 300);
+}
