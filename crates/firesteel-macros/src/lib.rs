@@ -24,6 +24,9 @@ use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, Tok
 /// }
 /// ```
 ///
+/// The program's allocator becomes mimalloc with a count of what is allocated, which the memory budget is held against. A program
+/// that has a `#[global_allocator]` of its own says `#[firesteel::main(own_allocator)]`; then only estimates count.
+///
 /// The function takes no arguments and returns nothing or a `Result<(), E>` whose error can be displayed.
 ///
 /// # Errors
@@ -31,16 +34,20 @@ use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, Tok
 /// another name, arguments of the attribute.
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    if let Some(argument) = arguments.into_iter().next() {
+    let mut arguments = arguments.into_iter();
+    let first = arguments.next();
+    let own_allocator = first.as_ref().is_some_and(|first| first.to_string() == "own_allocator");
+    if let Some(argument) = if own_allocator { arguments.next() } else { first } {
         return refuse(
-            "`#[firesteel::main]` takes no arguments: settings come from the environment, from flags of `firesteel submit`, \
-             or from `Context::builder()`",
+            "`#[firesteel::main]` takes no arguments but `own_allocator`: settings come from the environment, from flags of \
+             `firesteel submit`, or from `Context::builder()`",
             argument.span(),
             item,
         );
     }
     match MainFunction::parse(item.clone()) {
-        Ok(function) => function.expand(),
+        Ok(function) if own_allocator => function.expand(),
+        Ok(function) => [allocator(), function.expand()].into_iter().collect(),
         // A `main` that cannot be would get a second error from rustc; an empty one in its place does not.
         Err((message, span)) if is_main(&item) => refuse(message, span, empty_main()),
         Err((message, span)) => refuse(message, span, item),
@@ -160,6 +167,16 @@ impl MainFunction {
         .into_iter()
         .collect()
     }
+}
+
+/// Makes Firesteel's allocator the program's.
+fn allocator() -> TokenStream {
+    "const _: () = {
+        #[global_allocator]
+        static ALLOCATOR: ::firesteel::__private::Allocator = ::firesteel::__private::Allocator;
+    };"
+    .parse()
+    .expect("an item")
 }
 
 /// `::first::second::..`

@@ -1,9 +1,11 @@
-//! What the attribute makes of a main function. This crate plays `firesteel`, whose `run_main` the expansion calls.
+//! What the attribute makes of a main function. This crate plays `firesteel`, whose `run_main` the expansion calls and whose
+//! allocator it installs.
 
 extern crate self as firesteel;
 
 #[doc(hidden)]
 pub mod __private {
+    pub use std::alloc::System as Allocator;
     use std::{fmt::Debug, process::ExitCode};
 
     /// Stands for the real one: exit code 10 plus what the function's value prints as says that it was called.
@@ -20,8 +22,8 @@ mod plain {
 }
 
 mod with_result {
-    /// Documentation and other attributes stay.
-    #[firesteel_macros::main]
+    /// Documentation and other attributes stay. There can be one allocator only.
+    #[firesteel_macros::main(own_allocator)]
     #[allow(clippy::unnecessary_wraps, unused_mut, unused_variables)]
     pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut unused = 1;

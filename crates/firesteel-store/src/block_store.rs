@@ -270,6 +270,7 @@ impl BlockStore {
             kept,
             values: Vec::new(),
             bytes: Vec::new(),
+            scratch: Vec::new(),
             file: None,
             records: 0,
             fits: true,
@@ -426,6 +427,8 @@ pub struct BlockBuilder<T> {
     kept: Option<Kept>,
     values: Vec<Arc<Vec<T>>>,
     bytes: Vec<(Vec<u8>, u64)>,
+    /// Where chunks are encoded.
+    scratch: Vec<u8>,
     file: Option<(ScratchFile, BlockWriter<File>)>,
     records: u64,
     fits: bool,
@@ -450,11 +453,12 @@ impl<T: Data> BlockBuilder<T> {
             in_place + owned
         } else {
             let block = || self.id.to_string();
-            let mut bytes = record::to_vec(&chunk).map_err(|source| StoreError::Record { block: block(), source })?;
-            bytes.shrink_to_fit();
-            let taken = bytes.len() as u64;
-            self.bytes.push((bytes, chunk.len() as u64));
-            taken
+            self.scratch.clear();
+            record::extend(&mut self.scratch, &chunk)
+                .map_err(|source| StoreError::Record { block: block(), source })?;
+            // A vector of this very size: one that shrinks would go on taking the room that it grew to.
+            self.bytes.push((self.scratch.as_slice().to_vec(), chunk.len() as u64));
+            self.scratch.len() as u64
         };
         if !self.level.use_memory {
             return Ok(true);
@@ -485,7 +489,7 @@ impl<T: Data> BlockBuilder<T> {
     /// # Errors
     /// If its file cannot be written.
     pub fn finish(self) -> Result<(BlockStatus, CachedBlock<T>), StoreError> {
-        let BlockBuilder { id, level, shared, kept, values, bytes, file, records, fits } = self;
+        let BlockBuilder { id, level, shared, kept, values, bytes, file, records, fits, .. } = self;
         let memory_bytes = kept.as_ref().map_or(0, Kept::bytes);
         let weak = Arc::downgrade(&shared);
         let (held, block, status) = if let Some((file, writer)) = file {

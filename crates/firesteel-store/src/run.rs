@@ -54,6 +54,19 @@ pub struct RunWriter<R> {
     /// What each partition takes on disk; empty before the first flush.
     sizes: Vec<u64>,
     spilled: u64,
+    unfinished: Unfinished,
+}
+
+/// What to forget if the writer never finishes: a file that waits for the next flush would wait for ever if the shuffle was
+/// released meanwhile.
+struct Unfinished(Option<(Arc<RunFiles>, ShuffleId)>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some((files, shuffle)) = self.0.take() {
+            files.forget(shuffle);
+        }
+    }
 }
 
 /// What a map task's writer may use.
@@ -131,6 +144,7 @@ impl<R: Serialize> RunWriter<R> {
             flushed_records: 0,
             sizes: Vec::new(),
             spilled: 0,
+            unfinished: Unfinished(None),
         }
     }
 
@@ -210,6 +224,7 @@ impl<R: Serialize> RunWriter<R> {
                 self.flushed_records += run.len();
                 self.spilled += self.used;
                 self.flushed.push(Arc::new(flushed));
+                self.unfinished.0 = Some((room.files.clone(), room.shuffle));
                 drop(run);
                 room.reservation.shrink_to(0);
                 self.used = 0;
@@ -232,6 +247,7 @@ impl<R: Serialize> RunWriter<R> {
     /// With up to 256 partitions the chunks stay where they are, unless what is in memory is small; beyond that every record
     /// is moved twice, a bucket at a time.
     pub fn finish(mut self) -> (MapOutput<R>, Vec<u64>) {
+        self.unfinished.0 = None;
         let checksum = sum(&self.hashes);
         let rest = self.take_records();
         let mut sizes = rest.sizes();

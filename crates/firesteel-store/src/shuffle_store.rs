@@ -99,7 +99,11 @@ impl ShuffleStore {
     /// Forgets the output of one attempt; says whether there was one.
     pub fn remove_output(&self, shuffle: ShuffleId, map: PartitionIndex, attempt: AttemptId) -> bool {
         let mut outputs = self.write();
-        let Some(maps) = outputs.get_mut(&shuffle) else { return false };
+        let Some(maps) = outputs.get_mut(&shuffle) else {
+            drop(outputs);
+            self.files.forget(shuffle);
+            return false;
+        };
         let removed = maps.remove(&(map, attempt));
         let last = maps.is_empty();
         if last {

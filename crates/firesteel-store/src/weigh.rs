@@ -45,6 +45,11 @@ pub fn all_owned<T: Serialize>(values: &[T]) -> u64 {
     sum * values.len() as u64 / sampled
 }
 
+/// What a vector owns: its room, and what its values own, from a sample.
+pub fn of_vec<T: Serialize>(values: &Vec<T>) -> u64 {
+    (values.capacity() * size_of::<T>()) as u64 + all_owned(values)
+}
+
 /// Weighs a stream of values of one type: every value of the first 16, then fewer and fewer, at last one in 64.
 #[derive(Debug, Default)]
 pub struct Weigher {

@@ -114,8 +114,12 @@ impl LocalExecutor {
         for Parcel { task, stage, outputs, kill } in parcels {
             let msg: TaskMsg = decode(&task).expect("the driver of this process wrote the message");
             let attempt = msg.info.attempt;
-            let run = panics::caught(|| self.run(msg, &stage, &outputs, kill));
+            let run = panics::caught(|| self.run(msg, &stage, &outputs, kill.clone()));
             let end = run.unwrap_or_else(|failure| TaskEnd::failed(attempt, failure));
+            if kill.is_killed() {
+                // It may have begun after its shuffles were released: nobody would forget what it learned of them.
+                outputs.iter().for_each(|(shuffle, ..)| self.forget_outputs(*shuffle));
+            }
             // Whoever is the last to know a stage drops what it holds of the user's.
             guarded("dropping a stage", || drop(stage));
             if self.to_driver.send(Msg::TaskEnded(Box::new(end))).is_err() {

@@ -13,6 +13,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod allocator;
 mod clock;
 mod context;
 mod driver;
@@ -65,6 +66,7 @@ pub use tracker::{PersistentRdd, Pool, StatusTracker};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
+        allocator::Allocator,
         clock::ManualClock,
         executor::Moment,
         footprint::Footprint,

@@ -31,6 +31,7 @@ impl<E: Display> MainResult for Result<(), E> {
 /// behind.
 pub fn run_main<T: MainResult>(main: fn() -> T) -> ExitCode {
     crate::logging::is_ours();
+    crate::allocator::count_for_budgets();
     let ended = catch_unwind(main);
     crate::engine::stop_all();
     match ended.map(MainResult::into_failure) {

@@ -4,18 +4,25 @@ use crate::{
     Data,
     func::{Func, Merge},
 };
+use firesteel_store::weigh;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Three functions, as Spark's aggregator has them: from the first value, for a further value, for two partial results.
 pub trait Aggregate<V>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// A partial result.
     type Part: Data;
+    /// Whether a partial result begins with a zero, which counts once for each key and map partition.
+    const HAS_ZERO: bool = false;
     /// Starts with a value.
     fn create(&self, value: V) -> Self::Part;
     /// Adds a value.
     fn add(&self, part: Self::Part, value: V) -> Self::Part;
     /// Merges two partial results, the earlier one first.
     fn merge(&self, a: Self::Part, b: Self::Part) -> Self::Part;
+    /// What a partial result owns outside itself, by estimate, in bytes.
+    fn owned(part: &Self::Part) -> u64 {
+        weigh::owned(part)
+    }
 }
 
 /// `reduce_by_key`: values are merged as they are.
@@ -76,6 +83,7 @@ where
     C: Merge<A, A, Out = A>,
 {
     type Part = A;
+    const HAS_ZERO: bool = true;
     #[inline(always)]
     fn create(&self, value: V) -> A {
         self.1.call(self.0.clone(), value)
@@ -106,6 +114,9 @@ impl<V: Data> Aggregate<V> for Grouping {
     fn merge(&self, mut a: Vec<V>, b: Vec<V>) -> Vec<V> {
         a.extend(b);
         a
+    }
+    fn owned(part: &Vec<V>) -> u64 {
+        weigh::of_vec(part)
     }
 }
 

@@ -11,7 +11,10 @@ use crate::{
     stream::{Flow, Lent, Own, Sink, Stream},
     task::Task,
 };
-use firesteel_store::{Spilled, weigh::Weigher};
+use firesteel_store::{
+    Spilled,
+    weigh::{self, Weigher},
+};
 use serde::{Deserialize, Serialize};
 
 /// Adds a side's records to the rows: `at` picks the side's list in a row.
@@ -68,7 +71,7 @@ macro_rules! cogroup {
             fn open(&self, split: u32, task: &Task) -> Self::Stream {
                 $stream {
                     $($side: (Some(self.$side.open(split, task)), Aside::new()),)+
-                    rows: Rows::new(task),
+                    rows: Rows::new(task, |row| 0 $(+ weigh::of_vec(&row.$at))+),
                     state: None,
                 }
             }

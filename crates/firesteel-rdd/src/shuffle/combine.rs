@@ -59,7 +59,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
         };
         CombineStream {
             aggregate: self.aggregate.clone(),
-            rows: Rows::new(task),
+            rows: Rows::new(task, |part| part.as_ref().map_or(0, A::owned)),
             values: Aside::new(),
             parts: Aside::new(),
             state: State::Reading(Box::new(input)),
@@ -111,7 +111,7 @@ pub struct CombineStream<K, V, A: Aggregate<V>> {
 impl<P: Data> Row for Option<P> {}
 
 /// Puts what arrives into the rows: `first` makes a part of a key's first record, `next` adds a further one.
-struct Gather<'a, K, P, X, N, M> {
+pub(super) struct Gather<'a, K, P, X, N, M> {
     rows: &'a mut Rows<K, Option<P>>,
     aside: &'a mut Aside<(K, X)>,
     weigher: Weigher,
@@ -120,7 +120,7 @@ struct Gather<'a, K, P, X, N, M> {
 }
 
 impl<'a, K: Key, P: Data, X: Data, N: Fn(X) -> P, M: Fn(P, X) -> P> Gather<'a, K, P, X, N, M> {
-    fn new(rows: &'a mut Rows<K, Option<P>>, aside: &'a mut Aside<(K, X)>, first: N, next: M) -> Self {
+    pub(super) fn new(rows: &'a mut Rows<K, Option<P>>, aside: &'a mut Aside<(K, X)>, first: N, next: M) -> Self {
         Gather { rows, aside, weigher: Weigher::default(), first, next }
     }
 }

@@ -16,7 +16,10 @@ use crate::{
     stream::{Flow, Own, Sink, Stream},
     task::{Task, cannot_spill},
 };
-use firesteel_store::{Refused, SpillReader, SpillWriter, Spilled, StoreError, weigh::Weigher};
+use firesteel_store::{
+    Refused, SpillReader, SpillWriter, Spilled, StoreError,
+    weigh::{self, Weigher},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 
@@ -110,7 +113,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
         JoinStream {
             left: (Some(self.left.open(split, task)), Aside::new()),
             right: (Some(self.right.open(split, task)), Aside::new()),
-            rows: Rows::new(task),
+            rows: Rows::new(task, |row| weigh::of_vec(&row.left) + weigh::of_vec(&row.right)),
             state: None,
             pairs: None,
         }
@@ -207,8 +210,14 @@ impl<T: Data> SideValues<T> {
         for value in self {
             used += (size_of::<T>() * 3 / 2) as u64 + weigher.weigh(&value);
             values.push(value);
-            if used > memory.bytes() && memory.grow((used / 4).max(64 << 10)) == Err(Refused::Budget) {
-                one_key_too_large(used, disk.task());
+            if used <= memory.bytes() {
+                continue;
+            }
+            let step = (used / 4).max(64 << 10);
+            match memory.grow(step) {
+                Err(Refused::Budget) if used > memory.task().share() => one_key_too_large(used, disk.task()),
+                Err(_) => memory.take(step),
+                Ok(()) => {}
             }
         }
         values.into_iter()

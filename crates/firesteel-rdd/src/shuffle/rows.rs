@@ -19,6 +19,8 @@ use std::mem::take;
 
 /// Memory is asked for in steps of at least and at most so many bytes.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
+/// What an operator holds at least.
+pub(crate) const MIN_BYTES: u64 = 256 << 10;
 /// How many rows are weighed to know what all take.
 const SAMPLE: usize = 64;
 
@@ -95,6 +97,8 @@ pub(crate) struct Rows<K, R> {
     table: Table<K, R>,
     disk: Disk,
     memory: Reservation,
+    /// What a row owns outside itself.
+    weigh: fn(&R) -> u64,
     /// What the rows take, by estimate.
     used: u64,
     /// Keys that are not in the table have to wait for the next pass.
@@ -112,8 +116,10 @@ pub(crate) struct Left<K, R> {
 }
 
 impl<K: Key, R: Row> Rows<K, R> {
-    pub(crate) fn new(task: &Task) -> Self {
+    /// No rows yet. `weigh` says what one owns outside itself.
+    pub(crate) fn new(task: &Task, weigh: fn(&R) -> u64) -> Self {
         Rows {
+            weigh,
             table: Table::new(),
             disk: Disk::new(task),
             memory: task.memory().reservation(),
@@ -167,6 +173,10 @@ impl<K: Key, R: Row> Rows<K, R> {
             let lacking = self.used - self.memory.bytes();
             let step = (self.used / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
             let Err(refused) = self.memory.grow(step).or_else(|_| self.memory.grow(lacking)) else { return };
+            if self.used < MIN_BYTES {
+                // Whatever others hold: with less, every pass would let out next to nothing.
+                return self.memory.take(lacking);
+            }
             let estimated = self.used;
             self.used = self.weighed();
             // Rows that change without growing look as if they had grown.
@@ -191,7 +201,7 @@ impl<K: Key, R: Row> Rows<K, R> {
         let stride = entries.len().div_ceil(SAMPLE).max(1);
         let (mut sum, mut sampled) = (0, 0);
         for entry in entries.iter().step_by(stride) {
-            sum += weigh::owned(&entry.key) + weigh::owned(&entry.value);
+            sum += weigh::owned(&entry.key) + (self.weigh)(&entry.value);
             sampled += 1;
         }
         entries.len() as u64 * Self::IN_PLACE + sum * entries.len() as u64 / u64::max(sampled, 1)
@@ -238,7 +248,7 @@ impl<K: Key, R: Row> Rows<K, R> {
         if self.closed {
             self.late.push(&(key, row), &self.disk);
         } else {
-            let owned = weigh::owned(&key) + weigh::owned(&row);
+            let owned = weigh::owned(&key) + (self.weigh)(&row);
             self.insert(crate::partitioner::hash_of(&key), key, row, owned);
         }
     }
@@ -274,10 +284,10 @@ impl<K: Key, R: Row> Rows<K, R> {
 pub(crate) fn one_key_too_large(bytes: u64, task: &Task) -> ! {
     let (partition, share) = (task.info().partition, task.memory().share());
     TaskFailure::Engine(Error::OutOfMemory(format!(
-        "partition {partition}: what belongs to one key takes {} MiB or more, and a task has {} MiB: use `aggregate_by_key` or \
+        "partition {partition}: what belongs to one key takes {} KiB or more, and a task has {} KiB: use `aggregate_by_key` or \
          `reduce_by_key`, which do not hold all values of a key, or raise `firesteel.memory.budget`",
-        bytes.div_ceil(1 << 20),
-        share >> 20,
+        bytes.div_ceil(1 << 10),
+        share >> 10,
     )))
     .raise()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     read::{Side, SideStream, by_partition},
-    rows::{Aside, Disk, replay},
+    rows::{Aside, Disk, MIN_BYTES, replay},
     table::{Entry, Table},
 };
 use crate::{
@@ -99,9 +99,9 @@ impl<K: Key> Gone<K> {
         let lacking = self.used - self.memory.bytes();
         let step = (self.used / 4).clamp(64 << 10, 4 << 20).max(lacking);
         if self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_err() {
-            // At least this key: every pass takes some away.
+            // At least these keys: every pass takes some away.
             self.memory.take(lacking);
-            self.is_full = true;
+            self.is_full = self.used >= MIN_BYTES;
         }
     }
 

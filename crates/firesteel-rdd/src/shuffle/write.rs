@@ -1,11 +1,17 @@
 //! The map side of a shuffle: actions whose result is a run in the executor's shuffle store.
 
-use super::{aggregate::Aggregate, sort::Order, table::Table};
+use super::{
+    aggregate::Aggregate,
+    combine::Gather,
+    rows::{Aside, Rows, replay},
+    sort::Order,
+    table::Table,
+};
 use crate::{
     Data, Key,
     action::{Action, Input, check_boundary},
     partitioner::{KeyPartitioner, hash_of},
-    stream::{Lent, Sink, Stream},
+    stream::{Lent, Own, Sink, Stream},
     task::Task,
 };
 use firesteel_model::ShuffleId;
@@ -186,6 +192,33 @@ impl<'a, K: Key, V, A: Aggregate<V>> Combiner<'a, K, V, A> {
     }
 }
 
+impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
+    /// Combines all that the partition has of each key before any of it is written: a zero counts once.
+    fn whole<S: Stream<Item = (K, V)>>(&mut self, input: &mut Input<S>) {
+        let (task, a) = (input.task().clone(), self.aggregate);
+        let mut rows = Rows::new(&task, |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned));
+        let mut aside = Aside::new();
+        input.drive(&mut Gather::new(&mut rows, &mut aside, |v| a.create(v), |part, v| a.add(part, v)));
+        loop {
+            let values = aside.end(rows.disk());
+            let (leaving, left) = rows.end();
+            for (key, part) in leaving {
+                self.write(key, part.expect("a table's parts are there between records"));
+            }
+            if values.is_none() && left.is_none() {
+                return;
+            }
+            if let Some(left) = left {
+                rows.begin(left);
+            }
+            let mut gather = Gather::new(&mut rows, &mut aside, |v| a.create(v), |part, v| a.add(part, v));
+            replay(values, &task, |record| {
+                gather.push(Own(record));
+            });
+        }
+    }
+}
+
 impl<K: Key, V, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, item: L) -> bool {
@@ -194,14 +227,20 @@ impl<K: Key, V, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
     }
 }
 
-impl<K: Key, V: 'static, A: Aggregate<V>> Action<(K, V)> for ScatterCombined<K, A> {
+impl<K: Key, V: Data, A: Aggregate<V>> Action<(K, V)> for ScatterCombined<K, A> {
     type Out = MapWritten;
     fn run<S: Stream<Item = (K, V)>>(&self, mut input: Input<S>) -> MapWritten {
         let room = input.task().room(self.shuffle);
         let mut combiner = Combiner::new(&self.partitioner, &self.aggregate, room);
-        input.drive(&mut combiner);
-        let since = Instant::now();
-        combiner.flush();
+        let since = if A::HAS_ZERO {
+            combiner.whole(&mut input);
+            Instant::now()
+        } else {
+            input.drive(&mut combiner);
+            let since = Instant::now();
+            combiner.flush();
+            since
+        };
         publish(input.task(), self.shuffle, combiner.run, combiner.first.as_ref(), since)
     }
 }

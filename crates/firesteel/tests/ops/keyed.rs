@@ -166,3 +166,13 @@ fn more_keys_than_are_combined_at_a_time_make_no_difference() {
     let summed = sc.parallelize_n(pairs, 2).reduce_by_key_into(3, |a, b| a + b);
     assert!(parts(&summed).unwrap() == expected, "other sums, or in another order");
 }
+
+#[test]
+fn a_zero_counts_once_for_each_key_and_map_partition_however_many_keys_there_are() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let ones = sc.range_n(0..200_000, 2).map(|i| (i % 50_000, 1u64));
+    // Two of each key in each map partition.
+    let folded = ones.fold_by_key(10, |a, b| a + b).filter(|(_, n)| *n != 24).count().unwrap();
+    let aggregated = ones.aggregate_by_key(10, |a, b| a + b, |a, b| a + b).filter(|(_, n)| *n != 24).count().unwrap();
+    assert_eq!((folded, aggregated), (0, 0));
+}

@@ -1,0 +1,86 @@
+//! The allocator of Firesteel programs: mimalloc, and a count of the bytes that are allocated.
+//!
+//! The count is what the memory budget is really held against: estimates of what users' values take can be wrong, the allocator
+//! cannot. Each thread counts for itself and tells the process in steps of 64 KiB, so that counting costs next to nothing.
+
+use mimalloc::MiMalloc;
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    cell::Cell,
+    sync::atomic::{AtomicI64, Ordering},
+};
+
+/// What `#[firesteel::main]` makes the program's allocator, unless it is told `own_allocator`.
+#[derive(Debug)]
+pub struct Allocator;
+
+/// A thread tells the process when it has allocated or freed so much.
+const STEP: i64 = 64 << 10;
+
+/// What all threads have told.
+static TOLD: AtomicI64 = AtomicI64::new(0);
+
+thread_local! {
+    /// What this thread has allocated, and not told. Without a destructor, so that it can be used as long as the thread is.
+    static UNTOLD: Cell<i64> = const { Cell::new(0) };
+}
+
+#[inline(always)]
+fn count(bytes: i64) {
+    UNTOLD.with(|untold| {
+        let now = untold.get() + bytes;
+        let tell = !(-STEP..=STEP).contains(&now);
+        untold.set(if tell { 0 } else { now });
+        if tell {
+            TOLD.fetch_add(now, Ordering::Relaxed);
+        }
+    });
+}
+
+/// How many bytes are allocated, to within 64 KiB for each thread. What ended threads had not told stays out.
+fn allocated() -> u64 {
+    TOLD.load(Ordering::Relaxed).max(0) as u64
+}
+
+/// Has the memory budget held against the count, if this is the program's allocator.
+pub(crate) fn count_for_budgets() {
+    let before = UNTOLD.get();
+    let probe = std::hint::black_box(Box::new([0u8; 64]));
+    let counts = UNTOLD.get() != before;
+    drop(probe);
+    if counts {
+        firesteel_store::heap::counted_by(allocated);
+    }
+}
+
+// SAFETY: every call goes to mimalloc with the layout that it came with; counting touches no memory that is given out, does
+// not allocate, and does not unwind.
+unsafe impl GlobalAlloc for Allocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's contract is this call's.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: the caller's contract is this call's; the memory came from mimalloc.
+        unsafe { MiMalloc.dealloc(memory, layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's contract is this call's.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as i64 - layout.size() as i64);
+        // SAFETY: the caller's contract is this call's; the memory came from mimalloc.
+        unsafe { MiMalloc.realloc(memory, layout, size) }
+    }
+}
