@@ -210,13 +210,26 @@ impl Driver {
         }
         self.commit_asked.clear();
         self.parcels = None;
-        if self.threads_end.recv_timeout(LAST_WAIT) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!(
-                "tasks that run have not stopped within {LAST_WAIT:?} after the context's end ({} of them): they do not look at \
-                 `TaskContext::is_interrupted`, and are left to themselves",
-                self.running.len()
-            );
-            self.threads.retain(JoinHandle::is_finished);
+        // Tasks may ask while they end, and are answered: one that waits for its commit does not look at its kill flag.
+        let (threads_end, messages) = (self.threads_end.clone(), self.messages.clone());
+        let patience = crossbeam_channel::after(LAST_WAIT);
+        loop {
+            crossbeam_channel::select! {
+                recv(threads_end) -> _ => break,
+                recv(messages) -> msg => match msg {
+                    Ok(msg) => self.last_words(msg),
+                    Err(_) => break,
+                },
+                recv(patience) -> _ => {
+                    tracing::warn!(
+                        "tasks that run have not stopped within {LAST_WAIT:?} after the context's end ({} of them): they do not look \
+                         at `TaskContext::is_interrupted`, and are left to themselves",
+                        self.running.len()
+                    );
+                    self.threads.retain(JoinHandle::is_finished);
+                    break;
+                }
+            }
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -224,22 +237,25 @@ impl Driver {
         for (_, job) in self.jobs.drain() {
             let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
         }
-        // What came while the loop was ending is answered, not left to wait.
         while let Ok(msg) = self.messages.try_recv() {
-            match msg {
-                Msg::Submit(job) => {
-                    let _ = job
-                        .done
-                        .send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was submitted".into()))));
-                }
-                Msg::MayCommit(_, answer) => {
-                    let _ = answer.send(false);
-                }
-                Msg::TaskEnded(end) => self.task_ended(*end),
-                _ => {}
-            }
+            self.last_words(msg);
         }
         self.report.stopped();
+    }
+
+    /// What comes while the loop is ending is answered, not left to wait.
+    fn last_words(&mut self, msg: Msg) {
+        match msg {
+            Msg::Submit(job) => {
+                let stopped = Error::Stopped("it was stopped while a job was submitted".into());
+                let _ = job.done.send(JobNews::Ended(Err(stopped)));
+            }
+            Msg::MayCommit(_, answer) => {
+                let _ = answer.send(false);
+            }
+            Msg::TaskEnded(end) => self.task_ended(*end),
+            _ => {}
+        }
     }
 
     fn handle(&mut self, msg: Msg) {
