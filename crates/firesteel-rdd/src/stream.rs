@@ -13,6 +13,11 @@ pub trait Lent<T>: Sized {
     fn get(&mut self) -> &T;
     /// Keeps the element: moved out if it is owned, cloned if it is a loan.
     fn take(self) -> T;
+    /// Keeps a part of the element only: `part` of one that is owned, a `copy` out of one that is a loan.
+    #[inline(always)]
+    fn take_part<U>(self, part: impl FnOnce(T) -> U, _copy: impl FnOnce(&T) -> U) -> U {
+        part(self.take())
+    }
 }
 
 /// An element that belongs to nobody else.
@@ -41,6 +46,10 @@ impl<T: Clone> Lent<T> for Loan<'_, T> {
     fn take(self) -> T {
         self.0.clone()
     }
+    #[inline(always)]
+    fn take_part<U>(self, _: impl FnOnce(T) -> U, copy: impl FnOnce(&T) -> U) -> U {
+        copy(self.0)
+    }
 }
 
 /// A loan of an element whose type is not known to be `Clone` here: the lender brought the way to clone it.
@@ -54,6 +63,10 @@ impl<T> Lent<T> for LoanBy<'_, T> {
     #[inline(always)]
     fn take(self) -> T {
         (self.1)(self.0)
+    }
+    #[inline(always)]
+    fn take_part<U>(self, _: impl FnOnce(T) -> U, copy: impl FnOnce(&T) -> U) -> U {
+        copy(self.0)
     }
 }
 

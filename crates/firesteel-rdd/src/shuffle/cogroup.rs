@@ -38,7 +38,7 @@ impl<K: Key, R: Row + Default, V: Data, F: Fn(&mut R) -> &mut Vec<V>> Sink<(K, V
         let hash = hash_of(&item.get().0);
         if let Some(row) = self.rows.find(hash, &item.get().0) {
             let owned = self.weigher.weigh(&item.get().1);
-            (self.at)(row).push(item.take().1);
+            (self.at)(row).push(item.take_part(|pair| pair.1, |pair| pair.1.clone()));
             self.rows.grew(in_place + owned);
         } else if self.rows.is_open() {
             let owned = self.weigher.weigh(item.get());

@@ -136,7 +136,7 @@ impl<K: Key, P: Data, X: Data, N: Fn(X) -> P, M: Fn(P, X) -> P> Sink<(K, X)> for
                 true => (size_of::<X>() * 3 / 2) as u64 + self.weigher.weigh(&item.get().1),
                 false => 0,
             };
-            *slot = Some((self.next)(part, item.take().1));
+            *slot = Some((self.next)(part, item.take_part(|pair| pair.1, |pair| pair.1.clone())));
             if needs_drop::<P>() {
                 self.rows.grew(grown);
             }

@@ -123,7 +123,7 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     value: PhantomData<V>,
 }
 
-impl<'a, K: Key, V, A: Aggregate<V>> Combiner<'a, K, V, A> {
+impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A, room: Room) -> Self {
         let entry = size_of::<K>() + size_of::<A::Part>() + 16;
         Combiner {
@@ -163,7 +163,7 @@ impl<'a, K: Key, V, A: Aggregate<V>> Combiner<'a, K, V, A> {
             Some(slot) => {
                 // Taken out while the user's function runs: if it panics, the attempt ends and the hole is never seen.
                 let part = slot.take().expect("a table's parts are there between records");
-                *slot = Some(self.aggregate.add(part, item.take().1));
+                *slot = Some(self.aggregate.add(part, item.take_part(|pair| pair.1, |pair| pair.1.clone())));
             }
             None => {
                 let (key, value) = item.take();
@@ -219,7 +219,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
     }
 }
 
-impl<K: Key, V, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
+impl<K: Key, V: Data, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, item: L) -> bool {
         self.add(item);
