@@ -18,6 +18,8 @@ pub type OnRelease = Box<dyn Fn(BroadcastId) + Send + Sync>;
 struct Owner {
     id: BroadcastId,
     destroyed: AtomicBool,
+    /// Why the value cannot go to executors, if it cannot.
+    unfit: Option<String>,
     release: OnRelease,
 }
 
@@ -49,16 +51,14 @@ impl<T> fmt::Debug for Broadcast<T> {
 }
 
 impl<T: Data> Broadcast<T> {
-    /// Stores the value on the driver. `Context::broadcast` calls it.
-    ///
-    /// # Errors
-    /// If the value does not survive the record format.
-    pub fn make(id: BroadcastId, value: T, blocks: Arc<BlockStore>, release: OnRelease) -> Result<Self> {
-        firesteel_store::boundary::check_once(&value).map_err(|e| Error::Serialization(e.to_string()))?;
+    /// Stores the value on the driver. `Context::broadcast` calls it. A value that does not survive the record format fails the
+    /// first job that would send it.
+    pub fn make(id: BroadcastId, value: T, blocks: Arc<BlockStore>, release: OnRelease) -> Self {
+        let unfit = firesteel_store::boundary::check_once(&value).err().map(|e| e.to_string());
         let value = Arc::new(value);
         blocks.put_value::<T>(BlockId::Broadcast(id), value.clone());
-        let owner = Arc::new(Owner { id, destroyed: AtomicBool::new(false), release });
-        Ok(Broadcast { id, owner: Some(owner), blocks, fetched: OnceLock::from(value) })
+        let owner = Arc::new(Owner { id, destroyed: AtomicBool::new(false), unfit, release });
+        Broadcast { id, owner: Some(owner), blocks, fetched: OnceLock::from(value) }
     }
 
     /// The value. In a task it is fetched at the first call.
@@ -104,6 +104,9 @@ impl<T> Serialize for Broadcast<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.owner.as_ref().is_some_and(|owner| owner.destroyed.load(Ordering::Acquire)) {
             return Err(serde::ser::Error::custom(format!("broadcast {} is used after it was destroyed", self.id)));
+        }
+        if let Some(unfit) = self.owner.as_ref().and_then(|owner| owner.unfit.as_ref()) {
+            return Err(serde::ser::Error::custom(format!("broadcast {}: {unfit}", self.id)));
         }
         self.id.serialize(serializer)
     }

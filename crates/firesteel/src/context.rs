@@ -320,8 +320,8 @@ impl Context {
 
     /// A value that tasks read in place; every executor gets it once.
     ///
-    /// # Panics
-    /// If the value cannot be carried by the record format (a serde attribute that needs a self-describing one).
+    /// A value that the record format cannot carry (a serde attribute that needs a self-describing one) fails the first action
+    /// whose tasks would read it.
     pub fn broadcast<T: Data>(&self, value: T) -> Broadcast<T> {
         let engine = Arc::downgrade(&self.engine);
         let release = Box::new(move |id| {
@@ -329,10 +329,7 @@ impl Context {
                 engine.release_broadcast(id);
             }
         });
-        match Broadcast::make(self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release) {
-            Ok(broadcast) => broadcast,
-            Err(e) => panic!("broadcast: {e}"),
-        }
+        Broadcast::make(self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release)
     }
 
     /// An accumulator of whole numbers.
