@@ -4,7 +4,7 @@ use crate::{
     Data,
     action::{Action, Input, check_boundary},
     failure::TaskFailure,
-    node::Dyn,
+    node::Erased,
     pipeline::{Pipeline, Plan},
     segment::PortStream,
     source::BlockStream,
@@ -78,7 +78,7 @@ impl CacheState {
 #[serde(bound = "")]
 pub struct Cached<T> {
     rdd: RddId,
-    parent: Dyn<T>,
+    parent: Erased<T>,
     #[serde(serialize_with = "write_state", deserialize_with = "read_state")]
     state: Arc<CacheState>,
 }
@@ -94,7 +94,7 @@ fn read_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<CacheSta
 impl<T> Cached<T> {
     /// Keeps the partitions of `parent` as blocks of `rdd`.
     pub fn new(rdd: RddId, parent: RddId, state: Arc<CacheState>) -> Self {
-        Cached { rdd, parent: Dyn::of(parent), state }
+        Cached { rdd, parent: Erased::of(parent), state }
     }
 }
 

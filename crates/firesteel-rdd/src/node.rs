@@ -272,16 +272,16 @@ impl StageBytes {
 /// An erased RDD's elements: the pipeline of `Rdd<T>`. Elements cross in batches.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-pub struct Dyn<T> {
+pub struct Erased<T> {
     rdd: RddId,
     #[serde(skip)]
     item: PhantomData<fn() -> T>,
 }
 
-impl<T> Dyn<T> {
+impl<T> Erased<T> {
     /// The elements of the RDD with that id, whose node must be known to the plan and to the task.
     pub fn of(rdd: RddId) -> Self {
-        Dyn { rdd, item: PhantomData }
+        Erased { rdd, item: PhantomData }
     }
     /// Which RDD.
     pub fn rdd(&self) -> RddId {
@@ -289,19 +289,19 @@ impl<T> Dyn<T> {
     }
 }
 
-impl<T> Clone for Dyn<T> {
+impl<T> Clone for Erased<T> {
     fn clone(&self) -> Self {
-        Dyn::of(self.rdd)
+        Erased::of(self.rdd)
     }
 }
 
-impl<T> fmt::Debug for Dyn<T> {
+impl<T> fmt::Debug for Erased<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Dyn({})", self.rdd)
+        write!(f, "Erased({})", self.rdd)
     }
 }
 
-impl<T: 'static> Pipeline for Dyn<T> {
+impl<T: 'static> Pipeline for Erased<T> {
     type Item = T;
     type Split = u32;
     type Stream = PortStream<T>;
@@ -325,12 +325,12 @@ macro_rules! erased_kinds {
         $(#[$doc])*
         #[derive(Serialize, Deserialize)]
         #[serde(bound = "")]
-        pub struct $name<T>(Dyn<T>);
+        pub struct $name<T>(Erased<T>);
 
         impl<T> $name<T> {
             /// The elements of the RDD with that id.
             pub fn of(rdd: RddId) -> Self {
-                $name(Dyn::of(rdd))
+                $name(Erased::of(rdd))
             }
         }
 

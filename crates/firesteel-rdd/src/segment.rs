@@ -1,6 +1,6 @@
 //! Where types are erased inside a stage: segments that hand each other batches, run from a flat table and never nested.
 //!
-//! A pipeline that reads an erased RDD ([`crate::Dyn`]) does not hold that RDD's stream. It holds a *port*, and when the port is
+//! A pipeline that reads an erased RDD ([`crate::Erased`]) does not hold that RDD's stream. It holds a *port*, and when the port is
 //! empty it says [`Flow::Starved`]. Whoever drives then calls [`Segments::fill`]: an explicit stack runs the segment
 //! behind the port until a batch has arrived, and, where that one starves in turn, the segment behind it first. A lineage of
 //! 100,000 erased steps is a loop over 100,000 table entries, with a stack no deeper than one.

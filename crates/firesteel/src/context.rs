@@ -18,7 +18,7 @@ use firesteel_model::{
     conf::{Conf, Master, keys},
 };
 use firesteel_rdd::{
-    Accumulator, Broadcast, Captureless, Data, DoubleAccumulator, Dyn, Executor, LongAccumulator, MAX_PARTITIONS,
+    Accumulator, Broadcast, Captureless, Data, DoubleAccumulator, Erased, Executor, LongAccumulator, MAX_PARTITIONS,
     Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
 };
 use firesteel_scheduler::Scheduler;
@@ -315,7 +315,7 @@ impl Context {
         let id = self.engine.ids.rdd();
         let node = RddNode::new(&self.engine, id, NewNode::narrow("EmptyRDD", site("empty_rdd"), Vec::new()));
         node.erase_with(|| Arc::new(firesteel_rdd::Piece(Arc::new(firesteel_rdd::Empty::<T>::new()))));
-        Rdd::at(self, Dyn::of(id), node)
+        Rdd::at(self, Erased::of(id), node)
     }
 
     /// A value that tasks read in place; every executor gets it once.

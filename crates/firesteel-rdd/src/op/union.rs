@@ -1,7 +1,7 @@
 //! Several RDDs as one.
 
 use crate::{
-    node::Dyn,
+    node::Erased,
     pipeline::{Pipeline, Plan},
     segment::PortStream,
     stream::{Flow, Sink, Stream},
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 /// `union` of RDDs that are spread differently: the first one's partitions, then the second one's, and so on.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-pub struct Concat<T>(Vec<Dyn<T>>);
+pub struct Concat<T>(Vec<Erased<T>>);
 
 /// `union` of RDDs that are all spread alike: the partitions of equal index become one.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-pub struct MergeAlike<T>(Vec<Dyn<T>>);
+pub struct MergeAlike<T>(Vec<Erased<T>>);
 
 impl<T> Clone for Concat<T> {
     fn clone(&self) -> Self {
@@ -28,7 +28,7 @@ impl<T> Clone for Concat<T> {
 
 impl<T> Concat<T> {
     /// Puts the partitions of `parents` one after the other.
-    pub fn new(parents: Vec<Dyn<T>>) -> Self {
+    pub fn new(parents: Vec<Erased<T>>) -> Self {
         Concat(parents)
     }
 }
@@ -41,7 +41,7 @@ impl<T> Clone for MergeAlike<T> {
 
 impl<T> MergeAlike<T> {
     /// Puts partition `i` of all `parents`, which have equally many, into partition `i`.
-    pub fn new(parents: Vec<Dyn<T>>) -> Self {
+    pub fn new(parents: Vec<Erased<T>>) -> Self {
         MergeAlike(parents)
     }
 }
@@ -90,7 +90,7 @@ impl<T: 'static> Pipeline for MergeAlike<T> {
 
 /// The run of [`MergeAlike`].
 pub struct MergeAlikeStream<T> {
-    left: std::vec::IntoIter<Dyn<T>>,
+    left: std::vec::IntoIter<Erased<T>>,
     current: Option<PortStream<T>>,
     split: u32,
     task: Task,

@@ -3,7 +3,7 @@
 use crate::{
     Data,
     failure::TaskFailure,
-    node::Dyn,
+    node::Erased,
     pipeline::Pipeline,
     segment::PortStream,
     stream::{Flow, Loan, Own, Sink, Stream},
@@ -169,7 +169,7 @@ impl<R: Data> Stream for RunStream<R> {
 #[serde(bound = "")]
 pub enum Side<R> {
     /// The partition of the same index of an RDD that is spread as the result will be.
-    Narrow(Dyn<R>),
+    Narrow(Erased<R>),
     /// The reduce partition of a shuffle.
     Shuffle(ShuffleId),
 }

@@ -2,7 +2,7 @@
 
 use crate::hand::{Hand, Lineage};
 use firesteel_model::RddId;
-use firesteel_rdd::{Collect, Count, Dyn, Map, MapPartitions, PartitionIter, Plain, RangeOf, Without};
+use firesteel_rdd::{Collect, Count, Erased, Map, MapPartitions, PartitionIter, Plain, RangeOf, Without};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn taken(limit: u64, pipeline: impl firesteel_rdd::Pipeline<Item = u64>, lineage: &Lineage) -> Vec<u64> {
@@ -50,9 +50,9 @@ fn an_erased_crossing_stays_lazy() {
             }),
         ),
     );
-    assert_eq!(taken(3, Dyn::of(RddId(0)), &lineage), [0, 1, 2]);
+    assert_eq!(taken(3, Erased::of(RddId(0)), &lineage), [0, 1, 2]);
     assert_eq!(SEEN.swap(0, Ordering::Relaxed), 16);
-    assert_eq!(taken(20, Dyn::of(RddId(0)), &lineage).len(), 20);
+    assert_eq!(taken(20, Erased::of(RddId(0)), &lineage).len(), 20);
     assert_eq!(SEEN.swap(0, Ordering::Relaxed), 48);
 }
 
@@ -78,11 +78,14 @@ fn a_long_erased_lineage_needs_no_deep_stack() {
         let mut lineage = Lineage::default();
         lineage.erase(RddId(0), RangeOf::new(0..100, 1));
         for id in 1..=STEPS {
-            lineage.erase(RddId(id), Map::new(Dyn::<u64>::of(RddId(id - 1)), Plain::new(|i: u64| i + 1)));
+            lineage.erase(RddId(id), Map::new(Erased::<u64>::of(RddId(id - 1)), Plain::new(|i: u64| i + 1)));
         }
         let hand = Hand::new();
-        assert_eq!(hand.collect(&lineage, Dyn::<u64>::of(RddId(STEPS)))[0], (STEPS..STEPS + 100).collect::<Vec<_>>());
-        let counts = hand.run(&lineage, Dyn::<u64>::of(RddId(STEPS)), Count);
+        assert_eq!(
+            hand.collect(&lineage, Erased::<u64>::of(RddId(STEPS)))[0],
+            (STEPS..STEPS + 100).collect::<Vec<_>>()
+        );
+        let counts = hand.run(&lineage, Erased::<u64>::of(RddId(STEPS)), Count);
         assert_eq!(*counts[0].1.downcast_ref::<u64>().unwrap(), 100);
     };
     std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap().join().unwrap();

@@ -29,7 +29,7 @@ impl Plan for Lineage {
 }
 
 impl Lineage {
-    /// Erases a pipeline: other pipelines may read it as `Dyn::of` the id.
+    /// Erases a pipeline: other pipelines may read it as `Erased::of` the id.
     pub(crate) fn erase<P: Pipeline>(&mut self, id: RddId, pipeline: P) {
         // What keeps its parent's partitions asks for their number under its own id.
         if let Some((_, parent)) = self.partitions.last_key_value() {

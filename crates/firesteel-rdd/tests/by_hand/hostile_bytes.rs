@@ -3,7 +3,7 @@
 use crate::hand::{Hand, Lineage, failure_of};
 use firesteel_model::{PartitionIndex, RddId, ShuffleId};
 use firesteel_rdd::{
-    Combine, Count, Dyn, Ending, Filter, KeyPartitioner, Map, MapOutputs, MapPartitions, Node, NodeBytes,
+    Combine, Count, Ending, Erased, Filter, KeyPartitioner, Map, MapOutputs, MapPartitions, Node, NodeBytes,
     PartitionIter, Piece, Plain, RangeOf, RangePartitioner, Reducing, Root, ScatterCombined, Side, SplitBytes,
     StageBytes, Task, TaskFailure, With, Without,
 };
@@ -18,7 +18,7 @@ fn stage() -> StageBytes {
     let node = Piece(Arc::new(read));
     let nodes = vec![NodeBytes { rdd: RddId(9), code: node.code(), bytes: node.encode().unwrap() }];
     let env = vec!["a".to_string(), "b".to_string()];
-    let parent = Dyn::<(String, u64)>::of(RddId(9));
+    let parent = Erased::<(String, u64)>::of(RddId(9));
     let known = With::new(env, |env: &Vec<String>, pair: &(String, u64)| env.contains(&pair.0));
     let bounds = vec!["g".to_string(), "q".to_string()];
     let partitioner = KeyPartitioner::of(RangePartitioner::from_bounds(bounds, true));
@@ -87,7 +87,7 @@ fn a_stage_whose_node_is_missing_says_which() {
 fn an_rdd_read_as_another_type_is_an_error() {
     let mut lineage = Lineage::default();
     lineage.erase(RddId(1), RangeOf::new(0..10, 1));
-    let failure = failure_of(|| Hand::new().run(&lineage, Dyn::<String>::of(RddId(1)), Count));
+    let failure = failure_of(|| Hand::new().run(&lineage, Erased::<String>::of(RddId(1)), Count));
     assert!(matches!(failure, Some(TaskFailure::Engine(_))), "{failure:?}");
 }
 

@@ -3,7 +3,7 @@
 use crate::hand::{Hand, Lineage};
 use firesteel_model::{BlockId, PartitionIndex, RddId, ShuffleId, StorageLevel};
 use firesteel_rdd::{
-    CacheState, Cached, CoGroup2, Combine, Dyn, Emit, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping,
+    CacheState, Cached, CoGroup2, Combine, Emit, Erased, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping,
     KeyPartitioner, Lent, Map, MapPartitions, MapRef, Order, Parallelize, PartitionIter, Pipeline, Plain, RangeOf,
     ReadSide, Scatter, Side, Sink, Sorted, StepRangeOf, Subtract, Without, drive,
 };
@@ -93,11 +93,11 @@ fn erased_rdds_resume_through_any_number_of_crossings() {
     let mut lineage = Lineage::default();
     lineage.erase(RddId(0), one_to(5_000));
     for id in 1..6 {
-        let parent = Dyn::<u64>::of(RddId(id - 1));
+        let parent = Erased::<u64>::of(RddId(id - 1));
         lineage.erase(RddId(id), Filter::new(parent, Plain::new(|i: &u64| !i.is_multiple_of(7))));
     }
     let kept: Vec<u64> = (1..5_001).filter(|i| i % 7 != 0).collect();
-    assert_eq!(check(&hand, &lineage, Dyn::<u64>::of(RddId(5))).concat(), kept);
+    assert_eq!(check(&hand, &lineage, Erased::<u64>::of(RddId(5))).concat(), kept);
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn kept_partitions_resume_when_they_are_stored_and_when_they_are_read() {
     let state = CacheState::new(StorageLevel::MEMORY_ONLY);
     lineage.erase(RddId(1), Cached::<u64>::new(RddId(1), RddId(0), state));
     let all: Vec<u64> = (1..3_001).collect();
-    assert_eq!(check(&hand, &lineage, Dyn::<u64>::of(RddId(1))).concat(), all);
+    assert_eq!(check(&hand, &lineage, Erased::<u64>::of(RddId(1))).concat(), all);
     assert_eq!(hand.executor.blocks.len(), 3);
-    assert_eq!(check(&hand, &lineage, Dyn::<u64>::of(RddId(1))).concat(), all);
+    assert_eq!(check(&hand, &lineage, Erased::<u64>::of(RddId(1))).concat(), all);
 }
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]

@@ -7,7 +7,7 @@ use crate::{
 };
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Action, Aggregate, Captureless, CoGroup2, CoGroup3, CoGroup4, Combine, Combining, Data, Dyn, Ending, First,
+    Action, Aggregate, Captureless, CoGroup2, CoGroup3, CoGroup4, Combine, Combining, Data, Ending, Erased, First,
     FlatMap, Folding, FullOuter, Grouping, Inner, Join, JoinKind, Key, KeyPartitioner, LeftOuter, Map, Node,
     OnEachValue, OnValue, Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter, Root,
     Scatter, ScatterCombined, Second, Shuffled, Side, Subtract, With, check_partitions,
@@ -93,7 +93,7 @@ pub(crate) fn side_of<K: Key, V: Data, P: Pipeline<Item = (K, V)>>(
     partitioner: &KeyPartitioner<K>,
 ) -> (Side<(K, V)>, Option<Arc<ShuffleDep>>) {
     if parent.partitioning() == Some(Partitioning::of(partitioner.clone())) {
-        return (Side::Narrow(Dyn::of(parent.id)), None);
+        return (Side::Narrow(Erased::of(parent.id)), None);
     }
     let partitioner = partitioner.clone();
     let dep = shuffle_of(&node.engine, pipeline, partitioner.count(), |shuffle| Scatter { shuffle, partitioner });
@@ -125,7 +125,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
             let parent = &node.parents()[0];
             let partitioning = Partitioning::of(partitioner.clone());
             let (exec, shuffle) = if parent.partitioning().as_ref() == Some(&partitioning) {
-                let side = Side::<(K, V)>::Narrow(Dyn::of(parent.id));
+                let side = Side::<(K, V)>::Narrow(Erased::of(parent.id));
                 (piece(Combine::values(side, aggregate.clone(), count)), None)
             } else if combine {
                 let dep = shuffle_of(&node.engine, &pipeline, count, |shuffle| ScatterCombined {

@@ -33,7 +33,7 @@ use crate::{
     Context,
     graph::{CallSite, NewNode, RddNode},
 };
-use firesteel_rdd::{Dyn, Node, Piece, Pipeline, Shuffled};
+use firesteel_rdd::{Erased, Node, Piece, Pipeline, Shuffled};
 use std::{fmt, marker::PhantomData, panic::Location, sync::Arc};
 
 /// A resilient distributed dataset: a description of data that are computed, partition by partition, when an action asks
@@ -55,7 +55,7 @@ use std::{fmt, marker::PhantomData, panic::Location, sync::Arc};
 /// # Ok::<(), Error>(())
 /// ```
 #[must_use = "RDDs are lazy: nothing runs until an action such as `count` or `collect`"]
-pub struct Rdd<T, P = Dyn<T>> {
+pub struct Rdd<T, P = Erased<T>> {
     pipeline: Arc<P>,
     node: Arc<RddNode>,
     context: Context,
@@ -143,7 +143,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// ```
     pub fn erase(&self) -> Rdd<T> {
         self.node.erase_with(|| Arc::new(Piece(self.pipeline.clone())) as Arc<dyn Node>);
-        Rdd::at(&self.context, Dyn::of(self.node.id), self.node.clone())
+        Rdd::at(&self.context, Erased::of(self.node.id), self.node.clone())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     Context,
     graph::{CallSite, NewNode, Prepared, RddNode},
 };
-use firesteel_rdd::{Concat, Data, Dyn, MergeAlike, Pipeline, Union};
+use firesteel_rdd::{Concat, Data, Erased, MergeAlike, Pipeline, Union};
 use std::sync::Arc;
 
 /// A node that reads all of `parents`. Those without partitions do not count; if all others are spread alike, partitions of equal
@@ -35,7 +35,7 @@ fn union_node(
 type Exec = Option<Arc<dyn firesteel_rdd::Node>>;
 
 fn exec<T: 'static>(parents: &[Arc<RddNode>], alike: bool) -> Exec {
-    let parents: Vec<Dyn<T>> = parents.iter().map(|parent| Dyn::of(parent.id)).collect();
+    let parents: Vec<Erased<T>> = parents.iter().map(|parent| Erased::of(parent.id)).collect();
     if alike { piece(MergeAlike::new(parents)) } else { piece(Concat::new(parents)) }
 }
 
@@ -78,6 +78,6 @@ impl Context {
     pub fn union<T: Data>(&self, rdds: &[Rdd<T>]) -> Rdd<T> {
         let parents = rdds.iter().map(|rdd| rdd.node().clone()).collect();
         let node = union_node(site("union"), self, parents, exec::<T>);
-        Rdd::at(self, Dyn::of(node.id), node)
+        Rdd::at(self, Erased::of(node.id), node)
     }
 }

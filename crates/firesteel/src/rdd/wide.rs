@@ -8,9 +8,9 @@ use super::{
 use crate::graph::{CallSite, NewNode, Prepared};
 use crate::range::range_partitioner;
 use firesteel_rdd::{
-    AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Dyn, FilterMap, First, InBoth, Key, KeyPartitioner,
-    Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined, ScatterRoundRobin,
-    ScatterSorted, Side, SortKey, Sorted, Unique, check_partitions,
+    AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Erased, FilterMap, First, InBoth, Key,
+    KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined,
+    ScatterRoundRobin, ScatterSorted, Side, SortKey, Sorted, Unique, check_partitions,
 };
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
@@ -98,7 +98,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                 && partitions == count
                 && partitioner.is_by_hash()
             {
-                let side = Side::<(T, ())>::Narrow(Dyn::of(parent.id));
+                let side = Side::<(T, ())>::Narrow(Erased::of(parent.id));
                 let exec = piece(Map::new(Combine::values(side, Unique, partitions), First));
                 return Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![None], exec });
             }

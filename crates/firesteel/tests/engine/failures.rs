@@ -621,6 +621,17 @@ fn untagged_element_is_refused_by_name() {
 }
 
 #[test]
+fn broadcast_that_the_format_cannot_carry_fails_the_job_that_reads_it_by_name() {
+    let sc = local("local[2,3]");
+    let one = sc.broadcast(Untagged::Number(1));
+    let told = failure(sc.range_n(0..4, 2).map_with(one.clone(), |one, i| (one.value().clone(), i)).count());
+    assert!(told.message.contains("broadcast") && told.message.contains("uses #[serde(untagged)]"), "{told}");
+    assert_eq!(told.failures, 1, "not tried again");
+    // On the driver it is a value like any other.
+    assert!(matches!(one.value(), Untagged::Number(1)));
+}
+
+#[test]
 fn merge_of_an_accumulator_that_panics_fails_the_task_that_adds() {
     let sc = local("local[2]");
     let picky = sc.accumulator("picky", 0u64, |sum, more| {
