@@ -166,7 +166,7 @@ pub(crate) fn one(name: &str, budget: &str, scale: &str) -> Result<()> {
 }
 
 /// The most that this process held in memory, in bytes.
-fn peak_rss() -> u64 {
+pub(crate) fn peak_rss() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) << 10
