@@ -9,7 +9,7 @@ use crate::{
     segment::PortStream,
     source::BlockStream,
     stream::{Flow, Lent, Sink, Stream},
-    task::Task,
+    task::{Task, cannot_store},
 };
 use firesteel_io::{CheckpointWriter, RddCheckpoint};
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLevel};
@@ -110,7 +110,7 @@ impl<T: Data> Pipeline for Cached<T> {
         if kept.level != StorageLevel::NONE
             && let Some(block) = find(id, task)
         {
-            return CachedStream::Reading(BlockStream::kept(block, id, task));
+            return CachedStream::Reading(BlockStream::named(block, id, task));
         }
         if let Some(dir) = &kept.checkpoint {
             let block: CachedBlock<T> = task.expect(read_checkpoint(dir, partition).map_err(Error::from));
@@ -196,7 +196,7 @@ impl<T: Data> Storing<T> {
             self.checked = true;
         }
         let builder = self.builder.as_mut().expect("made before the partition is read");
-        let fits = self.task.expect(builder.push(chunk).map_err(Error::from));
+        let fits = builder.push(chunk).unwrap_or_else(|e| cannot_store(e));
         self.too_large = !fits;
     }
 
@@ -204,7 +204,7 @@ impl<T: Data> Storing<T> {
     fn finish(self) -> CachedStream<T> {
         let Storing { parent, id, level, task, builder, too_large, .. } = self;
         let builder = builder.expect("made before the partition is read");
-        let (status, block) = task.expect(builder.finish().map_err(Error::from));
+        let (status, block) = builder.finish().unwrap_or_else(|e| cannot_store(e));
         if too_large {
             let block = BlockStream::new(Some(block), &task);
             tracing::warn!(
@@ -213,7 +213,7 @@ impl<T: Data> Storing<T> {
             return CachedStream::Partly(block, parent);
         }
         task.note_block(id, level, status);
-        CachedStream::Reading(BlockStream::kept(block, id, &task))
+        CachedStream::Reading(BlockStream::named(block, id, &task))
     }
 }
 
@@ -252,10 +252,10 @@ impl<T: Data> Stream for CachedStream<T> {
                 let Storing { id, level, task, .. } = &**storing;
                 // The same partition may have been opened twice, as the two sides of a `zip`: only one computes it.
                 if let Some(block) = find(*id, task) {
-                    *self = CachedStream::Reading(BlockStream::kept(block, *id, task));
+                    *self = CachedStream::Reading(BlockStream::named(block, *id, task));
                     break;
                 }
-                let builder = task.expect(task.executor().blocks.builder(*id, *level).map_err(Error::from));
+                let builder = task.executor().blocks.builder(*id, *level).unwrap_or_else(|e| cannot_store(e));
                 storing.builder = Some(builder);
             }
             let flow = storing.parent.drive(&mut Filling(&mut storing.chunk));

@@ -21,8 +21,8 @@ pub enum TaskFailure {
         /// What was wrong with it.
         message: String,
     },
-    /// A kept partition is damaged, which was seen when some of it had been read: another attempt computes it again.
-    /// The text names it and says what was wrong; it is no longer kept.
+    /// A kept partition, or what this task had put on disk itself, is damaged, which was seen when some of it had been read:
+    /// another attempt computes it again. The text names it and says what was wrong; it is no longer kept.
     Damaged(String),
     /// The driver did not permit the output's commit: another attempt has it.
     CommitDenied,

@@ -180,7 +180,7 @@ impl Task {
     /// What the writer of a map output may use.
     pub(crate) fn room(&self, shuffle: ShuffleId) -> Room {
         let files = self.executor().shuffles.files().clone();
-        Room { reservation: self.memory().reservation(), files, shuffle, fail: cannot_spill }
+        Room { reservation: self.memory().reservation(), files, shuffle, fail: cannot_store }
     }
     /// The attempt's accumulators.
     pub fn accumulators(&self) -> &Arc<AttemptAccumulators> {
@@ -285,9 +285,13 @@ impl Task {
     }
 }
 
-/// Leaves the task because something that has no room in memory cannot be written to disk either.
-pub(crate) fn cannot_spill(e: StoreError) -> ! {
-    TaskFailure::Engine(e.into()).raise()
+/// Leaves the task because something that has no room in memory cannot be written to disk either, or was damaged there: then
+/// another attempt makes it again.
+pub(crate) fn cannot_store(e: StoreError) -> ! {
+    match e.is_corrupt() {
+        true => TaskFailure::Damaged(e.to_string()).raise(),
+        false => TaskFailure::Engine(e.into()).raise(),
+    }
 }
 
 /// How many elements a source pushes before it looks at the kill flag again: starts at 1, doubles to 4,096 while a stride

@@ -83,6 +83,22 @@ impl BlockWriter<File> {
     pub(crate) fn create(path: &Path, number: u64) -> Result<Self, StoreError> {
         BlockWriter::new(File::create_new(path).map_err(StoreError::io("create", path))?, path, number)
     }
+
+    /// Another file with the chunks so far: this one cannot be written any further.
+    pub(crate) fn copy(&self, path: &Path, number: u64) -> Result<Self, StoreError> {
+        let mut copy = BlockWriter::create(path, number)?;
+        let chunks = self.written - HEADER;
+        let mut from = &self.out;
+        from.seek(SeekFrom::Start(HEADER)).map_err(StoreError::io("read", &self.path))?;
+        let copied = io::copy(&mut from.take(chunks), &mut copy.out).map_err(StoreError::io("write", path))?;
+        if copied != chunks {
+            return Err(StoreError::io("read", &self.path)(io::ErrorKind::UnexpectedEof.into()));
+        }
+        copy.written = self.written;
+        copy.index.clone_from(&self.index);
+        copy.chunks = self.chunks;
+        Ok(copy)
+    }
 }
 
 impl<W: Write> BlockWriter<W> {
@@ -111,8 +127,9 @@ impl<W: Write> BlockWriter<W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.out.write_all(bytes).map_err(StoreError::io("write", &self.path))?;
         self.written += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(StoreError::io("write", &self.path))
+        Ok(())
     }
 
     /// Appends a chunk, which is what a reader holds in memory at a time.
@@ -136,13 +153,15 @@ impl<W: Write> BlockWriter<W> {
             Ok(n) if n < raw.len() => (&compressed[..n], Codec::Lz4),
             _ => (raw, Codec::Stored),
         };
-        self.index.extend_from_slice(&(stored.len() as u64).to_le_bytes());
-        self.index.extend_from_slice(&(raw.len() as u64).to_le_bytes());
-        self.index.extend_from_slice(&records.to_le_bytes());
-        self.index.extend_from_slice(&crc32c::crc32c(stored).to_le_bytes());
-        self.index.extend_from_slice(&(codec as u32).to_le_bytes());
-        self.chunks += 1;
         let result = self.put(stored);
+        if result.is_ok() {
+            self.index.extend_from_slice(&(stored.len() as u64).to_le_bytes());
+            self.index.extend_from_slice(&(raw.len() as u64).to_le_bytes());
+            self.index.extend_from_slice(&records.to_le_bytes());
+            self.index.extend_from_slice(&crc32c::crc32c(stored).to_le_bytes());
+            self.index.extend_from_slice(&(codec as u32).to_le_bytes());
+            self.chunks += 1;
+        }
         self.compressed = compressed;
         result
     }
@@ -152,15 +171,17 @@ impl<W: Write> BlockWriter<W> {
     /// # Errors
     /// If the file cannot be written.
     pub fn finish(mut self) -> Result<(u64, W), StoreError> {
-        let mut tail = std::mem::take(&mut self.index);
+        Ok((self.end()?, self.out))
+    }
+
+    /// Writes the index; returns the file's length.
+    pub(crate) fn end(&mut self) -> Result<u64, StoreError> {
         let count = self.chunks.to_le_bytes();
-        let crc = index_crc(&self.header, &tail, &count);
-        tail.extend_from_slice(&count);
-        tail.extend_from_slice(&crc.to_le_bytes());
-        tail.extend_from_slice(&END_MAGIC);
+        let crc = index_crc(&self.header, &self.index, &count);
+        let tail = [&self.index[..], &count, &crc.to_le_bytes(), &END_MAGIC].concat();
         self.put(&tail)?;
         self.out.flush().map_err(StoreError::io("write", &self.path))?;
-        Ok((self.written, self.out))
+        Ok(self.written)
     }
 }
 

@@ -130,33 +130,46 @@ enum Form<T> {
     Bytes(Weak<Bytes>),
 }
 
-impl<T: Data> Evict for Leaving<T> {
-    fn evict(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let write = |write: &mut dyn FnMut(&mut BlockWriter<File>) -> Result<(), StoreError>| {
-            shared.scratch.write(|file| {
-                let mut writer = BlockWriter::create(&file.path, file.number)?;
-                write(&mut writer)?;
-                Ok(writer.finish()?.0)
-            })
-        };
-        let to_disk = |written: Result<(ScratchFile, u64), StoreError>| match written {
+impl<T> Leaving<T> {
+    /// What becomes of the block: a file, or nothing. An error if it has to stay, being nowhere else.
+    fn on_disk(
+        &self,
+        scratch: &Scratch,
+        write: impl Fn(&mut BlockWriter<File>) -> Result<(), StoreError>,
+    ) -> Result<Option<(BlockStatus, Held)>, StoreError> {
+        if !self.level.use_disk {
+            return Ok(None);
+        }
+        let written = scratch.write(|file| {
+            let mut writer = BlockWriter::create(&file.path, file.number)?;
+            write(&mut writer)?;
+            writer.end()
+        });
+        match written {
             Ok((file, disk_bytes)) => {
-                let status = status(self.level, 0, disk_bytes);
-                Some((status, Held::File(Arc::new(BlockFile::new(file)))))
+                let file = Held::File(Arc::new(BlockFile::new(file)));
+                Ok(Some((status(self.level, 0, disk_bytes), file)))
+            }
+            Err(e) if matches!(self.id, BlockId::Source(..)) => {
+                tracing::warn!("block {} stays in memory and could not be moved to disk: {e}", self.id);
+                Err(e)
             }
             Err(e) => {
                 tracing::warn!("block {} is dropped from memory and could not be moved to disk: {e}", self.id);
-                None
+                Ok(None)
             }
-        };
+        }
+    }
+}
+
+impl<T: Data> Evict for Leaving<T> {
+    fn evict(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
         match &self.form {
             Form::Values(values) => {
                 let Some(values) = values.upgrade() else { return };
-                let now = match self.level.use_disk {
-                    true => to_disk(write(&mut |out| values.chunks.iter().try_for_each(|chunk| out.chunk(chunk)))),
-                    false => None,
-                };
+                let write = |out: &mut BlockWriter<File>| values.chunks.iter().try_for_each(|chunk| out.chunk(chunk));
+                let Ok(now) = self.on_disk(&shared.scratch, write) else { return };
                 let this: Arc<dyn Any + Send + Sync> = values;
                 shared.replace(
                     self.id,
@@ -166,12 +179,10 @@ impl<T: Data> Evict for Leaving<T> {
             }
             Form::Bytes(bytes) => {
                 let Some(bytes) = bytes.upgrade() else { return };
-                let now = match self.level.use_disk {
-                    true => to_disk(write(&mut |out| {
-                        bytes.chunks.iter().try_for_each(|(raw, records)| out.chunk_bytes(raw, *records))
-                    })),
-                    false => None,
+                let write = |out: &mut BlockWriter<File>| {
+                    bytes.chunks.iter().try_for_each(|(raw, records)| out.chunk_bytes(raw, *records))
                 };
+                let Ok(now) = self.on_disk(&shared.scratch, write) else { return };
                 shared.replace(
                     self.id,
                     |held| matches!(held, Held::Bytes(other, _) if Arc::ptr_eq(other, &bytes)),
@@ -442,8 +453,8 @@ impl<T: Data> BlockBuilder<T> {
     /// As [`BlockStore::put`].
     pub fn push(&mut self, chunk: Vec<T>) -> Result<bool, StoreError> {
         self.records += chunk.len() as u64;
-        if let Some((_, writer)) = &mut self.file {
-            writer.chunk(&chunk)?;
+        if self.file.is_some() {
+            self.write(|writer| writer.chunk(&chunk))?;
             return Ok(true);
         }
         let taken = if self.level.deserialized || !self.level.use_memory {
@@ -484,16 +495,37 @@ impl<T: Data> BlockBuilder<T> {
         Ok(())
     }
 
+    /// Writes to the file; in another scratch folder if that fails. Nothing, if there is no file.
+    fn write<X>(
+        &mut self,
+        mut write: impl FnMut(&mut BlockWriter<File>) -> Result<X, StoreError>,
+    ) -> Result<Option<X>, StoreError> {
+        let Some((_, writer)) = &mut self.file else { return Ok(None) };
+        match write(writer) {
+            Err(e @ StoreError::Io { .. }) => {
+                tracing::warn!("block {} goes on in another file: {e}", self.id);
+                let (file, written) = self.shared.scratch.try_each(|file| {
+                    let mut writer = writer.copy(&file.path, file.number)?;
+                    let written = write(&mut writer)?;
+                    Ok(((file, writer), written))
+                })?;
+                self.file = Some(file);
+                Ok(Some(written))
+            }
+            done => done.map(Some),
+        }
+    }
+
     /// The block is whole: keeps it, if it fits.
     ///
     /// # Errors
     /// If its file cannot be written.
-    pub fn finish(self) -> Result<(BlockStatus, CachedBlock<T>), StoreError> {
+    pub fn finish(mut self) -> Result<(BlockStatus, CachedBlock<T>), StoreError> {
+        let on_disk = self.write(BlockWriter::end)?;
         let BlockBuilder { id, level, shared, kept, values, bytes, file, records, fits, .. } = self;
         let memory_bytes = kept.as_ref().map_or(0, Kept::bytes);
         let weak = Arc::downgrade(&shared);
-        let (held, block, status) = if let Some((file, writer)) = file {
-            let (disk_bytes, _) = writer.finish()?;
+        let (held, block, status) = if let (Some((file, _)), Some(disk_bytes)) = (file, on_disk) {
             let file = Arc::new(BlockFile::new(file));
             let block = CachedBlock::of_file(file.clone())?;
             (Held::File(file), block, status(level, 0, disk_bytes))

@@ -21,10 +21,7 @@ pub enum StoreError {
         what: String,
     },
     /// A file or folder could not be written.
-    #[error(
-        "{action} {}: {source}; see that the folder exists, is writable and has room, or name others in `firesteel.local.dir`",
-        path.display()
-    )]
+    #[error("{action} {}: {source}", path.display())]
     Io {
         /// What was attempted.
         action: &'static str,
@@ -33,6 +30,9 @@ pub enum StoreError {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// None of the scratch folders could be written to; the text says what failed in each.
+    #[error("{0}; see that a scratch folder exists, is writable and has room, or name others in `firesteel.local.dir`")]
+    Scratch(String),
     /// A value could not be written as a record.
     #[error("block {block}: {source}")]
     Record {
@@ -65,6 +65,11 @@ impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_path_buf();
         move |source| StoreError::Io { action, path, source: Arc::new(source) }
+    }
+
+    /// Whether a file or folder is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// Whether what was kept is lost, so that the remedy is to compute it again.

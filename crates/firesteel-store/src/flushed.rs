@@ -75,7 +75,6 @@ impl RunFiles {
         sizes: &mut [u64],
     ) -> Result<Flushed, StoreError> {
         let waiting = self.waiting().get_mut(&shuffle).and_then(Vec::pop);
-        let mut first_error = None;
         if let Some(mut appender) = waiting {
             match self.append(&mut appender, run, sizes) {
                 Ok(flushed) => {
@@ -83,25 +82,19 @@ impl RunFiles {
                     return Ok(flushed);
                 }
                 Err(e @ StoreError::Io { .. }) => {
-                    tracing::warn!("a map output could not be written: {e}; trying another scratch folder");
-                    first_error = Some(e);
+                    tracing::warn!("a map output could not be written and begins another file: {e}");
                 }
                 Err(e) => return Err(e),
             }
         }
-        let written = self.scratch.try_each(|file| {
+        let (flushed, appender) = self.scratch.try_each(|file| {
             file.create()?;
             let mut appender = Appender { file: Arc::new(file), at: 0 };
             let flushed = self.append(&mut appender, run, sizes)?;
             Ok((flushed, appender))
-        });
-        match written {
-            Ok((flushed, appender)) => {
-                self.put_back(shuffle, appender);
-                Ok(flushed)
-            }
-            Err(e) => Err(first_error.unwrap_or(e)),
-        }
+        })?;
+        self.put_back(shuffle, appender);
+        Ok(flushed)
     }
 
     fn put_back(&self, shuffle: ShuffleId, appender: Appender) {
@@ -112,7 +105,6 @@ impl RunFiles {
 
     fn append<R: Serialize>(&self, to: &mut Appender, run: &Run<R>, sizes: &mut [u64]) -> Result<Flushed, StoreError> {
         let path = &to.file.path;
-        let file = to.file.handle().map_err(StoreError::io("open", path))?;
         let start = to.at;
         let mut at = start;
         let mut out = Vec::new();
@@ -128,7 +120,7 @@ impl RunFiles {
                 for record in slice {
                     pages.push(record, &mut out).map_err(unwritable)?;
                     if out.len() >= WRITE_BYTES {
-                        file.write_all_at(&out, at).map_err(StoreError::io("write", path))?;
+                        to.file.write_at(&out, at)?;
                         at += out.len() as u64;
                         out.clear();
                     }
@@ -141,7 +133,7 @@ impl RunFiles {
         let index_at = at + out.len() as u64;
         entry(&mut index, start, run.partitions(), index_at - start, records);
         out.extend_from_slice(&index);
-        file.write_all_at(&out, at).map_err(StoreError::io("write", path))?;
+        to.file.write_at(&out, at)?;
         to.at = at + out.len() as u64;
         sizes.iter_mut().zip(grown).for_each(|(size, more)| *size += more);
         Ok(Flushed { file: to.file.clone(), start, index_at, end: to.at, partitions: run.partitions() })

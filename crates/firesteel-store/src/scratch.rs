@@ -7,9 +7,10 @@ use crate::StoreError;
 use std::{
     collections::VecDeque,
     fmt,
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     hash::{BuildHasher, RandomState},
     io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
@@ -57,7 +58,9 @@ pub(crate) struct Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir_all(&self.path) {
+        if let Err(e) = fs::remove_dir_all(&self.path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!("could not remove the scratch folder {}: {e}", self.path.display());
         }
     }
@@ -74,23 +77,33 @@ pub(crate) struct ScratchFile {
 }
 
 impl ScratchFile {
-    /// The file, opened for reading and writing at any place; made if it is not there yet.
+    /// The file, opened for reading and writing at any place.
     pub(crate) fn handle(&self) -> io::Result<Arc<File>> {
+        self.opened(File::options().read(true).write(true))
+    }
+
+    fn opened(&self, how: &OpenOptions) -> io::Result<Arc<File>> {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &*handle {
             return Ok(file.clone());
         }
-        let file = File::options().read(true).write(true).open(&self.path)?;
-        let file = Arc::new(file);
+        let file = Arc::new(how.open(&self.path)?);
         *handle = Some(file.clone());
         drop(handle);
         self.open.opened(&self.handle);
         Ok(file)
     }
 
+    /// Writes all of `bytes` at a place.
+    pub(crate) fn write_at(&self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+        let file = self.handle().map_err(StoreError::io("open", &self.path))?;
+        file.write_all_at(bytes, at).map_err(StoreError::io("write", &self.path))
+    }
+
     /// Makes the file.
     pub(crate) fn create(&self) -> Result<(), StoreError> {
-        File::create_new(&self.path).map_err(StoreError::io("create", &self.path)).map(drop)
+        let new = self.opened(File::options().read(true).write(true).create_new(true));
+        new.map_err(StoreError::io("create", &self.path)).map(drop)
     }
 }
 
@@ -152,28 +165,32 @@ impl Scratch {
         &self,
         mut attempt: impl FnMut(ScratchFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut first_error = None;
-        for _ in 0..self.dirs.len() {
-            match self.next_file().and_then(&mut attempt) {
+        let mut errors = Vec::new();
+        let first = self.state().files as usize;
+        for i in 0..self.dirs.len() {
+            let mut attempt = || self.file_in((first + i) % self.dirs.len()).and_then(&mut attempt);
+            // A folder that vanishes in this very moment is made anew.
+            let done = attempt().or_else(|e| if e.is_missing() { attempt() } else { Err(e) });
+            match done {
                 Ok(done) => return Ok(done),
                 Err(e @ StoreError::Io { .. }) => {
                     tracing::warn!("a scratch file could not be written: {e}");
-                    first_error.get_or_insert(e);
+                    errors.push(e.to_string());
                 }
                 Err(e) => return Err(e),
             }
         }
-        Err(first_error.unwrap_or(StoreError::NoScratch))
+        Err(if errors.is_empty() { StoreError::NoScratch } else { StoreError::Scratch(errors.join("; ")) })
     }
 
-    fn next_file(&self) -> Result<ScratchFile, StoreError> {
+    /// A new file in a scratch folder, given by its place.
+    fn file_in(&self, turn: usize) -> Result<ScratchFile, StoreError> {
         let mut state = self.state();
         if state.closed {
             return Err(StoreError::Closed);
         }
         let number = state.files;
         state.files += 1;
-        let turn = number as usize % self.dirs.len();
         // A folder that vanished, with everything in it, is made anew.
         if state.folders[turn].as_ref().is_some_and(|folder| !folder.path.is_dir()) {
             state.folders[turn] = None;

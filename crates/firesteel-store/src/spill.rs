@@ -6,7 +6,7 @@ use crate::{
     scratch::{Scratch, ScratchFile},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, marker::PhantomData, mem::take, os::unix::fs::FileExt, sync::Arc};
+use std::{fmt, marker::PhantomData, mem::take, sync::Arc};
 
 /// How much is written to a file at once.
 pub(crate) const WRITE_BYTES: usize = 512 << 10;
@@ -29,10 +29,14 @@ pub(crate) const WRITE_BYTES: usize = 512 << 10;
 /// # Ok::<(), firesteel_store::StoreError>(())
 /// ```
 pub struct SpillWriter<R> {
+    scratch: Arc<Scratch>,
     file: Arc<ScratchFile>,
     pages: PageWriter,
+    /// Whole pages that are not written yet.
     out: Vec<u8>,
-    /// Where the current sequence began, and how far the file is written.
+    /// What the current sequence has in files that could not be written any further.
+    before: Vec<Part>,
+    /// Where the current sequence began in this file, and how far the file is written.
     from: u64,
     at: u64,
     records: u64,
@@ -40,16 +44,18 @@ pub struct SpillWriter<R> {
 }
 
 impl<R: Serialize> SpillWriter<R> {
-    /// A writer into a new file, in the next scratch folder that works.
+    /// A writer into a new file, in the next scratch folder that works. If that folder fails later, it goes on in another.
     ///
     /// # Errors
     /// If no file can be made.
-    pub fn new(scratch: &Scratch, compress: bool) -> Result<Self, StoreError> {
+    pub fn new(scratch: &Arc<Scratch>, compress: bool) -> Result<Self, StoreError> {
         let file = scratch.try_each(|file| file.create().map(|()| Arc::new(file)))?;
         Ok(SpillWriter {
+            scratch: scratch.clone(),
             file,
             pages: PageWriter::new(compress),
             out: Vec::new(),
+            before: Vec::new(),
             from: 0,
             at: 0,
             records: 0,
@@ -76,8 +82,17 @@ impl<R: Serialize> SpillWriter<R> {
 
     #[cold]
     fn write(&mut self) -> Result<(), StoreError> {
-        let file = self.file.handle().map_err(StoreError::io("open", &self.file.path))?;
-        file.write_all_at(&self.out, self.at).map_err(StoreError::io("write", &self.file.path))?;
+        if let Err(e) = self.file.write_at(&self.out, self.at) {
+            tracing::warn!("what a task spills goes on in another file: {e}");
+            let file = self.scratch.try_each(|file| {
+                file.create()?;
+                file.write_at(&self.out, 0)?;
+                Ok(Arc::new(file))
+            })?;
+            let part = Part { file: std::mem::replace(&mut self.file, file), from: self.from, to: self.at };
+            self.before.push(part);
+            (self.from, self.at) = (0, 0);
+        }
         self.at += self.out.len() as u64;
         self.out.clear();
         Ok(())
@@ -98,13 +113,9 @@ impl<R: Serialize> SpillWriter<R> {
         }
         self.write()?;
         let from = std::mem::replace(&mut self.from, self.at);
-        Ok(Spilled {
-            file: self.file.clone(),
-            from,
-            to: self.at,
-            records: take(&mut self.records),
-            record: PhantomData,
-        })
+        let mut parts = take(&mut self.before);
+        parts.push(Part { file: self.file.clone(), from, to: self.at });
+        Ok(Spilled { parts, records: take(&mut self.records), record: PhantomData })
     }
 }
 
@@ -114,11 +125,24 @@ impl<R> fmt::Debug for SpillWriter<R> {
     }
 }
 
-/// One sequence of records on disk. Its file goes with the last that knows it.
-pub struct Spilled<R> {
+/// Pages of a sequence in one file.
+#[derive(Clone)]
+struct Part {
     file: Arc<ScratchFile>,
     from: u64,
     to: u64,
+}
+
+impl Part {
+    fn reader<R: DeserializeOwned>(self) -> PageReader<R> {
+        PageReader::new(self.file, self.from, self.to)
+    }
+}
+
+/// One sequence of records on disk. Its file goes with the last that knows it.
+pub struct Spilled<R> {
+    /// One, unless a scratch folder failed.
+    parts: Vec<Part>,
     records: u64,
     record: PhantomData<fn() -> R>,
 }
@@ -126,7 +150,7 @@ pub struct Spilled<R> {
 impl<R: DeserializeOwned> Spilled<R> {
     /// Reads it from the beginning.
     pub fn reader(&self) -> SpillReader<R> {
-        SpillReader(PageReader::new(self.file.clone(), self.from, self.to))
+        SpillReader { parts: self.parts.clone().into_iter(), current: None }
     }
 }
 
@@ -137,18 +161,21 @@ impl<R> Spilled<R> {
     }
     /// How many bytes it takes on disk.
     pub fn bytes(&self) -> u64 {
-        self.to - self.from
+        self.parts.iter().map(|part| part.to - part.from).sum()
     }
 }
 
 impl<R> fmt::Debug for Spilled<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Spilled({} records, {} B in {})", self.records, self.bytes(), self.file.path.display())
+        write!(f, "Spilled({} records, {} B)", self.records, self.bytes())
     }
 }
 
 /// Reads a sequence of records back, in order. Holds some 400 KiB.
-pub struct SpillReader<R>(PageReader<R>);
+pub struct SpillReader<R> {
+    parts: std::vec::IntoIter<Part>,
+    current: Option<PageReader<R>>,
+}
 
 impl<R: DeserializeOwned> SpillReader<R> {
     /// The next record, or `None` after the last.
@@ -158,7 +185,23 @@ impl<R: DeserializeOwned> SpillReader<R> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "it can fail at each step")]
     pub fn next(&mut self) -> Result<Option<R>, StoreError> {
-        self.0.next()
+        if let Some(part) = &mut self.current
+            && let Some(record) = part.next()?
+        {
+            return Ok(Some(record));
+        }
+        self.next_part()
+    }
+
+    #[cold]
+    fn next_part(&mut self) -> Result<Option<R>, StoreError> {
+        loop {
+            self.current = self.parts.next().map(Part::reader);
+            let Some(part) = &mut self.current else { return Ok(None) };
+            if let Some(record) = part.next()? {
+                return Ok(Some(record));
+            }
+        }
     }
 }
 
@@ -211,7 +254,7 @@ mod tests {
         let mut writer = SpillWriter::new(&scratch, false).unwrap();
         (0..1_000u64).for_each(|i| writer.push(&i).unwrap());
         let spilled = writer.end().unwrap();
-        let path = spilled.file.path.clone();
+        let path = spilled.parts[0].file.path.clone();
         let good = std::fs::read(&path).unwrap();
         for at in [0, 5, 9, 13, 100, good.len() - 1] {
             let mut bad = good.clone();

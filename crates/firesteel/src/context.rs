@@ -230,12 +230,12 @@ impl Context {
     ) -> Rdd<T, Parallelize<T>> {
         let engine = &self.engine;
         let id = engine.ids.rdd();
-        let length = items.len() as u128;
+        let length = items.len();
         let mut items = items.into_iter();
         let mut failed = None;
         // Too many are an error of the first action.
         for i in if partitions > MAX_PARTITIONS { 0..0 } else { 0..partitions } {
-            let (from, to) = slice_bounds(length, i, partitions);
+            let (from, to) = slice_bounds(length as u128, i, partitions);
             let slice: Vec<T> = items.by_ref().take((to - from) as usize).collect();
             if slice.is_empty() {
                 continue;
@@ -254,7 +254,7 @@ impl Context {
         };
         let node = RddNode::new(engine, id, new);
         node.note_sources();
-        Rdd::at(self, Parallelize::new(id, partitions), node)
+        Rdd::at(self, Parallelize::new(id, length, partitions), node)
     }
 
     /// The numbers of a range, made where they are needed.

@@ -14,7 +14,7 @@ use crate::{
     func::Func,
     pipeline::Pipeline,
     stream::{Flow, Own, Sink, Stream},
-    task::{Task, cannot_spill},
+    task::{Task, cannot_store},
 };
 use firesteel_store::{
     Refused, SpillReader, SpillWriter, Spilled, StoreError,
@@ -230,7 +230,7 @@ impl<T: Data> Iterator for SideValues<T> {
     fn next(&mut self) -> Option<T> {
         loop {
             if let Some(reader) = &mut self.reading {
-                match reader.next().unwrap_or_else(|e| cannot_spill(e)) {
+                match reader.next().unwrap_or_else(|e| cannot_store(e)) {
                     Some(value) => return Some(value),
                     None => self.reading = None,
                 }

@@ -10,7 +10,7 @@ use super::table::{Entry, Table};
 use crate::{
     Key,
     failure::TaskFailure,
-    task::{Task, cannot_spill},
+    task::{Task, cannot_store},
 };
 use firesteel_model::Error;
 use firesteel_store::{Refused, Reservation, SpillReader, SpillWriter, Spilled, StoreError, weigh};
@@ -58,7 +58,7 @@ impl Disk {
     }
 
     pub(crate) fn expect<T>(&self, result: Result<T, StoreError>) -> T {
-        result.unwrap_or_else(|e| cannot_spill(e))
+        result.unwrap_or_else(|e| cannot_store(e))
     }
 }
 
@@ -317,7 +317,7 @@ pub(crate) fn replay<R: DeserializeOwned>(spilled: Option<Spilled<R>>, task: &Ta
     let Some(spilled) = spilled else { return };
     let mut reader: SpillReader<R> = spilled.reader();
     let mut until_look = 0u32;
-    while let Some(record) = reader.next().unwrap_or_else(|e| cannot_spill(e)) {
+    while let Some(record) = reader.next().unwrap_or_else(|e| cannot_store(e)) {
         if until_look == 0 {
             task.check();
             until_look = crate::task::Stride::MAX;

@@ -9,7 +9,7 @@ use crate::{
     func::FuncRef,
     pipeline::Pipeline,
     stream::{Flow, Lent, Own, Sink, Stream},
-    task::{Task, cannot_spill},
+    task::{Task, cannot_store},
 };
 use firesteel_store::{Reservation, SpillReader, SpillWriter, Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -217,7 +217,7 @@ enum Source<T> {
 impl<T: Data> Source<T> {
     fn next(&mut self) -> Option<T> {
         match self {
-            Source::Disk(reader) => reader.next().unwrap_or_else(|e| cannot_spill(e)),
+            Source::Disk(reader) => reader.next().unwrap_or_else(|e| cannot_store(e)),
             Source::Memory(items) => items.next(),
         }
     }

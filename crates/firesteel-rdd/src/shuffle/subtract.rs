@@ -9,7 +9,7 @@ use crate::{
     Data, Key,
     pipeline::Pipeline,
     stream::{Flow, Lent, Own, Sink, Stream},
-    task::{Task, cannot_spill},
+    task::{Task, cannot_store},
 };
 use firesteel_store::{Reservation, SpillReader, weigh::Weigher};
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ impl<K: Key, V: Data, W: Data> Stream for SubtractStream<K, V, W> {
             self.further_passes();
         }
         if let Some(last) = &mut self.last {
-            while let Some(record) = last.next().unwrap_or_else(|e| cannot_spill(e)) {
+            while let Some(record) = last.next().unwrap_or_else(|e| cannot_store(e)) {
                 if !sink.push(Own(record)) {
                     return Flow::Full;
                 }

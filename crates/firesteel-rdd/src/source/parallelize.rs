@@ -11,7 +11,7 @@ use crate::{
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result};
 use firesteel_store::{CachedBlock, StoreError};
 use serde::{Deserialize, Serialize};
-use std::marker::PhantomData;
+use std::{fmt, marker::PhantomData};
 
 /// Slice `i` of `n`: from `i * length / n` to `(i + 1) * length / n`, as Spark cuts.
 pub fn slice_bounds(length: u128, i: usize, n: usize) -> (u128, u128) {
@@ -23,15 +23,21 @@ pub fn slice_bounds(length: u128, i: usize, n: usize) -> (u128, u128) {
 #[serde(bound = "")]
 pub struct Parallelize<T> {
     rdd: RddId,
+    length: u64,
     partitions: usize,
     #[serde(skip)]
     item: PhantomData<fn() -> T>,
 }
 
 impl<T> Parallelize<T> {
-    /// Reads the blocks [`BlockId::Source`] of `rdd`, one for each partition that has elements.
-    pub fn new(rdd: RddId, partitions: usize) -> Self {
-        Parallelize { rdd, partitions, item: PhantomData }
+    /// Reads the blocks [`BlockId::Source`] of `rdd`, one for each partition that has any of its `length` elements.
+    pub fn new(rdd: RddId, length: usize, partitions: usize) -> Self {
+        Parallelize { rdd, length: length as u64, partitions, item: PhantomData }
+    }
+
+    fn is_empty(&self, partition: u32) -> bool {
+        let (from, to) = slice_bounds(self.length.into(), partition as usize, self.partitions);
+        from == to
     }
 }
 
@@ -41,18 +47,22 @@ impl<T: Data> Pipeline for Parallelize<T> {
     type Stream = BlockStream<T>;
 
     fn open(&self, split: u32, task: &Task) -> BlockStream<T> {
-        let id = BlockId::Source(self.rdd, PartitionIndex(split));
-        let block = task.expect(task.executor().blocks.get::<T>(id).map_err(Error::from));
-        if let Some(block) = &block {
-            let records = block.records();
-            if block.chunks() > 0
-                && let Some(first) = task.expect(block.chunk(0).map_err(Error::from)).first()
-            {
-                check_boundary(first);
-            }
-            task.measure(|m| m.input_records += records);
+        if self.is_empty(split) {
+            return BlockStream::new(None, task);
         }
-        BlockStream::new(block, task)
+        let id = BlockId::Source(self.rdd, PartitionIndex(split));
+        let block = match task.executor().blocks.get::<T>(id) {
+            Ok(Some(block)) => block,
+            Ok(None) => lost(id, "it is gone"),
+            Err(e) => lost(id, e),
+        };
+        let first = (block.chunks() > 0).then(|| block.chunk(0).unwrap_or_else(|e| lost(id, e)));
+        if let Some(first) = first.as_ref().and_then(|chunk| chunk.first()) {
+            check_boundary(first);
+        }
+        let records = block.records();
+        task.measure(|m| m.input_records += records);
+        BlockStream::named(block, id, task)
     }
     fn splits(&self, _: &dyn Plan) -> Result<Vec<u32>> {
         super::range::at_least_one(self.partitions)?;
@@ -62,11 +72,20 @@ impl<T: Data> Pipeline for Parallelize<T> {
     fn reads(&self, _: &u32, _: &mut dyn FnMut(RddId, PartitionIndex)) {}
 }
 
+/// Leaves the task: elements that the driver's program gave out are not there any more, and nothing else has them.
+#[cold]
+fn lost(block: BlockId, why: impl fmt::Display) -> ! {
+    TaskFailure::Engine(Error::Path(format!(
+        "block {block}, items given to `parallelize`, is lost ({why}): nothing can compute them again, so make the RDD anew"
+    )))
+    .raise()
+}
+
 /// Lends the elements of a stored block, chunk by chunk.
 pub struct BlockStream<T> {
     block: Option<CachedBlock<T>>,
-    /// The kept partition that the block is, if it can be computed again.
-    kept: Option<BlockId>,
+    /// What the block is, unless it is a checkpoint's.
+    id: Option<BlockId>,
     next_chunk: usize,
     current: Option<Shared<T>>,
     stride: Stride,
@@ -76,18 +95,19 @@ pub struct BlockStream<T> {
 impl<T: Data> BlockStream<T> {
     /// Reads `block`; none has no elements.
     pub fn new(block: Option<CachedBlock<T>>, task: &Task) -> Self {
-        BlockStream { block, kept: None, next_chunk: 0, current: None, stride: Stride::new(), task: task.clone() }
+        BlockStream { block, id: None, next_chunk: 0, current: None, stride: Stride::new(), task: task.clone() }
     }
 
-    /// Reads the kept partition `id`; if it turns out to be damaged, it is forgotten and the task tried again.
-    pub(crate) fn kept(block: CachedBlock<T>, id: BlockId, task: &Task) -> Self {
-        BlockStream { kept: Some(id), ..Self::new(Some(block), task) }
+    /// Reads the block `id`; if it is a kept partition and turns out to be damaged, it is forgotten and the task tried again.
+    pub(crate) fn named(block: CachedBlock<T>, id: BlockId, task: &Task) -> Self {
+        BlockStream { id: Some(id), ..Self::new(Some(block), task) }
     }
 
     #[cold]
     #[inline(never)]
     fn damaged(&self, e: StoreError) -> ! {
-        match self.kept {
+        match self.id {
+            Some(source @ BlockId::Source(..)) => lost(source, e),
             Some(block) if e.is_corrupt() => {
                 self.task.drop_block(block);
                 TaskFailure::Damaged(format!("block {block}: {e}")).raise()

@@ -63,10 +63,18 @@ fn sources_resume() {
     let down = StepRangeOf::new(10..0, -3, 2);
     assert_eq!(check(&hand, &none, down).concat(), [10, 7, 4, 1]);
 
-    let id = BlockId::Source(RddId(7), PartitionIndex(1));
-    let chunks: Vec<Vec<u64>> = (0..5).map(|c| (c * 100..c * 100 + 30).collect()).collect();
-    hand.executor.blocks.put(id, StorageLevel::MEMORY_ONLY, chunks.clone()).unwrap();
-    assert_eq!(check(&hand, &none, Parallelize::<u64>::new(RddId(7), 2)), [vec![], chunks.concat()]);
+    for partition in 0..2 {
+        let id = BlockId::Source(RddId(7), PartitionIndex(partition));
+        let chunks: Vec<Vec<u64>> = (0..5).map(|c| (c * 100..c * 100 + 30).collect()).collect();
+        hand.executor.blocks.put(id, StorageLevel::MEMORY_ONLY, chunks.clone()).unwrap();
+        let read = check(
+            &hand,
+            &none,
+            Parallelize::<u64>::new(RddId(7), 150 * (partition as usize + 1), partition as usize + 1),
+        );
+        assert_eq!(read, vec![chunks.concat(); partition as usize + 1]);
+    }
+    assert_eq!(check(&hand, &none, Parallelize::<u64>::new(RddId(8), 0, 2)), [vec![], vec![]]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod chaos;
 mod damaged;
 mod depth;
 mod determinism;
+mod disks;
 mod event_log;
 mod failed_jobs;
 mod failures;

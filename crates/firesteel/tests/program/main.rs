@@ -6,8 +6,9 @@
 use firesteel::prelude::*;
 use std::{
     env, fs,
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::OnceLock,
 };
 
@@ -50,17 +51,99 @@ fn program(name: &str) -> Result<()> {
             sc.set_log_level("OFF")?;
             tracing::error!("an error that nobody wants");
         }
+        "spills" => spills()?,
+        "is_killed" => {
+            let sc = Context::new()?;
+            noise(&sc).persist(StorageLevel::DISK_ONLY).count()?;
+            println!("ready");
+            // Until the end comes from outside.
+            std::io::stdin().read_line(&mut String::new())?;
+        }
         name => panic!("there is no program {name}"),
     }
     Ok(())
+}
+
+/// Some 6 MB that do not get smaller by compression.
+fn noise(sc: &Context) -> Rdd<(u64, Vec<u64>)> {
+    let mixed = |i: u64| (i ^ (i >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    sc.range_n(0..10_000, 2).map_with(0, move |_, i| (mixed(i), (0..80).map(|j| mixed(i * 80 + j)).collect())).erase()
+}
+
+/// Goes to the disk in every way, while another thread has jobs that need none; prints what each way came to.
+fn spills() -> Result<()> {
+    let sc = Context::new()?;
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut jobs = 0;
+            while jobs == 0 || !over.load(std::sync::atomic::Ordering::SeqCst) {
+                let sevens = sc.range_n(0..1_000, 2).map(|i| (i % 7, 1)).reduce_by_key(|a, b| a + b);
+                assert_eq!(sevens.count().expect("a job that needs no disk"), 7);
+                jobs += 1;
+            }
+        });
+        let ways: [(&str, fn(&Context) -> Result<u64>); 4] = [
+            ("repartition", |sc| noise(sc).repartition(2).count()),
+            ("sort", |sc| noise(sc).sort_by_key_n(true, 2).count()),
+            ("group", |sc| noise(sc).group_by_key_into(2).count()),
+            ("persist", |sc| noise(sc).persist(StorageLevel::DISK_ONLY).count()),
+        ];
+        for (what, run) in ways {
+            match run(&sc) {
+                Ok(count) => println!("{what}: {count}"),
+                Err(e) => println!("{what}: {e}"),
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        others.join().expect("other jobs go on");
+    });
+    sc.stop()
 }
 
 /// Runs a program with an event log in `folder`.
 fn run(name: &str, folder: &Path, conf: &str) -> Output {
     let log = format!("firesteel.eventLog.enabled=true\nfiresteel.eventLog.dir={}\n{conf}", folder.display());
     let mut command = Command::new(env::current_exe().expect("a path"));
-    command.env(NAME, name).env("FIRESTEEL_MASTER", "local[1]").env("FIRESTEEL_CONF", log).env_remove("RUST_BACKTRACE");
-    command.output().expect("the program runs")
+    as_program(&mut command, name, &log).output().expect("the program runs")
+}
+
+fn as_program<'a>(command: &'a mut Command, name: &str, conf: &str) -> &'a mut Command {
+    command.env(NAME, name).env("FIRESTEEL_MASTER", "local[1]").env("FIRESTEEL_CONF", conf).env_remove("RUST_BACKTRACE")
+}
+
+/// Runs `spills` with these scratch folders, of which `small` is a disk of one mebibyte, and lists what is left there.
+///
+/// A disk is mounted in namespaces of the program's own, which needs no rights on most systems. Where it does, there is none.
+fn spill_to(small: &Path, folders: &str) -> Option<Output> {
+    let mount = "mount -t tmpfs -o size=1m none \"$0\"";
+    let in_namespaces = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script]).arg(small).arg(env::current_exe().expect("a path"));
+        command
+    };
+    if !in_namespaces(mount).status().is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let conf = format!("firesteel.memory.budget=1m\nfiresteel.local.dir={folders}");
+    let script = format!("{mount} && \"$1\" && ls -A \"$0\"");
+    Some(as_program(&mut in_namespaces(&script), "spills", &conf).output().expect("the program runs"))
+}
+
+/// Runs `spills` where no file may be larger than 32 KiB, which is as good as a full disk where none can be mounted.
+fn spill_to_small_files(folder: &Path) -> Output {
+    let conf = format!("firesteel.memory.budget=1m\nfiresteel.local.dir={}", folder.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\""]).arg(env::current_exe().expect("a path"));
+    as_program(&mut command, "spills", &conf).output().expect("the program runs")
+}
+
+/// What the four ways to the disk came to.
+fn four_ways(output: &Output) -> Vec<(&str, &str)> {
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 4, "four ways, and nothing left in the folder: {lines:?}");
+    lines.iter().map(|line| line.split_once(": ").expect("a way and what it came to")).collect()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -79,7 +162,7 @@ fn finished_log(folder: &Path) -> String {
 
 fn checks() {
     type Check = fn(&Path);
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 7] = [
         ("success_is_quiet_and_closes_the_log", |folder| {
             let output = run("succeeds", folder, "");
             assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(0), "10\n", ""));
@@ -120,6 +203,53 @@ fn checks() {
             assert_eq!(text(&told).lines().count(), 1, "{}", text(&told));
             let told = run("logs", folder, "firesteel.log.level=info\n").stderr;
             assert!(text(&told).contains(" INFO information from the program"), "{}", text(&told));
+        }),
+        ("a_full_disk_fails_the_jobs_that_need_it_and_no_others", |folder| {
+            let small_files = Some(("File too large", spill_to_small_files(folder)));
+            let disk =
+                spill_to(folder, &folder.display().to_string()).map(|output| ("No space left on device", output));
+            for (why, output) in small_files.into_iter().chain(disk) {
+                for (what, error) in four_ways(&output) {
+                    let named =
+                        error.contains(&folder.display().to_string()) && error.contains("`firesteel.local.dir`");
+                    assert!(error.starts_with("job ") && error.contains(why) && named, "{what}: {error}");
+                }
+            }
+            assert_eq!(fs::read_dir(folder).expect("a folder").count(), 0, "nothing stays");
+        }),
+        ("a_full_disk_is_passed_over_where_there_is_another", |folder| {
+            let [small, large] = ["small", "large"].map(|name| folder.join(name));
+            fs::create_dir(&small).expect("a folder");
+            let folders = format!("{},{}", small.display(), large.display());
+            let Some(output) = spill_to(&small, &folders) else {
+                return println!("not tested: no file system can be mounted here (`unshare -rm` does not work)");
+            };
+            assert!(four_ways(&output).iter().all(|(_, count)| *count == "10000"), "{output:?}");
+            let told = text(&output.stderr);
+            for what in ["what a task spills goes on in", "a scratch file could not be written", "_0 goes on in another"]
+            {
+                assert!(told.contains(what), "{what}: {told}");
+            }
+            assert_eq!(fs::read_dir(large).expect("a folder").count(), 0, "nothing stays");
+        }),
+        ("what_a_killed_process_left_is_removed_by_the_next", |folder| {
+            let conf = format!("firesteel.local.dir={}", folder.display());
+            let mut command = Command::new(env::current_exe().expect("a path"));
+            as_program(&mut command, "is_killed", &conf).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.spawn().expect("the program runs");
+            let mut ready = String::new();
+            let out = child.stdout.as_mut().expect("a pipe");
+            BufReader::new(out).read_line(&mut ready).expect("a line");
+            assert_eq!(ready, "ready\n");
+            let stores = || fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a store").path());
+            // It lives: whoever starts now leaves it alone.
+            drop(Context::builder().master("local[1]").conf("firesteel.local.dir", folder.display()).build());
+            assert_eq!(stores().map(|store| fs::read_dir(store).expect("a store").count()).collect::<Vec<_>>(), [3]);
+            child.kill().expect("it can be killed");
+            child.wait().expect("it has ended");
+            assert_eq!(stores().count(), 1, "it had no time to clean up");
+            drop(Context::builder().master("local[1]").conf("firesteel.local.dir", folder.display()).build());
+            assert_eq!(stores().count(), 0);
         }),
     ];
     for (name, check) in checks {
