@@ -89,7 +89,7 @@ impl<T: Data, O: Order<T>> Pipeline for Sorted<T, O> {
     type Split = u32;
     type Stream = SortedStream<T, O>;
     fn open(&self, split: u32, task: &Task) -> Self::Stream {
-        let sorter = Sorter::new(self.order.clone(), self.ascending, task);
+        let sorter = Box::new(Sorter::new(self.order.clone(), self.ascending, task));
         SortedStream { state: Box::new(State::Reading(self.side.open(split, task), sorter)) }
     }
     by_partition!(side);
@@ -293,7 +293,7 @@ impl<T: Data, O: Order<T>> Merge<T, O> {
 }
 
 enum State<T, O> {
-    Reading(SideStream<T>, Sorter<T, O>),
+    Reading(SideStream<T>, Box<Sorter<T, O>>),
     Writing(Merge<T, O>),
     Changing,
 }

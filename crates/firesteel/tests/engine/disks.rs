@@ -20,7 +20,7 @@ fn inside(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Files of records, not the locks.
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     inside(dir).into_iter().filter(|path| path.is_file() && !path.ends_with("lock")).collect()
 }
 

@@ -54,7 +54,8 @@ fn program(name: &str) -> Result<()> {
         "spills" => spills()?,
         "is_killed" => {
             let sc = Context::new()?;
-            noise(&sc).persist(StorageLevel::DISK_ONLY).count()?;
+            let kept = noise(&sc).persist(StorageLevel::DISK_ONLY);
+            kept.count()?;
             println!("ready");
             // Until the end comes from outside.
             std::io::stdin().read_line(&mut String::new())?;
