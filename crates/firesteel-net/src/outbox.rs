@@ -1,0 +1,183 @@
+//! A writer's thread and its queue, so that sending a message waits for no network.
+
+use crate::{FrameWriter, NetError, NetErrorKind, Result, connection::Link};
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// What a frame in the queue costs beyond its bytes, so that many empty ones are bounded too.
+const FRAME_COST: usize = 64;
+
+/// Frames on their way to a peer: a bounded queue, and a thread that sends what waits, all of it in as few writes as possible.
+///
+/// Sending never waits. When the peer does not read fast enough the queue fills, sending fails, and the caller
+/// [closes](crate::Closer) the connection or lets a frame go. Dropping the outbox sends what waits, says that no frame
+/// follows, and ends the thread; that takes at most the writer's [`write_timeout`](crate::Options::write_timeout), then the
+/// connection is cut.
+pub struct Outbox {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    peer: Arc<str>,
+    /// Keeps the socket open no longer than the thread needs it.
+    link: Weak<Link>,
+    limit: usize,
+    patience: Duration,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Vec<u8>>,
+    /// What the queue and the frames that are being sent cost.
+    waiting: usize,
+    closing: bool,
+    /// How the thread ended.
+    ended: Option<Result<()>>,
+}
+
+impl Outbox {
+    /// Starts a thread that sends through `writer`; at most `limit` bytes wait, of which each frame costs 64 beyond its own. A
+    /// frame longer than the limit is taken when none waits.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(writer: FrameWriter, limit: usize) -> Result<Outbox> {
+        let shared = Arc::new(Shared {
+            peer: Arc::clone(&writer.link().peer),
+            link: Arc::downgrade(writer.link()),
+            limit,
+            patience: writer.link().options.write_timeout,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("firesteel-outbox".into())
+            .spawn(move || {
+                let ended = theirs.send_all(writer);
+                let mut state = theirs.lock();
+                state.ended = Some(ended);
+                state.queue = VecDeque::new();
+                drop(state);
+                theirs.changed.notify_all();
+            })
+            .map_err(|e| NetError::new(&shared.peer, NetErrorKind::Io(Arc::new(e))))?;
+        Ok(Outbox { shared, thread: Some(thread) })
+    }
+
+    /// Queues one frame.
+    ///
+    /// # Errors
+    /// [`QueueFull`](NetErrorKind::QueueFull) when it has no room, after which everything is as before; otherwise what
+    /// ended the connection.
+    pub fn try_send(&self, frame: Vec<u8>) -> Result<()> {
+        let Shared { limit, .. } = *self.shared;
+        let mut state = self.shared.lock();
+        match &state.ended {
+            Some(Err(e)) => return Err(e.clone()),
+            Some(Ok(())) => return Err(NetError::new(&self.shared.peer, NetErrorKind::Closed)),
+            None => {}
+        }
+        let waiting = state.waiting;
+        let with_frame = waiting.saturating_add(cost(&frame));
+        if waiting > 0 && with_frame > limit {
+            return Err(NetError::new(&self.shared.peer, NetErrorKind::QueueFull { waiting, limit }));
+        }
+        state.waiting = with_frame;
+        state.queue.push_back(frame);
+        drop(state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Sends what waits, says that no frame follows, and ends the thread: what dropping does, with its outcome.
+    ///
+    /// # Errors
+    /// What ended the connection; [`SlowReader`](NetErrorKind::SlowReader) when the time was not enough.
+    pub fn finish(mut self) -> Result<()> {
+        self.end()
+    }
+
+    /// The peer as messages call it.
+    pub fn peer(&self) -> &str {
+        &self.shared.peer
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let shared = &*self.shared;
+        let mut state = shared.lock();
+        state.closing = true;
+        shared.changed.notify_all();
+        let (state, wait) = shared
+            .changed
+            .wait_timeout_while(state, shared.patience, |state| state.ended.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        if wait.timed_out()
+            && let Some(link) = shared.link.upgrade()
+        {
+            link.close();
+        }
+        let _ = thread.join();
+        if wait.timed_out() {
+            return Err(NetError::new(&shared.peer, NetErrorKind::SlowReader));
+        }
+        shared.lock().ended.take().unwrap_or(Ok(()))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: sends until the outbox closes and nothing waits.
+    fn send_all(&self, mut writer: FrameWriter) -> Result<()> {
+        let mut batch = VecDeque::new();
+        loop {
+            let state = self.lock();
+            let mut state = self
+                .changed
+                .wait_while(state, |state| state.queue.is_empty() && !state.closing)
+                .unwrap_or_else(PoisonError::into_inner);
+            if state.queue.is_empty() {
+                break;
+            }
+            mem::swap(&mut batch, &mut state.queue);
+            drop(state);
+            let mut sent = 0;
+            for frame in batch.drain(..) {
+                writer.send(&[&frame])?;
+                sent += cost(&frame);
+            }
+            writer.flush()?;
+            self.lock().waiting -= sent;
+        }
+        writer.finish()
+    }
+}
+
+fn cost(frame: &Vec<u8>) -> usize {
+    frame.capacity() + FRAME_COST
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("peer", &self.shared.peer).finish_non_exhaustive()
+    }
+}

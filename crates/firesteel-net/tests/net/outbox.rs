@@ -1,0 +1,89 @@
+//! Sending without waiting.
+
+use crate::{ends, frames_of, patient};
+use firesteel_net::{NetErrorKind, Options, Outbox};
+use std::{sync::Arc, thread, time::Duration};
+
+#[test]
+fn what_was_queued_arrives_in_order_before_the_end() {
+    for encrypt in [false, true] {
+        let (here, there) = ends(&Options { encrypt, ..patient() });
+        let receiver = thread::spawn(move || frames_of(there).unwrap());
+        let (_reader, writer) = here.split();
+        let outbox = Outbox::new(writer, 64 << 20).unwrap();
+        let frames: Vec<_> = (0..1000u32).map(|i| i.to_le_bytes().repeat(i as usize % 50)).collect();
+        for frame in &frames {
+            outbox.try_send(frame.clone()).unwrap();
+        }
+        outbox.finish().unwrap();
+        assert_eq!(receiver.join().unwrap(), frames);
+    }
+}
+
+#[test]
+fn many_threads_share_an_outbox() {
+    let (here, there) = ends(&patient());
+    let receiver = thread::spawn(move || frames_of(there).unwrap());
+    let (_reader, writer) = here.split();
+    let outbox = Arc::new(Outbox::new(writer, 64 << 20).unwrap());
+    let senders: Vec<_> = (0..8u8)
+        .map(|sender| {
+            let outbox = Arc::clone(&outbox);
+            thread::spawn(move || (0..100u8).for_each(|i| outbox.try_send(vec![sender, i]).unwrap()))
+        })
+        .collect();
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    drop(outbox);
+    let frames = receiver.join().unwrap();
+    for sender in 0..8 {
+        let of_sender: Vec<_> = frames.iter().filter(|frame| frame[0] == sender).map(|frame| frame[1]).collect();
+        assert_eq!(of_sender, (0..100).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_queue_for_a_peer_that_does_not_read_fills_up() {
+    let (here, there) = ends(&patient());
+    let (_reader, writer) = here.split();
+    let closer = writer.closer();
+    let limit = 4 << 20;
+    let outbox = Outbox::new(writer, limit).unwrap();
+    // Longer than the limit, but alone.
+    outbox.try_send(vec![0; 2 * limit]).unwrap();
+    let e = loop {
+        if let Err(e) = outbox.try_send(vec![0; 1 << 20]) {
+            break e;
+        }
+    };
+    assert!(matches!(e.kind(), NetErrorKind::QueueFull { .. }), "{e}");
+    // The caller's choice; otherwise the end would wait for the write timeout, which is long here.
+    closer.close();
+    assert!(outbox.finish().is_err());
+    assert!(frames_of(there).is_err());
+}
+
+#[test]
+fn the_end_of_an_outbox_does_not_wait_for_a_peer_that_does_not_read() {
+    let (here, there) = ends(&Options { write_timeout: Duration::from_millis(20), ..patient() });
+    let (_reader, writer) = here.split();
+    let outbox = Outbox::new(writer, 1 << 30).unwrap();
+    outbox.try_send(vec![0; 64 << 20]).unwrap();
+    let e = outbox.finish().unwrap_err();
+    assert!(matches!(e.kind(), NetErrorKind::SlowReader), "{e}");
+    assert!(frames_of(there).is_err());
+}
+
+#[test]
+fn what_ended_the_connection_is_told_to_the_sender() {
+    let (here, there) = ends(&patient());
+    drop(there);
+    let (_reader, writer) = here.split();
+    let outbox = Outbox::new(writer, usize::MAX).unwrap();
+    let e = loop {
+        if let Err(e) = outbox.try_send(vec![0; 10]) {
+            break e;
+        }
+    };
+    assert!(matches!(e.kind(), NetErrorKind::Io(_)), "{e}");
+    assert_eq!(e.peer(), outbox.peer());
+}
