@@ -4,7 +4,7 @@
 //! connecting                                              listening
 //!   opening: magic, version, side, flags, ephemeral key ──▶
 //!                       ◀── opening: magic, version, side, flags, ephemeral key
-//!   both: keys = HKDF(salt: SHA-256 of both openings, from: X25519 of the ephemeral keys, the secret)
+//!   both: keys = HKDF(from: X25519 of the ephemeral keys, salt: the secret, for: SHA-256 of both openings)
 //!   hello, sealed under the connecting side's key ──────▶   opens: the secrets are the same, and this is no replay
 //!                       ◀── hello, sealed under the listening side's key, or a refusal
 //! ```
@@ -117,13 +117,13 @@ impl Opening {
         let mut transcript = Context::new(&SHA256);
         transcript.update(first);
         transcript.update(second);
-        let salt = Salt::new(HKDF_SHA256, transcript.finish().as_ref());
-        let keys = agree_ephemeral(key, &UnparsedPublicKey::new(&X25519, their_key), |shared| {
-            let mut material = shared.to_vec();
-            material.extend_from_slice(secret.map_or(&[], Secret::expose));
-            salt.extract(&material)
-        })
-        .map_err(|_| NetErrorKind::NotFiresteel)?;
+        let transcript = transcript.finish();
+        let salt = Salt::new(HKDF_SHA256, secret.map_or(&[], Secret::expose));
+        let keys = agree_ephemeral(key, &UnparsedPublicKey::new(&X25519, their_key), |shared| salt.extract(shared))
+            .map_err(|_| NetErrorKind::NotFiresteel)?
+            .expand(&[b"firesteel-net ", transcript.as_ref()], HKDF_SHA256)
+            .expect("a key is far below HKDF's limit")
+            .into();
         Ok(Session { keys, side, encrypted: encrypt || *flags == ENCRYPT })
     }
 }

@@ -59,7 +59,7 @@ impl Sealing {
 
 fn derive(secret: &Prk, purpose: &[u8], generation: u64) -> LessSafeKey {
     let generation = generation.to_be_bytes();
-    let info = [b"firesteel-net ", purpose, &generation];
+    let info = [purpose, &generation];
     LessSafeKey::new(secret.expand(&info, &AES_256_GCM).expect("a key is far below HKDF's limit").into())
 }
 

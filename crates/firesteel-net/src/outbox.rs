@@ -91,10 +91,14 @@ impl Outbox {
         if waiting > 0 && with_frame > limit {
             return Err(NetError::new(&self.shared.peer, NetErrorKind::QueueFull { waiting, limit }));
         }
+        // The thread waits only for the first.
+        let first = state.queue.is_empty();
         state.waiting = with_frame;
         state.queue.push_back(frame);
         drop(state);
-        self.shared.changed.notify_one();
+        if first {
+            self.shared.changed.notify_one();
+        }
         Ok(())
     }
 

@@ -2,7 +2,15 @@
 
 use crate::{NetError, NetErrorKind, Result};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::{fmt, hint::black_box, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    hint::black_box,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+};
 
 /// A secret that both ends of a connection know, and prove to know without sending it.
 ///
@@ -46,6 +54,32 @@ impl Secret {
         Ok(Secret(Arc::new(Bytes(bytes.to_vec()))))
     }
 
+    /// The secret that a file holds: its bytes, without line ends after them.
+    ///
+    /// # Errors
+    /// When the file cannot be read, when every user of the machine can read it, and when what it holds is
+    /// [no secret](Secret::from_bytes).
+    pub fn from_file(path: &Path) -> Result<Secret> {
+        let failed = |what| NetError::new(&path.display().to_string().into(), NetErrorKind::BadSecret(what));
+        let read = || {
+            let file = File::open(path)?;
+            let mode = file.metadata()?.permissions().mode();
+            let mut bytes = Vec::new();
+            // Two more for the line's end, and one to see that there are too many.
+            file.take(Self::MAX_LENGTH as u64 + 3).read_to_end(&mut bytes)?;
+            Ok((mode, bytes))
+        };
+        let (mode, bytes) = read().map_err(|e: io::Error| failed(e.to_string()))?;
+        if mode & 0o007 != 0 {
+            let what =
+                "every user of this machine can use the file; `chmod 600` it, and make a new secret if they may have";
+            return Err(failed(what.into()));
+        }
+        let end = bytes.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+        Secret::from_bytes(&bytes[..end])
+            .map_err(|e| NetError::new(&path.display().to_string().into(), e.kind().clone()))
+    }
+
     /// A new secret of 32 bytes of the system's randomness.
     ///
     /// # Errors
@@ -71,7 +105,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Drop for Bytes {
-    /// Leaves no copy behind in freed memory.
+    /// The memory that is given back holds no secret.
     fn drop(&mut self) {
         self.0.fill(0);
         black_box(&self.0);

@@ -5,12 +5,7 @@ use crate::{
     connection::{Link, timed_out},
     keys::{Sealing, TAG},
 };
-use std::{
-    fmt,
-    io::{ErrorKind, IoSlice, Write},
-    net::Shutdown,
-    sync::Arc,
-};
+use std::{fmt, io::Write, net::Shutdown, sync::Arc};
 
 /// The length that stands for the end: no frame follows.
 pub(crate) const END: u32 = u32::MAX;
@@ -47,7 +42,8 @@ impl FrameWriter {
         if length > limit {
             return Err(self.link.error(NetErrorKind::FrameTooLong { length: length as u64, limit }));
         }
-        self.put(&(length as u32).to_le_bytes(), length, parts)
+        self.put(&(length as u32).to_le_bytes())?;
+        parts.iter().try_for_each(|part| self.put(part))
     }
 
     /// Writes what has been gathered.
@@ -55,15 +51,18 @@ impl FrameWriter {
     /// # Errors
     /// As [`send`](FrameWriter::send).
     pub fn flush(&mut self) -> Result<()> {
-        if self.sealing.is_some() { self.flush_record() } else { self.write_plain(&[]) }
+        if self.sealing.is_some() { self.flush_record() } else { self.flush_plain() }
     }
 
     /// Says that no frame follows, and writes everything. The peer may go on sending.
     ///
+    /// Read until the peer finishes, too: a connection that is dropped while something from the peer is unread is reset by the
+    /// system, and then the peer may not see the last frames.
+    ///
     /// # Errors
     /// As [`send`](FrameWriter::send).
     pub fn finish(mut self) -> Result<()> {
-        self.put(&END.to_le_bytes(), 0, &[])?;
+        self.put(&END.to_le_bytes())?;
         self.flush()
     }
 
@@ -81,23 +80,18 @@ impl FrameWriter {
         &self.link
     }
 
-    /// Takes a header and what belongs to it, `length` bytes.
-    fn put(&mut self, header: &[u8; HEADER], length: usize, parts: &[&[u8]]) -> Result<()> {
-        if self.sealing.is_some() {
-            self.gather(header)?;
-            return parts.iter().try_for_each(|part| self.gather(part));
+    /// Takes bytes of a frame: gathers few, and writes many.
+    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if self.sealing.is_none() {
+            if self.buffer.len() + bytes.len() > RECORD {
+                self.flush_plain()?;
+            }
+            if bytes.len() >= RECORD {
+                return write(&self.link, bytes);
+            }
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
         }
-        let fits = self.buffer.len() + HEADER + length <= RECORD;
-        self.buffer.extend_from_slice(header);
-        if !fits {
-            return self.write_plain(parts);
-        }
-        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
-        Ok(())
-    }
-
-    /// Puts bytes into records, and writes each that is full.
-    fn gather(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let room = HEADER + RECORD - self.buffer.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -119,15 +113,14 @@ impl FrameWriter {
         let tag = sealing.seal(&header, &mut self.buffer[HEADER..]);
         self.buffer[..HEADER].copy_from_slice(&header);
         self.buffer.extend_from_slice(tag.as_ref());
-        let written = write_all(&self.link, &mut [IoSlice::new(&self.buffer)]);
+        let written = write(&self.link, &self.buffer);
         self.buffer.truncate(HEADER);
         written
     }
 
-    /// Writes what has been gathered, and the parts after it.
-    fn write_plain(&mut self, parts: &[&[u8]]) -> Result<()> {
-        let mut all: Vec<_> = [self.buffer.as_slice()].iter().chain(parts).map(|part| IoSlice::new(part)).collect();
-        let written = write_all(&self.link, &mut all);
+    /// Writes what has been gathered, as it is.
+    fn flush_plain(&mut self) -> Result<()> {
+        let written = write(&self.link, &self.buffer);
         self.buffer.clear();
         written
     }
@@ -146,16 +139,8 @@ impl fmt::Debug for FrameWriter {
     }
 }
 
-fn write_all(link: &Link, mut slices: &mut [IoSlice<'_>]) -> Result<()> {
-    // Empty slices at the front would make the first write look like the end.
-    IoSlice::advance_slices(&mut slices, 0);
-    while !slices.is_empty() {
-        match (&link.stream).write_vectored(slices) {
-            Ok(n) => IoSlice::advance_slices(&mut slices, n),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) if timed_out(&e) => return Err(link.fatal(NetErrorKind::SlowReader)),
-            Err(e) => return Err(link.fatal(NetErrorKind::Io(Arc::new(e)))),
-        }
-    }
-    Ok(())
+fn write(link: &Link, bytes: &[u8]) -> Result<()> {
+    (&link.stream)
+        .write_all(bytes)
+        .map_err(|e| link.fatal(if timed_out(&e) { NetErrorKind::SlowReader } else { NetErrorKind::Io(Arc::new(e)) }))
 }

@@ -3,15 +3,20 @@
 use crate::{ends, frames_of, patient};
 use firesteel_net::{Connection, NetErrorKind, Options};
 use proptest::prelude::*;
-use std::{thread, time::Duration};
+use std::{sync::LazyLock, thread, time::Duration};
 
 fn ends_of(encrypt: bool) -> (Connection, Connection) {
     ends(&Options { encrypt, ..patient() })
 }
 
-/// Bytes that differ from place to place.
+/// Bytes that differ from place to place, and from seed to seed.
 fn contents(length: usize, seed: u8) -> Vec<u8> {
-    (0..length).map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0] ^ seed).collect()
+    static BYTES: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..65_521u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]).collect());
+    let start = usize::from(seed);
+    let mut bytes = BYTES.repeat((start + length).div_ceil(BYTES.len()));
+    bytes.truncate(start + length);
+    bytes.split_off(start)
 }
 
 /// Lengths around what is gathered and what is read at a time.

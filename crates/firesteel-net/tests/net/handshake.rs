@@ -144,6 +144,16 @@ fn a_peer_that_says_nothing_is_given_up() {
 }
 
 #[test]
+fn a_hello_that_is_too_long_is_refused_before_it_comes() {
+    let (listener, _connections) = listen(&patient());
+    let mut stream = TcpStream::connect(listener.local_addr()).unwrap();
+    let opening = [b"fsnet\x01C\0".as_slice(), &[9; 32]].concat();
+    stream.write_all(&[&opening, [0xff; 2].as_slice()].concat()).unwrap();
+    // The listener waits for nothing more, though its time limit is far.
+    assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), OPENING);
+}
+
+#[test]
 fn a_byte_changed_anywhere_in_the_handshake_is_refused_by_who_receives_it() {
     // Passes only where a changed length makes a side wait for more.
     let options = Options { handshake_timeout: Duration::from_millis(500), ..patient() };

@@ -3,8 +3,10 @@
 use crate::{LONG, frames_of, hello, listen, patient, secret};
 use firesteel_net::{Listener, NetErrorKind, Options, Secret, connect};
 use std::{
+    fs::{self, Permissions},
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,12 +31,60 @@ fn nothing_leaves_loopback_without_a_secret() {
 }
 
 #[test]
+fn frames_that_leave_loopback_are_encrypted() {
+    // The address that this machine has towards others. Nothing is sent.
+    let own = UdpSocket::bind("0.0.0.0:0")
+        .and_then(|socket| socket.connect("192.0.2.1:1").and_then(|()| socket.local_addr()));
+    let Ok(own) = own else { return eprintln!("this machine has no network") };
+    let (arrived, connections) = mpsc::channel();
+    let on_connection = move |connection| drop(arrived.send(connection));
+    let listener =
+        Listener::bind(SocketAddr::new(own.ip(), 0), Some(&secret()), &hello(), &patient(), on_connection).unwrap();
+    let (reader, writer) = {
+        let here = connect(listener.local_addr(), Some(&secret()), &hello(), &patient()).unwrap();
+        assert!(here.is_encrypted());
+        here.split()
+    };
+    let there = connections.recv().unwrap();
+    assert!(there.is_encrypted());
+    writer.finish().unwrap();
+    assert!(frames_of(there).unwrap().is_empty());
+    drop(reader);
+}
+
+#[test]
 fn a_secret_is_long_enough_and_not_shown() {
     assert!(matches!(Secret::from_bytes(&[1; 15]).unwrap_err().kind(), NetErrorKind::BadSecret(_)));
     assert!(matches!(Secret::from_bytes(&[1; 1025]).unwrap_err().kind(), NetErrorKind::BadSecret(_)));
     let secret = Secret::from_bytes(b"0123456789abcdef").unwrap();
     assert_eq!((format!("{secret:?}").as_str(), secret.expose()), ("Secret(..)", b"0123456789abcdef".as_slice()));
     assert_ne!(Secret::random().unwrap().expose(), Secret::random().unwrap().expose());
+}
+
+#[test]
+fn a_secret_comes_from_a_file_that_is_not_for_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let write = |contents: &[u8], mode| {
+        let _ = fs::remove_file(&path);
+        fs::write(&path, contents).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        Secret::from_file(&path)
+    };
+    let exposed = |secret: firesteel_net::Result<Secret>| secret.unwrap().expose().to_vec();
+    assert_eq!(exposed(write(b"0123456789abcdef\n", 0o600)), b"0123456789abcdef");
+    assert_eq!(exposed(write(b"\n0123456789 abcdef\r\n", 0o440)), b"\n0123456789 abcdef");
+    assert_eq!(exposed(write(&[[b'x'; 1024].as_slice(), b"\r\n"].concat(), 0o600)), [b'x'; 1024]);
+    for (contents, mode, says) in [
+        (b"0123456789abcdef".as_slice(), 0o604, "chmod 600"),
+        (b"0123456789abcde\n", 0o600, "15 bytes"),
+        (b"\n\n", 0o600, "0 bytes"),
+        (&[b'x'; 2000], 0o600, "16 to 1024"),
+    ] {
+        let e = write(contents, mode).unwrap_err();
+        assert!(e.peer() == path.display().to_string() && e.to_string().contains(says), "{e}");
+    }
+    assert!(Secret::from_file(&folder.path().join("none")).is_err());
 }
 
 #[test]
