@@ -164,3 +164,75 @@ impl Session {
         self.encrypted.then(|| (of(self.side), of(self.side.other())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn secret() -> Secret {
+        Secret::from_bytes(b"a secret for the tests").unwrap()
+    }
+
+    /// Both sides' sessions; `change` is what happens to an opening on its way to `Side`.
+    fn sessions(encrypt: [bool; 2], change: impl Fn(Side, &mut [u8; OPENING])) -> (Session, Session) {
+        let connecting = Opening::new(Side::Connecting, encrypt[0]).unwrap();
+        let listening = Opening::new(Side::Listening, encrypt[1]).unwrap();
+        let (mut first, mut second) = (*connecting.bytes(), *listening.bytes());
+        change(Side::Listening, &mut first);
+        change(Side::Connecting, &mut second);
+        (connecting.agree(&second, Some(&secret())).unwrap(), listening.agree(&first, Some(&secret())).unwrap())
+    }
+
+    fn opens(from: &Session, to: &Session) -> Result<Hello, NetErrorKind> {
+        to.open(from.seal(&Hello::new("test", 1).encode().unwrap())[2..].to_vec())
+    }
+
+    #[test]
+    fn encryption_cannot_be_talked_away_or_into() {
+        for side in [Side::Connecting, Side::Listening] {
+            for encrypt in [[false, false], [true, false], [false, true], [true, true]] {
+                let (connecting, listening) = sessions(encrypt, |to, opening| {
+                    if to == side {
+                        opening[7] ^= ENCRYPT;
+                    }
+                });
+                assert!(matches!(opens(&connecting, &listening), Err(NetErrorKind::Secret)), "{side:?} {encrypt:?}");
+                assert!(matches!(opens(&listening, &connecting), Err(NetErrorKind::Secret)), "{side:?} {encrypt:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_direction_has_its_own_keys() {
+        let (connecting, listening) = sessions([true, false], |_, _| {});
+        assert!(opens(&connecting, &listening).is_ok() && opens(&listening, &connecting).is_ok());
+        // A hello that comes back to who said it.
+        assert!(matches!(opens(&connecting, &connecting), Err(NetErrorKind::Secret)));
+        let (mut sent, _) = connecting.frame_keys().unwrap();
+        let (mut sent_back, mut received) = listening.frame_keys().unwrap();
+        let sealed = |sealing: &mut Sealing| {
+            let mut record = *b"contents and a place for the tag";
+            let tag = sealing.seal(b"", &mut record[..16]);
+            record[16..].copy_from_slice(tag.as_ref());
+            record
+        };
+        let record = sealed(&mut sent);
+        assert_ne!(record, sealed(&mut sent_back));
+        assert_eq!(received.open(b"", &mut record.clone()), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_open_nothing(
+            opening in prop::array::uniform32(any::<u8>()), flags in 0..3u8, sealed in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut bytes = [0; OPENING];
+            bytes[..8].copy_from_slice(&[b'f', b's', b'n', b'e', b't', VERSION, b'C', flags]);
+            bytes[8..].copy_from_slice(&opening);
+            if let Ok(session) = Opening::new(Side::Listening, false).unwrap().agree(&bytes, Some(&secret())) {
+                prop_assert!(session.open(sealed).is_err());
+            }
+        }
+    }
+}

@@ -249,3 +249,67 @@ impl Drop for Turn<'_> {
         self.shared.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use tracing::{Event, Level, Metadata, Subscriber, field, span};
+
+    static LOGGED: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
+
+    struct Log;
+
+    struct Text(String);
+
+    impl field::Visit for Text {
+        fn record_debug(&mut self, _: &field::Field, value: &dyn fmt::Debug) {
+            self.0 = format!("{value:?}");
+        }
+    }
+
+    impl Subscriber for Log {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn event(&self, event: &Event<'_>) {
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            LOGGED.lock().unwrap().push((*event.metadata().level(), text.0));
+        }
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn refusals_are_logged_with_the_peer_and_the_first_as_warnings() {
+        // The only test of this binary that has a listener.
+        tracing::subscriber::set_global_default(Log).unwrap();
+        let listener =
+            Listener::bind("127.0.0.1:0", None, &Hello::new("test", 1), &Options::default(), |_| {}).unwrap();
+        let mut peers = Vec::new();
+        for _ in 0..WARNINGS + 5 {
+            let mut stream = TcpStream::connect(listener.local_addr()).unwrap();
+            peers.push(stream.local_addr().unwrap());
+            stream.write_all(&[b'x'; 40]).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        }
+        drop(listener);
+        let logged = LOGGED.lock().unwrap();
+        assert_eq!(logged.len(), peers.len());
+        for peer in &peers {
+            let (_, message) = logged.iter().find(|(_, message)| message.contains(&format!(" {peer}: "))).unwrap();
+            assert!(
+                message.starts_with("a connection was refused: ") && message.contains("does not speak Firesteel"),
+                "{message}"
+            );
+        }
+        assert_eq!(logged.iter().filter(|(level, _)| *level == Level::WARN).count(), WARNINGS as usize);
+        assert_eq!(logged.iter().filter(|(_, message)| message.contains("further refusals")).count(), 1);
+    }
+}

@@ -11,11 +11,13 @@ use std::{
 
 /// What a frame in the queue costs beyond its bytes, so that many empty ones are bounded too.
 const FRAME_COST: usize = 64;
+/// Room that was made is told when it is so much, or when all is sent.
+const PROGRESS: usize = 1 << 20;
 
 /// Frames on their way to a peer: a bounded queue, and a thread that sends what waits, all of it in as few writes as possible.
 ///
-/// Sending never waits. When the peer does not read fast enough the queue fills, sending fails, and the caller
-/// [closes](crate::Closer) the connection or lets a frame go. Dropping the outbox sends what waits, says that no frame
+/// When the peer does not read fast enough the queue fills. Then [`try_send`](Outbox::try_send) fails, and the caller
+/// [closes](crate::Closer) the connection or lets the frame go; [`send`](Outbox::send) waits. Dropping the outbox sends what waits, says that no frame
 /// follows, and ends the thread; that takes at most the writer's [`write_timeout`](crate::Options::write_timeout), then the
 /// connection is cut.
 pub struct Outbox {
@@ -28,9 +30,13 @@ struct Shared {
     /// Keeps the socket open no longer than the thread needs it.
     link: Weak<Link>,
     limit: usize,
+    max_frame: usize,
     patience: Duration,
     state: Mutex<State>,
+    /// There is something to do for the thread, or it has ended.
     changed: Condvar,
+    /// There is room in the queue, or the thread has ended.
+    room: Condvar,
 }
 
 #[derive(Default)]
@@ -41,6 +47,13 @@ struct State {
     closing: bool,
     /// How the thread ended.
     ended: Option<Result<()>>,
+}
+
+impl State {
+    /// Whether there is room for a frame, or an end that makes it needless.
+    fn has_room(&self, frame: &Vec<u8>, limit: usize) -> bool {
+        self.waiting == 0 || self.waiting.saturating_add(cost(frame)) <= limit || self.ended.is_some()
+    }
 }
 
 impl Outbox {
@@ -54,9 +67,11 @@ impl Outbox {
             peer: Arc::clone(&writer.link().peer),
             link: Arc::downgrade(writer.link()),
             limit,
+            max_frame: writer.link().max_frame(),
             patience: writer.link().options.write_timeout,
             state: Mutex::default(),
             changed: Condvar::new(),
+            room: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -68,32 +83,51 @@ impl Outbox {
                 state.queue = VecDeque::new();
                 drop(state);
                 theirs.changed.notify_all();
+                theirs.room.notify_all();
             })
             .map_err(|e| NetError::new(&shared.peer, NetErrorKind::Io(Arc::new(e))))?;
         Ok(Outbox { shared, thread: Some(thread) })
     }
 
-    /// Queues one frame.
+    /// Queues one frame if it has room.
     ///
     /// # Errors
-    /// [`QueueFull`](NetErrorKind::QueueFull) when it has no room, after which everything is as before; otherwise what
-    /// ended the connection.
+    /// [`QueueFull`](NetErrorKind::QueueFull) when it has none and [`FrameTooLong`](NetErrorKind::FrameTooLong), after
+    /// which everything is as before; otherwise what ended the connection.
     pub fn try_send(&self, frame: Vec<u8>) -> Result<()> {
-        let Shared { limit, .. } = *self.shared;
-        let mut state = self.shared.lock();
+        let state = self.shared.lock();
+        let (waiting, limit) = (state.waiting, self.shared.limit);
+        if !state.has_room(&frame, limit) {
+            return Err(NetError::new(&self.shared.peer, NetErrorKind::QueueFull { waiting, limit }));
+        }
+        self.push(state, frame)
+    }
+
+    /// Queues one frame, and waits until it has room: for as long as the peer takes something within each
+    /// [`write_timeout`](crate::Options::write_timeout).
+    ///
+    /// # Errors
+    /// [`FrameTooLong`](NetErrorKind::FrameTooLong), after which everything is as before; otherwise what ended the
+    /// connection.
+    pub fn send(&self, frame: Vec<u8>) -> Result<()> {
+        let Shared { limit, ref room, .. } = *self.shared;
+        let state = room.wait_while(self.shared.lock(), |state| !state.has_room(&frame, limit));
+        self.push(state.unwrap_or_else(PoisonError::into_inner), frame)
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, frame: Vec<u8>) -> Result<()> {
         match &state.ended {
             Some(Err(e)) => return Err(e.clone()),
             Some(Ok(())) => return Err(NetError::new(&self.shared.peer, NetErrorKind::Closed)),
             None => {}
         }
-        let waiting = state.waiting;
-        let with_frame = waiting.saturating_add(cost(&frame));
-        if waiting > 0 && with_frame > limit {
-            return Err(NetError::new(&self.shared.peer, NetErrorKind::QueueFull { waiting, limit }));
+        let (length, limit) = (frame.len(), self.shared.max_frame);
+        if length > limit {
+            return Err(NetError::new(&self.shared.peer, NetErrorKind::FrameTooLong { length: length as u64, limit }));
         }
         // The thread waits only for the first.
         let first = state.queue.is_empty();
-        state.waiting = with_frame;
+        state.waiting = state.waiting.saturating_add(cost(&frame));
         state.queue.push_back(frame);
         drop(state);
         if first {
@@ -162,11 +196,19 @@ impl Shared {
             for frame in batch.drain(..) {
                 writer.send(&[&frame])?;
                 sent += cost(&frame);
+                if sent >= PROGRESS {
+                    self.made_room(mem::take(&mut sent));
+                }
             }
             writer.flush()?;
-            self.lock().waiting -= sent;
+            self.made_room(sent);
         }
         writer.finish()
+    }
+
+    fn made_room(&self, sent: usize) {
+        self.lock().waiting -= sent;
+        self.room.notify_all();
     }
 }
 

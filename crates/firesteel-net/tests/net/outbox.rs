@@ -63,6 +63,62 @@ fn a_queue_for_a_peer_that_does_not_read_fills_up() {
 }
 
 #[test]
+fn a_frame_over_the_limit_is_not_queued_and_harms_nothing() {
+    let (here, there) = ends(&Options { max_frame: 1000, ..patient() });
+    let (_reader, writer) = here.split();
+    let outbox = Outbox::new(writer, 1 << 20).unwrap();
+    for e in [outbox.try_send(vec![0; 1001]).unwrap_err(), outbox.send(vec![0; 1001]).unwrap_err()] {
+        assert!(matches!(e.kind(), NetErrorKind::FrameTooLong { length: 1001, limit: 1000 }), "{e}");
+    }
+    outbox.try_send(vec![0; 1000]).unwrap();
+    outbox.finish().unwrap();
+    assert_eq!(frames_of(there).unwrap(), [[0; 1000]]);
+}
+
+#[test]
+fn who_can_wait_waits_for_room() {
+    for encrypt in [false, true] {
+        let (here, there) = ends(&Options { encrypt, ..patient() });
+        let (_reader, writer) = here.split();
+        let outbox = Arc::new(Outbox::new(writer, 1 << 20).unwrap());
+        let mut sent = 0;
+        while outbox.try_send(vec![0; 100_000]).is_ok() {
+            sent += 1;
+        }
+        let senders: Vec<_> = (0..4)
+            .map(|_| {
+                let outbox = Arc::clone(&outbox);
+                thread::spawn(move || (0..50).for_each(|_| outbox.send(vec![0; 100_000]).unwrap()))
+            })
+            .collect();
+        let receiver = thread::spawn(move || frames_of(there).unwrap());
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        drop(outbox);
+        assert_eq!(receiver.join().unwrap().len(), sent + 200);
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_told_when_the_connection_ends() {
+    let (here, _there) = ends(&patient());
+    let (_reader, writer) = here.split();
+    let closer = writer.closer();
+    let outbox = Arc::new(Outbox::new(writer, 1 << 20).unwrap());
+    while outbox.try_send(vec![0; 1 << 19]).is_ok() {}
+    let sender = thread::spawn({
+        let outbox = Arc::clone(&outbox);
+        move || loop {
+            if let Err(e) = outbox.send(vec![0; 1 << 19]) {
+                break e;
+            }
+        }
+    });
+    closer.close();
+    let e = sender.join().unwrap();
+    assert!(matches!(e.kind(), NetErrorKind::Io(_)), "{e}");
+}
+
+#[test]
 fn the_end_of_an_outbox_does_not_wait_for_a_peer_that_does_not_read() {
     let (here, there) = ends(&Options { write_timeout: Duration::from_millis(20), ..patient() });
     let (_reader, writer) = here.split();
