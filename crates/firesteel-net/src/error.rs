@@ -107,7 +107,7 @@ pub enum NetErrorKind {
     Silent,
     /// The peer took nothing for longer than the write timeout.
     #[error(
-        "read nothing for longer than the write timeout, so the connection was closed; see whether the process there hangs"
+        "read nothing for longer than the write timeout, so the connection was closed; see whether the process there hangs and the network is whole"
     )]
     SlowReader,
     /// More bytes wait for the peer than may.

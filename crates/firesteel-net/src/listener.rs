@@ -9,6 +9,7 @@ use std::{
     fmt::{self, Display},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
@@ -156,7 +157,8 @@ impl<F: Fn(Connection) + Sync> Accepting<F> {
         match Connection::establish(link, Side::Listening, self.secret.as_ref(), &self.hello) {
             Ok(connection) => {
                 if turn.hands_shaken() {
-                    (self.on_connection)(connection);
+                    // A panic has been told by the panic hook, and is no reason to stop listening.
+                    let _ = catch_unwind(AssertUnwindSafe(|| (self.on_connection)(connection)));
                 }
             }
             Err(e) => self.warn(&format_args!("a connection was refused: {e}")),

@@ -22,7 +22,8 @@ pub struct Options {
     pub handshake_timeout: Duration,
     /// How long the peer may send nothing while a frame is waited for; `None` for as long as it likes.
     pub read_timeout: Option<Duration>,
-    /// How long the peer may take nothing while there is something to send.
+    /// How long the peer may take nothing while there is something to send. Noticed after twice that at the latest: a write
+    /// that could send a part is tried once more.
     pub write_timeout: Duration,
     /// How many handshakes a listener has at a time, a thread each.
     pub max_handshakes: usize,
