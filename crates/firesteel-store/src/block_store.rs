@@ -1,7 +1,7 @@
 //! The blocks of an executor: cached partitions, items of `parallelize`, broadcast values, task results.
 
 use crate::{
-    CachedBlock, Data, Evict, Kept, Memory, StoreError,
+    CachedBlock, Data, Evict, Kept, KeptKind, Memory, StoreError,
     block_file::BlockWriter,
     cached_block::{BlockFile, Bytes, Values},
     record,
@@ -130,66 +130,50 @@ enum Form<T> {
     Bytes(Weak<Bytes>),
 }
 
+impl<T: Data> Evict for Leaving<T> {
+    fn evict(&self) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return true };
+        match &self.form {
+            Form::Values(values) => {
+                let Some(values) = values.upgrade() else { return true };
+                let write = |out: &mut BlockWriter<File>| values.chunks.iter().try_for_each(|chunk| out.chunk(chunk));
+                let Ok(now) = self.moved(&shared, write) else { return false };
+                let this: Arc<dyn Any + Send + Sync> = values;
+                let is_this = |held: &Held| matches!(held, Held::Values(other, _) if Arc::ptr_eq(other, &this));
+                shared.replace(self.id, is_this, now);
+            }
+            Form::Bytes(bytes) => {
+                let Some(bytes) = bytes.upgrade() else { return true };
+                let write = |out: &mut BlockWriter<File>| {
+                    bytes.chunks.iter().try_for_each(|(raw, records)| out.chunk_bytes(raw, *records))
+                };
+                let Ok(now) = self.moved(&shared, write) else { return false };
+                let is_this = |held: &Held| matches!(held, Held::Bytes(other, _) if Arc::ptr_eq(other, &bytes));
+                shared.replace(self.id, is_this, now);
+            }
+        }
+        true
+    }
+}
+
 impl<T> Leaving<T> {
-    /// What becomes of the block: a file, or nothing. An error if it has to stay, being nowhere else.
-    fn on_disk(
+    /// What the block is from now on: a file, if its level names the disk, or nothing. An error if it cannot be written and
+    /// has to stay.
+    fn moved(
         &self,
-        scratch: &Scratch,
+        shared: &Shared,
         write: impl Fn(&mut BlockWriter<File>) -> Result<(), StoreError>,
     ) -> Result<Option<(BlockStatus, Held)>, StoreError> {
         if !self.level.use_disk {
             return Ok(None);
         }
-        let written = scratch.write(|file| {
+        let written = shared.scratch.write(|file| {
             let mut writer = BlockWriter::create(&file.path, file.number)?;
             write(&mut writer)?;
             writer.end()
         });
-        match written {
-            Ok((file, disk_bytes)) => {
-                let file = Held::File(Arc::new(BlockFile::new(file)));
-                Ok(Some((status(self.level, 0, disk_bytes), file)))
-            }
-            Err(e) if matches!(self.id, BlockId::Source(..)) => {
-                tracing::warn!("block {} stays in memory and could not be moved to disk: {e}", self.id);
-                Err(e)
-            }
-            Err(e) => {
-                tracing::warn!("block {} is dropped from memory and could not be moved to disk: {e}", self.id);
-                Ok(None)
-            }
-        }
-    }
-}
-
-impl<T: Data> Evict for Leaving<T> {
-    fn evict(&self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        match &self.form {
-            Form::Values(values) => {
-                let Some(values) = values.upgrade() else { return };
-                let write = |out: &mut BlockWriter<File>| values.chunks.iter().try_for_each(|chunk| out.chunk(chunk));
-                let Ok(now) = self.on_disk(&shared.scratch, write) else { return };
-                let this: Arc<dyn Any + Send + Sync> = values;
-                shared.replace(
-                    self.id,
-                    |held| matches!(held, Held::Values(other, _) if Arc::ptr_eq(other, &this)),
-                    now,
-                );
-            }
-            Form::Bytes(bytes) => {
-                let Some(bytes) = bytes.upgrade() else { return };
-                let write = |out: &mut BlockWriter<File>| {
-                    bytes.chunks.iter().try_for_each(|(raw, records)| out.chunk_bytes(raw, *records))
-                };
-                let Ok(now) = self.on_disk(&shared.scratch, write) else { return };
-                shared.replace(
-                    self.id,
-                    |held| matches!(held, Held::Bytes(other, _) if Arc::ptr_eq(other, &bytes)),
-                    now,
-                );
-            }
-        }
+        let (file, disk_bytes) = written.inspect_err(|e| tracing::warn!("block {} stays in memory: {e}", self.id))?;
+        Ok(Some((status(self.level, 0, disk_bytes), Held::File(Arc::new(BlockFile::new(file))))))
     }
 }
 
@@ -533,14 +517,22 @@ impl<T: Data> BlockBuilder<T> {
             let values = Arc::new(Values { chunks: values, records, kept });
             let leaving: Arc<dyn Evict> =
                 Arc::new(Leaving { id, level, form: Form::Values(Arc::downgrade(&values)), shared: weak });
-            values.kept.iter().filter(|_| fits).for_each(|kept| kept.evictable(Arc::downgrade(&leaving)));
+            values
+                .kept
+                .iter()
+                .filter(|_| fits)
+                .for_each(|kept| kept.evictable(KeptKind::Block, Arc::downgrade(&leaving)));
             let block = CachedBlock::of_values(values.clone());
             (Held::Values(values, leaving), block, status(level, memory_bytes, 0))
         } else {
             let bytes = Arc::new(Bytes { place: format!("block {id}"), chunks: bytes, kept });
             let leaving: Arc<dyn Evict> =
                 Arc::new(Leaving::<T> { id, level, form: Form::Bytes(Arc::downgrade(&bytes)), shared: weak });
-            bytes.kept.iter().filter(|_| fits).for_each(|kept| kept.evictable(Arc::downgrade(&leaving)));
+            bytes
+                .kept
+                .iter()
+                .filter(|_| fits)
+                .for_each(|kept| kept.evictable(KeptKind::Block, Arc::downgrade(&leaving)));
             let block = CachedBlock::of_bytes(bytes.clone());
             (Held::Bytes(bytes, leaving), block, status(level, memory_bytes, 0))
         };

@@ -26,7 +26,7 @@ pub use block_store::{BlockBuilder, BlockStatus, BlockStore};
 pub use cached_block::{CachedBlock, read_checkpoint};
 pub use error::StoreError;
 pub use flushed::RunFiles;
-pub use memory::{Evict, Kept, Memory, Refused, Reservation, TaskMemory};
+pub use memory::{Evict, Kept, KeptKind, Memory, Refused, Reservation, TaskMemory};
 pub use output::{DiskPart, MapOutput};
 pub(crate) use run::Run;
 pub use run::{Room, RunWriter, Slices};

@@ -6,7 +6,11 @@
 //! have, 1/N with N tasks running, and waits for 1/(2N) rather than go without.
 //!
 //! The owner of the data reserves before it grows, and is told `Refused` when it has to spill. Nothing is ever taken away from
-//! it: [`Reservation`] and [`Kept`] give back what they hold when they are dropped.
+//! it: [`Reservation`] and [`Kept`] give back what they hold when they are dropped. But the operator of a task that holds most is
+//! *asked* to shrink when another one of the same task is refused, and does so as soon as it is its turn.
+//!
+//! What nobody can evict (broadcast values) takes from cached blocks first, and from execution down to the floor's worth only: tasks
+//! are guaranteed what lies above the floor, and where the rest is not enough for all that is pinned the budget is overdrawn by it.
 
 use crate::heap;
 use firesteel_model::RddId;
@@ -22,6 +26,8 @@ use std::{
 
 /// How long a waiting task sleeps before it looks whether it was told to stop.
 const LOOK: Duration = Duration::from_millis(20);
+/// What could not be evicted is not tried again before so many uses of other things, or new tasks.
+const PATIENCE: u64 = 64;
 
 /// Why memory was not given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,8 +41,18 @@ pub enum Refused {
 
 /// Something kept that can make room, by moving to disk or by being forgotten.
 pub trait Evict: Send + Sync {
-    /// Lets go of the memory; what is being read is freed by its last reader. Called without any of the memory's locks held.
-    fn evict(&self);
+    /// Lets go of the memory; what is being read is freed by its last reader. Says whether it has: what cannot move to disk
+    /// and must not be lost stays. Called without any of the memory's locks held.
+    fn evict(&self) -> bool;
+}
+
+/// What something kept is, in the order in which they make room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum KeptKind {
+    /// A finished map output: it moves to disk without loss, and is read once more at most by each of its readers.
+    MapOutput,
+    /// A cached block, as Spark evicts them: whatever its level, the one that was not used for longest.
+    Block,
 }
 
 /// The budget of one executor and who holds how much of it.
@@ -64,20 +80,29 @@ pub struct Memory {
 struct State {
     execution: u64,
     storage: u64,
+    /// What of storage nobody can evict and nobody was asked about.
+    pinned: u64,
+    /// What is being evicted at this moment.
+    evicting: u64,
     /// What each running task holds, by the task's number here.
     tasks: BTreeMap<u64, u64>,
-    /// What is kept and can be evicted, the least recently used first.
-    kept: BTreeMap<u64, Candidate>,
+    /// What is kept and can be evicted, in the order in which it would be.
+    kept: BTreeMap<Turn, Candidate>,
     /// The next task's number, and the next moment of use.
     next: u64,
 }
+
+/// The place of something kept among all that can be evicted: its kind, and its last use.
+type Turn = (KeptKind, u64);
 
 struct Candidate {
     bytes: u64,
     rdd: Option<RddId>,
     owner: Weak<dyn Evict>,
-    /// Someone is evicting it.
+    /// It is being evicted, or was, and is gone with its last reader.
     leaving: bool,
+    /// It could not be evicted, and is not tried before this moment.
+    not_before: u64,
 }
 
 impl State {
@@ -86,6 +111,9 @@ impl State {
         self.next
     }
 }
+
+/// What is to be evicted.
+type Chosen = Vec<(Turn, u64, Weak<dyn Evict>)>;
 
 impl Memory {
     /// A budget of so many bytes. Of storage, the share `storage_fraction` is safe from execution.
@@ -119,34 +147,58 @@ impl Memory {
         let number = state.number();
         state.tasks.insert(number, 0);
         let killed = Box::new(killed);
-        Arc::new(TaskMemory { memory: self.clone(), number, killed, peak: AtomicU64::new(0) })
+        Arc::new(TaskMemory {
+            memory: self.clone(),
+            number,
+            killed,
+            peak: AtomicU64::new(0),
+            operators: Mutex::default(),
+        })
+    }
+
+    /// What storage takes away from execution: what is pinned counts up to the floor.
+    fn taken(&self, state: &State) -> u64 {
+        state.storage - state.pinned.saturating_sub(self.floor).min(state.storage)
+    }
+
+    /// What all tasks together may hold at most.
+    fn pool(&self, state: &State) -> u64 {
+        self.total - state.storage.min(self.floor)
     }
 
     /// Gives `bytes` of execution memory to a task.
     fn reserve(&self, task: &TaskMemory, bytes: u64) -> Result<(), Refused> {
         let mut state = self.state();
+        let mut may_evict = true;
         loop {
             let running = state.tasks.len().max(1) as u64;
-            let pool = self.total - state.storage.min(self.floor);
+            let pool = self.pool(&state);
             let held = state.tasks.get(&task.number).copied().unwrap_or(0);
             let wanted = held.saturating_add(bytes);
             if wanted > pool / running {
                 return Err(Refused::Budget);
             }
-            let free = self.total.saturating_sub(state.execution).saturating_sub(state.storage);
+            let taken = self.taken(&state);
+            let free = self.total.saturating_sub(state.execution).saturating_sub(taken);
             if bytes <= free {
                 state.execution += bytes;
                 state.tasks.insert(task.number, wanted);
                 task.peak.fetch_max(wanted, Ordering::Relaxed);
                 return Ok(());
             }
-            let evictable = state.storage.saturating_sub(self.floor);
-            let leaving = self.choose(&mut state, (bytes - free).min(evictable), None);
-            if !leaving.is_empty() {
-                drop(state);
-                leaving.iter().filter_map(Weak::upgrade).for_each(|owner| owner.evict());
-                state = self.state();
-                continue;
+            // Nothing is evicted in vain.
+            if may_evict && bytes - free <= taken.saturating_sub(self.floor) {
+                let chosen = Self::choose(&mut state, bytes - free, bytes - free, None);
+                if !chosen.is_empty() {
+                    drop(state);
+                    may_evict = self.evict(chosen);
+                    state = self.state();
+                    continue;
+                }
+                if state.evicting >= bytes - free && !(task.killed)() {
+                    state = self.freed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                    continue;
+                }
             }
             // Whoever holds less than half a share waits for those that hold more than theirs, since the time when fewer were
             // running: they do not wait, and are refused until they have given back. All others go and spill.
@@ -159,45 +211,103 @@ impl Memory {
         }
     }
 
-    /// Marks what will be evicted to free so much, the least recently used first, but nothing of the RDD `spared`.
-    fn choose(&self, state: &mut State, bytes: u64, spared: Option<RddId>) -> Vec<Weak<dyn Evict>> {
-        let mut chosen = Vec::new();
-        let mut found = 0;
-        for candidate in state.kept.values_mut() {
-            if found >= bytes {
+    /// Marks what will be evicted to free so much, but nothing of the RDD `spared`; nothing at all if as much is leaving already, or
+    /// if there are not even `at_least` so many bytes.
+    fn choose(state: &mut State, bytes: u64, at_least: u64, spared: Option<RddId>) -> Chosen {
+        let missing = bytes.saturating_sub(state.evicting);
+        let (now, mut found, mut chosen) = (state.next, 0, Vec::new());
+        for (turn, candidate) in &state.kept {
+            if found >= missing {
                 break;
             }
-            if candidate.leaving || spared.is_some() && candidate.rdd == spared {
+            if candidate.leaving || candidate.not_before > now || spared.is_some() && candidate.rdd == spared {
                 continue;
             }
-            candidate.leaving = true;
             found += candidate.bytes;
-            chosen.push(candidate.owner.clone());
+            chosen.push((*turn, candidate.bytes, candidate.owner.clone()));
         }
+        if found + state.evicting < at_least {
+            return Vec::new();
+        }
+        for (turn, ..) in &chosen {
+            state.kept.get_mut(turn).expect("found a moment ago").leaving = true;
+        }
+        state.evicting += found;
         chosen
+    }
+
+    /// Evicts what was chosen; says whether all of it went.
+    fn evict(&self, chosen: Chosen) -> bool {
+        // All of them first: where one panics (user code writes its records), the others stay and can be chosen again.
+        let evicting = |(turn, bytes, owner)| (Evicting { memory: self, turn, bytes, went: None }, owner);
+        let chosen: Vec<_> = chosen.into_iter().map(evicting).collect();
+        chosen.into_iter().fold(true, |all_went, (evicting, owner)| evicting.run(owner) && all_went)
     }
 
     /// Counts something kept, evicting others for it if need be; `None` if there is no room for it.
     ///
     /// What is kept of `rdd` itself is not evicted for it: a partition would push out the one before.
     pub fn keep(self: &Arc<Self>, bytes: u64, rdd: Option<RddId>) -> Option<Kept> {
-        let mut kept = Kept { memory: self.clone(), bytes: 0, rdd, stamp: Mutex::default() };
+        let mut kept = Kept { memory: self.clone(), bytes: 0, rdd, standing: Mutex::new(Standing::Growing) };
         kept.grow(bytes).then_some(kept)
     }
 
-    /// Counts something kept whether there is room or not: what nobody can do without, and nobody can evict.
+    /// Counts something kept whether there is room or not: what nobody can do without, and nobody can evict. It takes from
+    /// execution down to the floor's worth at most.
     pub fn keep_anyway(self: &Arc<Self>, bytes: u64) -> Kept {
-        self.state().storage += bytes;
-        Kept { memory: self.clone(), bytes, rdd: None, stamp: Mutex::default() }
+        let mut state = self.state();
+        state.storage += bytes;
+        self.pin(&mut state, bytes as i64);
+        Kept { memory: self.clone(), bytes, rdd: None, standing: Mutex::new(Standing::Pinned) }
     }
 
-    /// Evicts everything that can be, down to the floor, if the process holds more than its budgets allow.
+    /// So much more is pinned. By what is beyond the floor the budget is overdrawn: the process may hold more, too.
+    fn pin(&self, state: &mut State, bytes: i64) {
+        let overdrawn = state.pinned.saturating_sub(self.floor);
+        state.pinned = state.pinned.saturating_add_signed(bytes);
+        let now = state.pinned.saturating_sub(self.floor);
+        heap::budget_added(now.saturating_sub(overdrawn));
+        heap::budget_gone(overdrawn.saturating_sub(now));
+    }
+
+    /// Evicts what can be, down to the floor, if the process holds more than its budgets allow.
     fn relieve(&self) {
         let mut state = self.state();
-        let evictable = state.storage.saturating_sub(self.floor);
-        let leaving = if evictable > 0 { self.choose(&mut state, evictable, None) } else { Vec::new() };
+        let more = self.taken(&state).saturating_sub(self.floor);
+        let chosen = Self::choose(&mut state, more, 0, None);
         drop(state);
-        leaving.iter().filter_map(Weak::upgrade).for_each(|owner| owner.evict());
+        self.evict(chosen);
+    }
+}
+
+/// Something that is being evicted.
+struct Evicting<'a> {
+    memory: &'a Memory,
+    turn: Turn,
+    bytes: u64,
+    /// Whether it went, once it was asked to.
+    went: Option<bool>,
+}
+
+impl Evicting<'_> {
+    fn run(mut self, owner: Weak<dyn Evict>) -> bool {
+        self.went = Some(false);
+        let went = owner.upgrade().is_none_or(|owner| owner.evict());
+        self.went = Some(went);
+        went
+    }
+}
+
+impl Drop for Evicting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.memory.state();
+        state.evicting -= self.bytes;
+        let not_before = if self.went.is_some() { state.next + PATIENCE } else { 0 };
+        if let Some(candidate) = state.kept.get_mut(&self.turn).filter(|_| self.went != Some(true)) {
+            (candidate.leaving, candidate.not_before) = (false, not_before);
+        }
+        drop(state);
+        self.memory.freed.notify_all();
     }
 }
 
@@ -221,12 +331,53 @@ pub struct TaskMemory {
     number: u64,
     killed: Box<dyn Fn() -> bool + Send + Sync>,
     peak: AtomicU64,
+    /// The operators that can spill.
+    operators: Mutex<Vec<Weak<Holding>>>,
+}
+
+/// What one operator of a task holds, as the others see it.
+#[derive(Default, Debug)]
+struct Holding {
+    bytes: AtomicU64,
+    /// As `bytes`, or 0 when the operator is asked to shrink.
+    room: AtomicU64,
+}
+
+impl Holding {
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// From now on it holds so much, and is not asked any more.
+    fn set(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.room.store(bytes, Ordering::Relaxed);
+    }
 }
 
 impl TaskMemory {
-    /// An empty reservation, for one operator of the task.
+    /// An empty reservation, for one operator of the task that cannot shrink when it is asked to.
     pub fn reservation(self: &Arc<Self>) -> Reservation {
-        Reservation { task: self.clone(), bytes: 0 }
+        Reservation { task: self.clone(), holding: Arc::default() }
+    }
+
+    /// An empty reservation, for one operator of the task that watches its [`room`](Reservation::room), and spills when it is
+    /// [asked](Reservation::is_asked) to.
+    pub fn spillable(self: &Arc<Self>) -> Reservation {
+        let reservation = self.reservation();
+        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        operators.retain(|operator| operator.strong_count() > 0);
+        operators.push(Arc::downgrade(&reservation.holding));
+        reservation
+    }
+
+    /// Asks the operator that holds most to shrink, if that is another one than the one that was refused.
+    fn ask_largest(&self, refused: &Holding) {
+        let operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        let largest = operators.iter().filter_map(Weak::upgrade).max_by_key(|operator| operator.bytes());
+        if let Some(largest) = largest.filter(|largest| largest.bytes() > refused.bytes()) {
+            largest.room.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The most that the task held at any time, in bytes.
@@ -237,7 +388,12 @@ impl TaskMemory {
     /// What the task may hold at most, with as many running as now.
     pub fn share(&self) -> u64 {
         let state = self.memory.state();
-        (self.memory.total - state.storage.min(self.memory.floor)) / state.tasks.len().max(1) as u64
+        self.memory.pool(&state) / state.tasks.len().max(1) as u64
+    }
+
+    /// What the task holds now.
+    pub fn held(&self) -> u64 {
+        self.memory.state().tasks.get(&self.number).copied().unwrap_or(0)
     }
 
     fn give_back(&self, bytes: u64) {
@@ -274,13 +430,26 @@ impl fmt::Debug for TaskMemory {
 #[derive(Debug)]
 pub struct Reservation {
     task: Arc<TaskMemory>,
-    bytes: u64,
+    holding: Arc<Holding>,
 }
 
 impl Reservation {
     /// How much it holds.
+    #[inline(always)]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.holding.bytes()
+    }
+
+    /// How much the operator may use: what it holds, or nothing when it is [asked](Reservation::is_asked) to shrink.
+    #[inline(always)]
+    pub fn room(&self) -> u64 {
+        self.holding.room.load(Ordering::Relaxed)
+    }
+
+    /// Whether another operator of the task was refused while this one held more, and this one is to shrink. Whatever it does
+    /// next with the reservation is its answer.
+    pub fn is_asked(&self) -> bool {
+        self.room() < self.bytes()
     }
 
     /// The task that holds it.
@@ -292,8 +461,16 @@ impl Reservation {
     /// theirs.
     ///
     /// # Errors
-    /// [`Refused`]: nothing was added, and the operator has to spill.
+    /// [`Refused`]: nothing was added, and the operator has to spill. If another one of the task's holds more, that one is asked to shrink.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Refused> {
+        let granted = self.try_grow(bytes);
+        if granted.is_err() {
+            self.task.ask_largest(&self.holding);
+        }
+        granted
+    }
+
+    fn try_grow(&mut self, bytes: u64) -> Result<(), Refused> {
         if heap::is_over() {
             self.task.memory.relieve();
             if heap::is_over() {
@@ -301,7 +478,7 @@ impl Reservation {
             }
         }
         self.task.memory.reserve(&self.task, bytes)?;
-        self.bytes += bytes;
+        self.holding.set(self.bytes() + bytes);
         Ok(())
     }
 
@@ -312,13 +489,13 @@ impl Reservation {
         let held = state.tasks.entry(self.task.number).or_insert(0);
         *held += bytes;
         self.task.peak.fetch_max(*held, Ordering::Relaxed);
-        self.bytes += bytes;
+        self.holding.set(self.bytes() + bytes);
     }
 
     /// Gives back all but `bytes`.
     pub fn shrink_to(&mut self, bytes: u64) {
-        let more = self.bytes.saturating_sub(bytes);
-        self.bytes -= more;
+        let more = self.bytes().saturating_sub(bytes);
+        self.holding.set(self.bytes() - more);
         self.task.give_back(more);
     }
 
@@ -341,8 +518,17 @@ pub struct Kept {
     memory: Arc<Memory>,
     bytes: u64,
     rdd: Option<RddId>,
-    /// The last use, which is the place among those that can be evicted; 0 if it cannot be.
-    stamp: Mutex<u64>,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Standing {
+    /// It is being made, and there was room for it.
+    Growing,
+    /// Nobody can evict it.
+    Pinned,
+    /// It can be evicted.
+    Evictable(Turn),
 }
 
 impl Kept {
@@ -351,16 +537,16 @@ impl Kept {
         self.bytes
     }
 
-    fn stamp(&self) -> MutexGuard<'_, u64> {
-        self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for so much more, evicting others if need be; says whether there is room.
     ///
     /// # Panics
-    /// If it was made evictable before.
+    /// If it is evictable or pinned.
     pub fn grow(&mut self, bytes: u64) -> bool {
-        assert_eq!(*self.stamp(), 0, "what can be evicted does not grow");
+        assert_eq!(*self.standing(), Standing::Growing, "only what is being made grows");
         if heap::is_over() {
             self.memory.relieve();
             if heap::is_over() {
@@ -369,6 +555,7 @@ impl Kept {
         }
         let memory = self.memory.clone();
         let mut state = memory.state();
+        let mut may_evict = true;
         loop {
             let room = memory.total.saturating_sub(state.execution);
             if bytes > room {
@@ -380,35 +567,48 @@ impl Kept {
                 self.bytes += bytes;
                 return true;
             }
-            let leaving = memory.choose(&mut state, bytes - free, self.rdd);
-            if leaving.is_empty() {
+            let missing = bytes + state.storage - room;
+            let chosen = match may_evict {
+                true => Memory::choose(&mut state, missing, missing, self.rdd),
+                false => Vec::new(),
+            };
+            if !chosen.is_empty() {
+                drop(state);
+                may_evict = memory.evict(chosen);
+                state = memory.state();
+            } else if may_evict && state.evicting >= missing {
+                state = memory.freed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            } else {
                 return false;
             }
-            drop(state);
-            leaving.iter().filter_map(Weak::upgrade).for_each(|owner| owner.evict());
-            state = memory.state();
         }
     }
 
     /// From now on it may be evicted by a call of `owner`, which holds this.
-    pub fn evictable(&self, owner: Weak<dyn Evict>) {
+    pub fn evictable(&self, kind: KeptKind, owner: Weak<dyn Evict>) {
         let mut state = self.memory.state();
-        let number = state.number();
-        let mut stamp = self.stamp();
-        let candidate = Candidate { bytes: self.bytes, rdd: self.rdd, owner, leaving: false };
-        state.kept.remove(&*stamp);
-        state.kept.insert(number, candidate);
-        *stamp = number;
+        let turn = (kind, state.number());
+        let candidate = Candidate { bytes: self.bytes, rdd: self.rdd, owner, leaving: false, not_before: 0 };
+        let mut standing = self.standing();
+        match std::mem::replace(&mut *standing, Standing::Evictable(turn)) {
+            Standing::Growing => {}
+            Standing::Pinned => self.memory.pin(&mut state, -(self.bytes as i64)),
+            Standing::Evictable(turn) => drop(state.kept.remove(&turn)),
+        }
+        state.kept.insert(turn, candidate);
     }
 
     /// It was used: others go before it.
     pub fn touch(&self) {
         let mut state = self.memory.state();
-        let mut stamp = self.stamp();
-        if let Some(candidate) = state.kept.remove(&*stamp) {
-            let number = state.number();
-            state.kept.insert(number, candidate);
-            *stamp = number;
+        let mut standing = self.standing();
+        if let Standing::Evictable(turn) = *standing
+            && let Some(candidate) = state.kept.remove(&turn)
+        {
+            // What is leaving keeps its place, where whoever evicts it looks for it.
+            let turn = if candidate.leaving { turn } else { (turn.0, state.number()) };
+            state.kept.insert(turn, candidate);
+            *standing = Standing::Evictable(turn);
         }
     }
 }
@@ -417,7 +617,14 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let mut state = self.memory.state();
         state.storage = state.storage.saturating_sub(self.bytes);
-        let candidate = state.kept.remove(&*self.stamp());
+        let candidate = match *self.standing() {
+            Standing::Growing => None,
+            Standing::Pinned => {
+                self.memory.pin(&mut state, -(self.bytes as i64));
+                None
+            }
+            Standing::Evictable(turn) => state.kept.remove(&turn),
+        };
         drop(state);
         // Outside the lock: the last reference to its owner may be in it.
         drop(candidate);

@@ -1,6 +1,8 @@
 //! One map task's finished output: what it flushed to disk, and after that what is still in memory.
 
-use crate::{Evict, Kept, Run, RunFiles, RunWriter, StoreError, flushed::Flushed, page::PageReader, run::Slices};
+use crate::{
+    Evict, Kept, KeptKind, Run, RunFiles, RunWriter, StoreError, flushed::Flushed, page::PageReader, run::Slices,
+};
 use firesteel_model::ShuffleId;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -144,7 +146,7 @@ impl<R: Serialize + Send + Sync + 'static> Place<R> {
         let output = place.get();
         if let Some(kept) = &output.kept {
             let owner: Arc<dyn Evict> = place.clone();
-            kept.evictable(Arc::downgrade(&owner));
+            kept.evictable(KeptKind::MapOutput, Arc::downgrade(&owner));
         }
         place
     }
@@ -159,10 +161,10 @@ impl<R: Serialize + Send + Sync + 'static> Place<R> {
 }
 
 impl<R: Serialize + Send + Sync + 'static> Evict for Place<R> {
-    fn evict(&self) {
+    fn evict(&self) -> bool {
         let output = self.output.read().unwrap_or_else(PoisonError::into_inner).clone();
         if output.kept.is_none() {
-            return;
+            return true;
         }
         let mut no_sizes = [];
         match self.files.flush(self.shuffle, &output.rest, &mut no_sizes) {
@@ -177,8 +179,12 @@ impl<R: Serialize + Send + Sync + 'static> Evict for Place<R> {
                 );
                 // Outside the lock: records may own much.
                 drop((before, output));
+                true
             }
-            Err(e) => tracing::warn!("a map output of shuffle {} stays in memory: {e}", self.shuffle),
+            Err(e) => {
+                tracing::warn!("a map output of shuffle {} stays in memory: {e}", self.shuffle);
+                false
+            }
         }
     }
 }

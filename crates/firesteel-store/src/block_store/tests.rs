@@ -334,3 +334,18 @@ fn partitions_of_one_rdd_do_not_push_each_other_out_but_others_do() {
     store.clear();
     assert_eq!(memory.storage(), 0);
 }
+
+#[test]
+fn a_block_that_cannot_be_moved_to_disk_stays_and_one_in_memory_only_goes() {
+    let memory = Memory::new(1 << 20, 0.0);
+    let store = BlockStore::new(Scratch::new(vec![]), memory.clone());
+    for (partition, level) in [StorageLevel::MEMORY_AND_DISK, StorageLevel::MEMORY_ONLY].into_iter().enumerate() {
+        store.put(id(partition as u32), level, vec![vec![7u64; 50_000]]).unwrap();
+    }
+    let task = memory.task(|| false);
+    let mut work = task.reservation();
+    assert!(work.grow(800_000).is_err(), "one of them stays");
+    assert!(work.grow(500_000).is_ok());
+    assert_eq!(store.get::<u64>(id(0)).unwrap().unwrap().records(), 50_000);
+    assert!(store.get::<u64>(id(1)).unwrap().is_none());
+}

@@ -1,23 +1,34 @@
 use super::*;
 use std::sync::atomic::AtomicBool;
 
-/// Something kept that is forgotten on request.
+/// Something kept that is forgotten on request, unless it is stuck.
 struct Thing {
     kept: Mutex<Option<Kept>>,
+    stuck: AtomicBool,
+    asked: AtomicU64,
 }
 
 impl Evict for Thing {
-    fn evict(&self) {
-        drop(self.kept.lock().unwrap().take());
+    fn evict(&self) -> bool {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let goes = !self.stuck.load(Ordering::Relaxed);
+        if goes {
+            drop(self.kept.lock().unwrap().take());
+        }
+        goes
     }
 }
 
-fn thing(memory: &Arc<Memory>, bytes: u64, rdd: Option<RddId>) -> Option<Arc<Thing>> {
-    let kept = memory.keep(bytes, rdd)?;
-    let thing = Arc::new(Thing { kept: Mutex::new(Some(kept)) });
+fn evictable(kept: Kept, kind: KeptKind) -> Arc<Thing> {
+    let thing =
+        Arc::new(Thing { kept: Mutex::new(Some(kept)), stuck: AtomicBool::new(false), asked: AtomicU64::new(0) });
     let owner: Weak<dyn Evict> = Arc::downgrade(&(thing.clone() as Arc<dyn Evict>));
-    thing.kept.lock().unwrap().as_ref().unwrap().evictable(owner);
-    Some(thing)
+    thing.kept.lock().unwrap().as_ref().unwrap().evictable(kind, owner);
+    thing
+}
+
+fn thing(memory: &Arc<Memory>, bytes: u64, rdd: Option<RddId>) -> Option<Arc<Thing>> {
+    Some(evictable(memory.keep(bytes, rdd)?, KeptKind::Block))
 }
 
 fn is_there(thing: &Arc<Thing>) -> bool {
@@ -78,15 +89,16 @@ fn storage_takes_nothing_from_execution_and_spares_its_own_rdd() {
 fn what_is_still_being_read_counts_until_its_reader_is_done() {
     struct Read(Mutex<Option<Arc<Kept>>>);
     impl Evict for Read {
-        fn evict(&self) {
+        fn evict(&self) -> bool {
             self.0.lock().unwrap().take();
+            true
         }
     }
     let memory = Memory::new(1_000, 0.0);
     let kept = Arc::new(memory.keep(800, None).unwrap());
     let reader = kept.clone();
     let owner = Arc::new(Read(Mutex::new(Some(kept))));
-    reader.evictable(Arc::downgrade(&(owner.clone() as Arc<dyn Evict>)));
+    reader.evictable(KeptKind::Block, Arc::downgrade(&(owner.clone() as Arc<dyn Evict>)));
     let task = memory.task(|| false);
     let mut work = task.reservation();
     assert_eq!(work.grow(900), Err(Refused::Budget));
@@ -155,4 +167,109 @@ fn a_kept_thing_that_evicts_itself_while_others_reserve_ends_well() {
     });
     assert_eq!((memory.execution(), memory.storage()), (0, 0));
     assert!(memory.state().kept.is_empty() && memory.state().tasks.is_empty());
+}
+
+#[test]
+fn map_outputs_make_room_before_blocks_that_were_used_earlier() {
+    let memory = Memory::new(1_000, 0.0);
+    let block = thing(&memory, 400, None).unwrap();
+    let output = evictable(memory.keep_anyway(400), KeptKind::MapOutput);
+    output.kept.lock().unwrap().as_ref().unwrap().touch();
+    let task = memory.task(|| false);
+    let mut work = task.reservation();
+    assert_eq!(work.grow(500), Ok(()));
+    assert!(is_there(&block) && !is_there(&output));
+    assert_eq!(work.grow(500), Ok(()));
+    assert!(!is_there(&block));
+}
+
+#[test]
+fn nothing_is_evicted_where_that_would_not_be_enough() {
+    let memory = Memory::new(1_000, 0.2);
+    let first = memory.task(|| false);
+    let mut large = first.reservation();
+    large.grow(500).unwrap();
+    let things: Vec<_> = (0..2).map(|_| thing(&memory, 200, None).unwrap()).collect();
+    let second = memory.task(|| false);
+    let mut work = second.reservation();
+    assert_eq!(work.grow(350), Err(Refused::Budget), "100 are free, and 200 above the floor");
+    assert!(things.iter().all(is_there));
+    assert_eq!(work.grow(300), Ok(()));
+    assert_eq!(things.iter().filter(|thing| is_there(thing)).count(), 1);
+}
+
+#[test]
+fn what_could_not_be_evicted_is_left_alone_for_a_while() {
+    let memory = Memory::new(1_000, 0.0);
+    let stuck = thing(&memory, 600, None).unwrap();
+    stuck.stuck.store(true, Ordering::Relaxed);
+    let task = memory.task(|| false);
+    let mut work = task.reservation();
+    for _ in 0..5 {
+        assert_eq!(work.grow(500), Err(Refused::Budget));
+    }
+    assert_eq!(stuck.asked.load(Ordering::Relaxed), 1);
+    stuck.stuck.store(false, Ordering::Relaxed);
+    (0..PATIENCE).for_each(|_| drop(memory.task(|| false)));
+    assert_eq!(work.grow(500), Ok(()), "tried again later");
+}
+
+#[test]
+fn an_eviction_that_panics_leaves_others_able_to_evict() {
+    struct Panics(Mutex<Option<Kept>>);
+    impl Evict for Panics {
+        fn evict(&self) -> bool {
+            panic!("a record that cannot be written")
+        }
+    }
+    let memory = Memory::new(1_000, 0.0);
+    let panics = Arc::new(Panics(Mutex::new(memory.keep(300, None))));
+    let owner: Weak<dyn Evict> = Arc::downgrade(&(panics.clone() as Arc<dyn Evict>));
+    panics.0.lock().unwrap().as_ref().unwrap().evictable(KeptKind::Block, owner);
+    let after = thing(&memory, 300, None).unwrap();
+    let task = memory.task(|| false);
+    let mut work = task.reservation();
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.grow(900))).is_err());
+    assert!(is_there(&after));
+    assert_eq!(work.grow(700), Ok(()));
+    assert!(!is_there(&after));
+    assert_eq!(memory.state().evicting, 0);
+}
+
+#[test]
+fn what_is_pinned_takes_from_tasks_no_more_than_the_floor() {
+    let memory = Memory::new(1_000, 0.4);
+    let cached = thing(&memory, 300, None).unwrap();
+    let broadcast = memory.keep_anyway(2_000);
+    assert!(thing(&memory, 1, Some(RddId(1))).is_none(), "no room for what can be computed again");
+    let task = memory.task(|| false);
+    let mut work = task.reservation();
+    assert_eq!(task.share(), 600);
+    assert_eq!(work.grow(601), Err(Refused::Budget));
+    assert_eq!(work.grow(600), Ok(()), "guaranteed");
+    assert!(!is_there(&cached));
+    drop(broadcast);
+    assert_eq!(work.grow(400), Ok(()));
+    assert_eq!((memory.storage(), memory.state().pinned), (0, 0));
+}
+
+#[test]
+fn a_refusal_asks_the_tasks_largest_other_operator_to_shrink() {
+    let memory = Memory::new(1_000, 0.5);
+    let task = memory.task(|| false);
+    let (mut large, mut fixed, mut small) = (task.spillable(), task.reservation(), task.spillable());
+    large.grow(500).unwrap();
+    fixed.grow(400).unwrap();
+    assert_eq!((large.room(), large.is_asked()), (500, false));
+    assert_eq!(small.grow(200), Err(Refused::Budget));
+    assert_eq!((large.room(), large.is_asked(), large.bytes()), (0, true, 500));
+    assert_eq!(fixed.room(), 400, "it cannot shrink");
+    large.shrink_to(300);
+    assert_eq!((large.room(), large.is_asked()), (300, false));
+    assert_eq!(small.grow(200), Ok(()));
+    assert_eq!(large.grow(200), Err(Refused::Budget));
+    assert!(!small.is_asked() && !large.is_asked(), "the largest itself was refused");
+    let other = memory.task(|| false);
+    assert_eq!(other.spillable().grow(600), Err(Refused::Budget));
+    assert!(!large.is_asked(), "another task's");
 }
