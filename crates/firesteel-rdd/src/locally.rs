@@ -26,7 +26,7 @@ impl<T: Key> Action<T> for CountEach {
         }
         let mut counting = Counting(Table::new());
         input.drive(&mut counting);
-        let counts: Vec<_> = counting.0.into_entries().map(|entry| (entry.key, entry.value)).collect();
+        let counts: Vec<_> = counting.0.into_entries().into_iter().map(|entry| (entry.key, entry.value)).collect();
         if let Some(first) = counts.first() {
             check_boundary(first);
         }
@@ -60,7 +60,8 @@ impl<K: Key, V: Data, C: Merge<V, V, Out = V>> Action<(K, V)> for ReduceEach<C> 
         }
         let mut merging = Merging(Table::new(), &self.0);
         input.drive(&mut merging);
-        let pairs: Vec<_> = merging.0.into_entries().filter_map(|entry| Some((entry.key, entry.value?))).collect();
+        let pairs: Vec<_> =
+            merging.0.into_entries().into_iter().filter_map(|entry| Some((entry.key, entry.value?))).collect();
         if let Some(first) = pairs.first() {
             check_boundary(first);
         }

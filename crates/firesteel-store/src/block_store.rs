@@ -196,6 +196,11 @@ impl BlockStore {
         BlockStore { shared: Arc::new(Shared { blocks, scratch, memory, evicted }) }
     }
 
+    /// The memory that it shares with others.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.shared.memory
+    }
+
     /// From now on `evicted` is told of each block that leaves memory to make room: what it takes now, or nothing if it was
     /// forgotten. Only the first call counts.
     pub fn on_eviction(&self, evicted: impl Fn(BlockId, Option<BlockStatus>) + Send + Sync + 'static) {

@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, io, marker::PhantomData, os::unix::fs::FileExt, sync::Arc};
 
 /// A page ends with the record that brings it to so many raw bytes.
-const PAGE_BYTES: usize = 64 << 10;
+pub(crate) const PAGE_BYTES: usize = 64 << 10;
 /// Raw bytes below this are not worth compressing.
 const WORTH_COMPRESSING: usize = 64;
 pub(crate) const HEADER: usize = 16;
@@ -24,7 +24,7 @@ const COMPRESSED: u32 = 1 << 31;
 /// LZ4's limit: a byte of input stands for at most 255 of output.
 const MAX_RATIO: usize = 255;
 /// How much is read from a file at once, where there is so much.
-const READ_BYTES: usize = 256 << 10;
+pub(crate) const READ_BYTES: usize = 128 << 10;
 
 /// Makes pages of records.
 pub(crate) struct PageWriter {

@@ -180,7 +180,8 @@ impl<R: Serialize> RunWriter<R> {
     #[inline(never)]
     fn more(&mut self, b: usize) {
         self.used += weigh::all_owned(&self.buckets[b].current);
-        if !self.reserve(b) {
+        let asked = self.room.as_ref().is_some_and(|room| room.reservation.is_asked()) && self.used >= MIN_FLUSH_BYTES;
+        if asked || !self.reserve(b) {
             self.flush();
             // Refused again, the first chunk is taken: a writer cannot do with less.
             self.reserve(b);
@@ -203,7 +204,7 @@ impl<R: Serialize> RunWriter<R> {
             return true;
         };
         let step = (needed / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
-        match room.reservation.grow(step) {
+        match room.reservation.grow(step).or_else(|_| room.reservation.grow(lacking)) {
             Ok(()) => true,
             Err(_) if needed < MIN_FLUSH_BYTES => {
                 room.reservation.take(lacking);

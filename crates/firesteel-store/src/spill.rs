@@ -2,14 +2,14 @@
 
 use crate::{
     StoreError,
-    page::{PageReader, PageWriter},
+    page::{PAGE_BYTES, PageReader, PageWriter, READ_BYTES},
     scratch::{Scratch, ScratchFile},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, marker::PhantomData, mem::take, sync::Arc};
 
 /// How much is written to a file at once.
-pub(crate) const WRITE_BYTES: usize = 512 << 10;
+pub(crate) const WRITE_BYTES: usize = 128 << 10;
 
 /// Writes one sequence after another into a scratch file.
 ///
@@ -171,10 +171,15 @@ impl<R> fmt::Debug for Spilled<R> {
     }
 }
 
-/// Reads a sequence of records back, in order. Holds some 400 KiB.
+/// Reads a sequence of records back, in order. Holds about [`BYTES`](SpillReader::BYTES).
 pub struct SpillReader<R> {
     parts: std::vec::IntoIter<Part>,
     current: Option<PageReader<R>>,
+}
+
+impl<R> SpillReader<R> {
+    /// What a reader takes, where records are not larger than a page.
+    pub const BYTES: u64 = (READ_BYTES + PAGE_BYTES) as u64;
 }
 
 impl<R: DeserializeOwned> SpillReader<R> {

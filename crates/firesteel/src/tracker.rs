@@ -45,11 +45,11 @@ impl Context {
         self.engine().all_nodes().iter().filter_map(kept).collect()
     }
 
-    /// For each block store, named `host:port`, how many bytes it may hold and how many of them are free.
+    /// For each executor, named `host:port`, its memory budget and how much of that is free: neither held by tasks nor kept for later.
     pub fn executor_memory_status(&self) -> BTreeMap<String, (u64, u64)> {
-        let used: u64 = self.engine().blocks.statuses().map(|(_, status)| status.memory_bytes).sum();
-        let max = crate::machine::memory();
-        BTreeMap::from([(format!("{}:0", crate::machine::host()), (max, max.saturating_sub(used)))])
+        let memory = self.engine().blocks.memory();
+        let free = memory.total().saturating_sub(memory.execution()).saturating_sub(memory.storage());
+        BTreeMap::from([(format!("{}:0", crate::machine::host()), (memory.total(), free))])
     }
 
     /// Between jobs: FIFO or FAIR.

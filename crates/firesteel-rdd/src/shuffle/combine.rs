@@ -89,7 +89,7 @@ enum Input<K, V, P> {
 
 enum State<K, V, P> {
     Reading(Box<Input<K, V, P>>),
-    Writing(Leaving<K, Option<P>>, Option<Later<K, V, P>>),
+    Writing(Box<Leaving<K, Option<P>>>, Option<Later<K, V, P>>),
 }
 
 /// What waits for the next pass.
@@ -159,7 +159,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
         let (values, parts) = (self.values.end(disk), self.parts.end(disk));
         let (leaving, rows) = self.rows.end();
         let more = rows.is_some() || values.is_some() || parts.is_some();
-        self.state = State::Writing(leaving, more.then_some(Later { rows, values, parts }));
+        self.state = State::Writing(Box::new(leaving), more.then_some(Later { rows, values, parts }));
     }
 
     /// Gathers what waited on disk.
@@ -204,7 +204,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
             self.write();
         }
         while let State::Writing(rows, later) = &mut self.state {
-            for (key, part) in rows {
+            for (key, part) in &mut **rows {
                 if !sink.push(Own((key, part.expect("a table's parts are there between records")))) {
                     return Flow::Full;
                 }

@@ -17,7 +17,7 @@ use crate::{
     task::{Task, cannot_store},
 };
 use firesteel_store::{
-    Refused, SpillReader, SpillWriter, Spilled, StoreError,
+    Refused, Reservation, SpillReader, SpillWriter, Spilled, StoreError,
     weigh::{self, Weigher},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -116,6 +116,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
             rows: Rows::new(task, |row| weigh::of_vec(&row.left) + weigh::of_vec(&row.right)),
             state: None,
             pairs: None,
+            current: task.memory().reservation(),
         }
     }
     by_partition!(left, right);
@@ -200,17 +201,17 @@ impl<T: Data> SideValues<T> {
         SideValues { spilled: spilled.into_iter(), reading: None, rest: rest.into_iter(), count }
     }
 
-    /// The values of the smaller side, which has to be in memory as a whole.
-    fn in_memory(self, disk: &Disk) -> std::vec::IntoIter<T> {
+    /// The values of the smaller side, which has to be in memory as a whole: `memory` grows by what is read from disk.
+    fn in_memory(self, disk: &Disk, memory: &mut Reservation) -> std::vec::IntoIter<T> {
         if self.spilled.len() == 0 {
             return self.rest;
         }
-        let mut memory = disk.task().memory().reservation();
+        let before = memory.bytes();
         let (mut weigher, mut used, mut values) = (Weigher::default(), 0, Vec::new());
         for value in self {
             used += (size_of::<T>() * 3 / 2) as u64 + weigher.weigh(&value);
             values.push(value);
-            if used <= memory.bytes() {
+            if before + used <= memory.bytes() {
                 continue;
             }
             let step = (used / 4).max(64 << 10);
@@ -268,7 +269,12 @@ pub struct JoinStream<K, V, W, J: JoinKind<V, W>> {
     /// Once both sides are read: the rows that come out, and what waits.
     state: Option<(Leaving<K, Values<V, W>>, Option<Later<K, V, W>>)>,
     pairs: Option<PairsOf<K, V, W, J>>,
+    /// What the values of that key take.
+    current: Reservation,
 }
+
+/// A key with more values has them weighed while its pairs come out.
+const MANY: usize = 1_024;
 
 impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
     /// Lets out what has been gathered.
@@ -299,20 +305,23 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
 
     /// Begins with the pairs of a key; `None` if it has none.
     #[inline]
-    fn pairs(values: Values<V, W>, disk: &Disk) -> Option<Pairs<V, W, J::Left, J::Right>> {
+    fn pairs(values: Values<V, W>, disk: &Disk, memory: &mut Reservation) -> Option<Pairs<V, W, J::Left, J::Right>> {
         let Values { left, right, spilled } = values;
+        if left.len() + right.len() > MANY {
+            memory.take(weigh::of_vec(&left) + weigh::of_vec(&right));
+        }
         let (of_left, of_right) = spilled.map_or_else(Default::default, |s| (s.left.sequences, s.right.sequences));
         let (left, right) = (SideValues::new(of_left, left), SideValues::new(of_right, right));
         if left.count >= right.count {
             let inner: Vec<_> = match right.count {
                 0 => J::no_right().into_iter().collect(),
-                _ => right.in_memory(disk).map(J::right).collect(),
+                _ => right.in_memory(disk, memory).map(J::right).collect(),
             };
             (!inner.is_empty()).then(|| Pairs::Left { next: inner.len(), outer: left, current: None, inner })
         } else {
             let inner: Vec<_> = match left.count {
                 0 => J::no_left().into_iter().collect(),
-                _ => left.in_memory(disk).map(J::left).collect(),
+                _ => left.in_memory(disk, memory).map(J::left).collect(),
             };
             (!inner.is_empty()).then(|| Pairs::Right { next: inner.len(), outer: right, current: None, inner })
         }
@@ -353,6 +362,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
             },
         }
         self.pairs = None;
+        self.current.shrink_to(0);
         true
     }
 }
@@ -384,7 +394,10 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
             }
             let Some((rows, later)) = &mut self.state else { return Flow::Done };
             match rows.next() {
-                Some((key, values)) => self.pairs = Self::pairs(values, self.rows.disk()).map(|pairs| (key, pairs)),
+                Some((key, values)) => {
+                    let pairs = Self::pairs(values, self.rows.disk(), &mut self.current);
+                    self.pairs = pairs.map(|pairs| (key, pairs));
+                }
                 None => match later.take() {
                     Some(later) => self.again(later),
                     None => return Flow::Done,

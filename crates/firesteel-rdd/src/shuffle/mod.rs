@@ -5,6 +5,7 @@ mod aggregate;
 mod cogroup;
 mod combine;
 mod join;
+mod outgoing;
 mod read;
 mod rows;
 mod sort;

@@ -5,8 +5,14 @@
 //! for the disk with what they have (they are *shed*), and the table is closed: records of keys that it does not have go to disk as
 //! they are. At the end of the input the rows that stayed come out; then another pass begins with what lies on disk: keys shed
 //! last, which came before those shed earlier, then records in order of arrival. Every pass lets at least one key out.
+//!
+//! Rows that are in memory while another operator of the task is refused (the other side of a join that is made in the same task, say) are shed
+//! or set aside as soon as it is their turn, so that the other goes on with more than the least.
 
-use super::table::{Entry, Table};
+use super::{
+    outgoing::Outgoing,
+    table::{Entry, Table},
+};
 use crate::{
     Key,
     failure::TaskFailure,
@@ -15,14 +21,12 @@ use crate::{
 use firesteel_model::Error;
 use firesteel_store::{Refused, Reservation, SpillReader, SpillWriter, Spilled, StoreError, weigh};
 use serde::{Serialize, de::DeserializeOwned};
-use std::mem::take;
+use std::mem::{needs_drop, take};
 
 /// Memory is asked for in steps of at least and at most so many bytes.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
 /// What an operator holds at least.
 pub(crate) const MIN_BYTES: u64 = 256 << 10;
-/// How many rows are weighed to know what all take.
-const SAMPLE: usize = 64;
 
 /// What is gathered for one key.
 pub(crate) trait Row: Serialize + DeserializeOwned {
@@ -33,6 +37,7 @@ pub(crate) trait Row: Serialize + DeserializeOwned {
 }
 
 /// Where a task's operators spill to.
+#[derive(Clone)]
 pub(crate) struct Disk(Task);
 
 impl Disk {
@@ -99,8 +104,9 @@ pub(crate) struct Rows<K, R> {
     memory: Reservation,
     /// What a row owns outside itself.
     weigh: fn(&R) -> u64,
-    /// What the rows take, by estimate.
+    /// What the rows take, by estimate, and when they were last weighed.
     used: u64,
+    weighed: u64,
     /// Keys that are not in the table have to wait for the next pass.
     closed: bool,
     shedding: Option<SpillWriter<(K, R)>>,
@@ -122,17 +128,15 @@ impl<K: Key, R: Row> Rows<K, R> {
             weigh,
             table: Table::new(),
             disk: Disk::new(task),
-            memory: task.memory().reservation(),
+            memory: task.memory().spillable(),
             used: 0,
+            weighed: 0,
             closed: false,
             shedding: None,
             shed: Vec::new(),
             late: Aside::new(),
         }
     }
-
-    /// What a row takes in the table itself, by estimate: vectors and the index have room to grow.
-    const IN_PLACE: u64 = (size_of::<Entry<K, R>>() * 3 / 2 + 8) as u64;
 
     pub(crate) fn disk(&self) -> &Disk {
         &self.disk
@@ -154,14 +158,14 @@ impl<K: Key, R: Row> Rows<K, R> {
     #[inline(always)]
     pub(crate) fn insert(&mut self, hash: u64, key: K, row: R, owned: u64) {
         self.table.insert(hash, key, row);
-        self.grew(Self::IN_PLACE + owned);
+        self.grew(Table::<K, R>::IN_PLACE + owned);
     }
 
     /// Counts what rows have grown by.
     #[inline(always)]
     pub(crate) fn grew(&mut self, bytes: u64) {
         self.used += bytes;
-        if self.used > self.memory.bytes() {
+        if self.used > self.memory.room() {
             self.reserve();
         }
     }
@@ -169,7 +173,13 @@ impl<K: Key, R: Row> Rows<K, R> {
     #[cold]
     #[inline(never)]
     fn reserve(&mut self) {
-        loop {
+        if self.memory.is_asked() {
+            self.shrink();
+        }
+        if self.used / 2 >= self.weighed.max(MIN_BYTES) {
+            self.weigh();
+        }
+        while self.used > self.memory.bytes() {
             let lacking = self.used - self.memory.bytes();
             let step = (self.used / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
             let Err(refused) = self.memory.grow(step).or_else(|_| self.memory.grow(lacking)) else { return };
@@ -178,7 +188,7 @@ impl<K: Key, R: Row> Rows<K, R> {
                 return self.memory.take(lacking);
             }
             let estimated = self.used;
-            self.used = self.weighed();
+            self.weigh();
             // Rows that change without growing look as if they had grown.
             let overrated = self.used < estimated / 2;
             if refused == Refused::Pressure && self.used < self.memory.task().share() / 4 {
@@ -189,22 +199,29 @@ impl<K: Key, R: Row> Rows<K, R> {
             } else if !overrated {
                 self.relieve(refused);
             }
-            if self.used <= self.memory.bytes() {
-                return;
-            }
         }
     }
 
-    /// What the rows take, from looking at some of them.
-    fn weighed(&self) -> u64 {
-        let entries = self.table.entries();
-        let stride = entries.len().div_ceil(SAMPLE).max(1);
-        let (mut sum, mut sampled) = (0, 0);
-        for entry in entries.iter().step_by(stride) {
-            sum += weigh::owned(&entry.key) + (self.weigh)(&entry.value);
-            sampled += 1;
+    /// Another operator of the task was refused, and these rows hold more.
+    fn shrink(&mut self) {
+        self.weigh();
+        if self.used >= 2 * MIN_BYTES && self.table.len() > 1 {
+            self.shed();
+        } else {
+            self.memory.shrink_to(self.used);
         }
-        entries.len() as u64 * Self::IN_PLACE + sum * entries.len() as u64 / u64::max(sampled, 1)
+    }
+
+    /// Says what the rows take, from looking at some of them; what is reserved beyond is given back.
+    fn weigh(&mut self) {
+        self.used = self.table.len() as u64 * Table::<K, R>::IN_PLACE;
+        if needs_drop::<K>() || needs_drop::<R>() {
+            self.used += self.table.owned(self.weigh);
+        }
+        self.weighed = self.used;
+        if self.used < self.memory.bytes() / 2 {
+            self.memory.shrink_to(self.used);
+        }
     }
 
     /// Sends the later half of the keys to disk.
@@ -220,7 +237,7 @@ impl<K: Key, R: Row> Rows<K, R> {
             self.disk.expect(writer.push(&(entry.key, entry.value)));
         }
         let spilled = self.disk.expect(writer.end());
-        self.used = self.weighed();
+        self.weigh();
         self.disk.count(&spilled, before.saturating_sub(self.used));
         self.shed.push(spilled);
         self.memory.shrink_to(self.used.max(STEP_BYTES.0));
@@ -231,7 +248,7 @@ impl<K: Key, R: Row> Rows<K, R> {
         self.closed = true;
         let Some(entry) = self.table.first_mut() else { return };
         if self.disk.expect(entry.value.spill(&self.disk)) {
-            self.used = self.weighed();
+            self.weigh();
             self.memory.shrink_to(self.used.max(STEP_BYTES.0));
             return;
         }
@@ -260,10 +277,12 @@ impl<K: Key, R: Row> Rows<K, R> {
         rows.extend(self.late.end(&self.disk));
         self.shedding = None;
         self.closed = false;
+        self.weigh();
+        let owned = self.used - self.table.len() as u64 * Table::<K, R>::IN_PLACE;
+        (self.used, self.weighed) = (0, 0);
+        let memory = std::mem::replace(&mut self.memory, self.disk.task().memory().spillable());
         let entries = take(&mut self.table).into_entries();
-        let used = take(&mut self.used);
-        let memory = std::mem::replace(&mut self.memory, self.disk.task().memory().reservation());
-        let leaving = Leaving { share: memory.bytes().max(used) / entries.len().max(1) as u64, memory, entries };
+        let leaving = Leaving(Outgoing::new(entries, owned, memory, self.disk.clone()));
         (leaving, (!rows.is_empty()).then_some(Left { rows }))
     }
 
@@ -292,23 +311,14 @@ pub(crate) fn one_key_too_large(bytes: u64, task: &Task) -> ! {
     .raise()
 }
 
-/// Rows that leave the table in order; their memory is given back as they go.
-pub(crate) struct Leaving<K, R> {
-    entries: std::vec::IntoIter<Entry<K, R>>,
-    memory: Reservation,
-    /// What one row takes on average.
-    share: u64,
-}
+/// Rows that leave the table in order.
+pub(crate) struct Leaving<K, R>(Outgoing<Entry<K, R>>);
 
-impl<K, R> Iterator for Leaving<K, R> {
+impl<K: Key, R: Row> Iterator for Leaving<K, R> {
     type Item = (K, R);
     #[inline]
     fn next(&mut self) -> Option<(K, R)> {
-        let entry = self.entries.next()?;
-        if self.entries.len().is_multiple_of(4_096) {
-            self.memory.shrink_to(self.share * self.entries.len() as u64);
-        }
-        Some((entry.key, entry.value))
+        self.0.next().map(|entry| (entry.key, entry.value))
     }
 }
 

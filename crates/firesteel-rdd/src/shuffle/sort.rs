@@ -1,6 +1,7 @@
 //! Sorting inside a partition.
 
 use super::{
+    outgoing::Outgoing,
     read::{Side, SideStream, by_partition},
     rows::Disk,
 };
@@ -50,7 +51,8 @@ impl<K: Data + Ord, V: 'static> Order<(K, V)> for ByKey {
     }
 }
 
-/// By what a function makes of an element: `sort_by`. The function is called once per element and pass.
+/// By what a function makes of an element: `sort_by`. The function is called once per element and sort; where sorted sequences on disk
+/// are merged, also twice per comparison.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ByKeyFunc<C>(pub C);
 
@@ -95,8 +97,8 @@ impl<T: Data, O: Order<T>> Pipeline for Sorted<T, O> {
     by_partition!(side);
 }
 
-/// How many sorted sequences are merged at once.
-const FAN_IN: usize = 32;
+/// How many sorted sequences are merged at once: however little memory there is, and however much.
+const FAN_IN: (usize, usize) = (4, 32);
 /// Memory is asked for in steps of at least and at most so many bytes.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
 /// Less than this is not sorted and spilled.
@@ -119,7 +121,7 @@ struct Sorter<T, O> {
 
 impl<T: Data, O: Order<T>> Sorter<T, O> {
     fn new(order: O, ascending: bool, task: &Task) -> Self {
-        let (disk, memory) = (Disk::new(task), task.memory().reservation());
+        let (disk, memory) = (Disk::new(task), task.memory().spillable());
         let weigher = Weigher::default();
         Sorter { order, ascending, disk, memory, items: Vec::new(), used: 0, weigher, writer: None, sorted: Vec::new() }
     }
@@ -131,7 +133,7 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     fn add(&mut self, item: T) {
         self.used += Self::IN_PLACE + self.weigher.weigh(&item);
         self.items.push(item);
-        if self.used > self.memory.bytes() {
+        if self.used > self.memory.room() {
             self.reserve();
         }
     }
@@ -139,6 +141,15 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     #[cold]
     #[inline(never)]
     fn reserve(&mut self) {
+        if self.memory.is_asked() {
+            match self.used < 2 * MIN_SPILL_BYTES {
+                true => self.memory.shrink_to(self.used),
+                false => return self.spill(),
+            }
+        }
+        if self.used <= self.memory.bytes() {
+            return;
+        }
         let lacking = self.used - self.memory.bytes();
         let step = (self.used / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
         if self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_ok() {
@@ -153,6 +164,9 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     /// Sorts what is in memory and writes it.
     fn spill(&mut self) {
         let mut items = take(&mut self.items);
+        if items.is_empty() {
+            return;
+        }
         self.order.sort(&mut items, self.ascending);
         let writer = match &mut self.writer {
             Some(writer) => writer,
@@ -170,20 +184,14 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
 
     /// The elements in order.
     fn finish(mut self) -> Merge<T, O> {
-        let mut items = take(&mut self.items);
-        self.order.sort(&mut items, self.ascending);
+        let mut readers = self.disk.task().memory().reservation();
+        let fan_in = self.reserve_readers(&mut readers);
         // Neighbours are merged until few enough are left, so that equal keys keep their order.
-        while self.sorted.len() >= FAN_IN {
+        while self.sorted.len() > fan_in {
             let mut level = Vec::new();
-            let mut sorted = take(&mut self.sorted).into_iter();
             let mut writer = self.disk.expect(self.disk.writer());
-            loop {
-                let some: Vec<_> = sorted.by_ref().take(FAN_IN).collect();
-                if some.is_empty() {
-                    break;
-                }
-                let memory = self.disk.task().memory().reservation();
-                let mut merge = Merge::new(self.order.clone(), self.ascending, &some, Vec::new(), memory);
+            for some in self.sorted.chunks(fan_in) {
+                let mut merge = Merge::new(self.order.clone(), self.ascending, some, None);
                 while let Some(item) = merge.next() {
                     self.disk.expect(writer.push(&item));
                 }
@@ -192,7 +200,31 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
             }
             self.sorted = level;
         }
-        Merge::new(self.order, self.ascending, &self.sorted, items, self.memory)
+        let mut items = take(&mut self.items);
+        self.order.sort(&mut items, self.ascending);
+        let owned = self.used.saturating_sub(items.len() as u64 * Self::IN_PLACE);
+        let items = Outgoing::new(items, owned, self.memory, self.disk);
+        Merge { readers: Some(readers), ..Merge::new(self.order, self.ascending, &self.sorted, Some(items)) }
+    }
+
+    /// Reserves memory for as many readers as can be had, and says for how many. What is in memory makes room for them.
+    fn reserve_readers(&mut self, readers: &mut Reservation) -> usize {
+        let wanted = |sorted: &Vec<_>| FAN_IN.1.min(sorted.len());
+        let bytes = |fan_in| fan_in as u64 * SpillReader::<T>::BYTES;
+        let mut fan_in = wanted(&self.sorted);
+        if fan_in == 0 || readers.grow(bytes(fan_in)).is_ok() {
+            return FAN_IN.1;
+        }
+        self.spill();
+        fan_in = wanted(&self.sorted);
+        while readers.grow(bytes(fan_in)).is_err() {
+            if fan_in <= FAN_IN.0 {
+                readers.take(bytes(fan_in));
+                break;
+            }
+            fan_in = (fan_in / 2).max(FAN_IN.0);
+        }
+        fan_in.max(2)
     }
 }
 
@@ -205,13 +237,15 @@ struct Merge<T, O> {
     /// The indices of `heads` as a heap, the least first.
     heap: Vec<usize>,
     /// The only sequence, where there is no other.
-    alone: Option<std::vec::IntoIter<T>>,
-    _memory: Reservation,
+    alone: Option<Outgoing<T>>,
+    /// What the sequences on disk need to be read.
+    #[expect(dead_code, reason = "held until the end")]
+    readers: Option<Reservation>,
 }
 
 enum Source<T> {
     Disk(SpillReader<T>),
-    Memory(std::vec::IntoIter<T>),
+    Memory(Outgoing<T>),
 }
 
 impl<T: Data> Source<T> {
@@ -224,14 +258,16 @@ impl<T: Data> Source<T> {
 }
 
 impl<T: Data, O: Order<T>> Merge<T, O> {
-    fn new(order: O, ascending: bool, sorted: &[Spilled<T>], items: Vec<T>, memory: Reservation) -> Self {
-        let mut merge = Merge { order, ascending, heads: Vec::new(), heap: Vec::new(), alone: None, _memory: memory };
+    /// Of sequences on disk, and what comes after them in memory.
+    fn new(order: O, ascending: bool, sorted: &[Spilled<T>], items: Option<Outgoing<T>>) -> Self {
+        let (heads, heap) = (Vec::new(), Vec::new());
+        let mut merge = Merge { order, ascending, heads, heap, alone: None, readers: None };
         if sorted.is_empty() {
-            merge.alone = Some(items.into_iter());
+            merge.alone = items;
             return merge;
         }
-        let readers = sorted.iter().map(|spilled| Source::Disk(spilled.reader()));
-        for mut source in readers.chain([Source::Memory(items.into_iter())]) {
+        let on_disk = sorted.iter().map(|spilled| Source::Disk(spilled.reader()));
+        for mut source in on_disk.chain(items.map(Source::Memory)) {
             if let Some(first) = source.next() {
                 merge.heads.push((first, source));
             }

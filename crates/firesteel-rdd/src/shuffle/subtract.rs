@@ -3,7 +3,7 @@
 use super::{
     read::{Side, SideStream, by_partition},
     rows::{Aside, Disk, MIN_BYTES, replay},
-    table::{Entry, Table},
+    table::Table,
 };
 use crate::{
     Data, Key,
@@ -42,6 +42,7 @@ impl<K: Key, V: Data, W: Data> Pipeline for Subtract<K, V, W> {
                 disk: Disk::new(task),
                 more: Aside::new(),
                 is_full: false,
+                alone: matches!(self.left, Side::Shuffle(_)),
             },
             survivors: Aside::new(),
             last: None,
@@ -74,11 +75,11 @@ struct Gone<K> {
     /// The keys that there was no memory for.
     more: Aside<K>,
     is_full: bool,
+    /// No other operator of the task comes before this one: it may hold all that it can get.
+    alone: bool,
 }
 
 impl<K: Key> Gone<K> {
-    const IN_PLACE: u64 = (size_of::<Entry<K, ()>>() * 3 / 2 + 8) as u64;
-
     #[inline(always)]
     fn add(&mut self, key: &K) {
         if self.keys.contains(key) {
@@ -88,7 +89,7 @@ impl<K: Key> Gone<K> {
             return self.more.push(key, &self.disk);
         }
         self.keys.entry(key, || ());
-        self.used += Self::IN_PLACE + self.weigher.weigh(key);
+        self.used += Table::<K, ()>::IN_PLACE + self.weigher.weigh(key);
         if self.used > self.memory.bytes() {
             self.reserve();
         }
@@ -98,11 +99,20 @@ impl<K: Key> Gone<K> {
     fn reserve(&mut self) {
         let lacking = self.used - self.memory.bytes();
         let step = (self.used / 4).clamp(64 << 10, 4 << 20).max(lacking);
-        if self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_err() {
+        let may_grow = self.alone || self.used <= self.half();
+        if !may_grow || self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_err() {
             // At least these keys: every pass takes some away.
             self.memory.take(lacking);
             self.is_full = self.used >= MIN_BYTES;
         }
+    }
+
+    /// Half of what other operators leave. These keys stay as long as the left side is read, and what computes it in this
+    /// task needs memory, too.
+    fn half(&self) -> u64 {
+        let task = self.memory.task();
+        let others = task.held() - self.memory.bytes();
+        task.share().saturating_sub(others) / 2
     }
 
     /// Forgets the keys in memory; the next pass adds those that waited.
@@ -126,6 +136,7 @@ impl<K: Key, V: Data, W: Data> SubtractStream<K, V, W> {
                 return;
             };
             self.gone.empty();
+            self.gone.alone = true;
             replay(Some(keys), &task, |key| self.gone.add(&key));
             let (gone, survivors) = (&self.gone, &mut self.survivors);
             replay(left, &task, |record: (K, V)| {

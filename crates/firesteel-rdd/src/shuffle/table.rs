@@ -1,8 +1,13 @@
 //! A hash table whose entries lie in the order of their first arrival.
 
 use crate::partitioner::hash_of;
+use firesteel_store::weigh;
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use std::hash::Hash;
+
+/// How many entries are weighed to know what all own.
+const SAMPLE: usize = 64;
 
 /// Keys and what belongs to them, in the order in which the keys came first.
 pub struct Table<K, V> {
@@ -10,6 +15,7 @@ pub struct Table<K, V> {
     entries: Vec<Entry<K, V>>,
 }
 
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Entry<K, V> {
     pub(crate) hash: u64,
     pub(crate) key: K,
@@ -24,6 +30,23 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What an entry takes in the table itself, by estimate: vectors and the index have room to grow.
+    pub(crate) const IN_PLACE: u64 = (size_of::<Entry<K, V>>() * 3 / 2 + 8) as u64;
+
+    /// What the entries own outside the table, from looking at some of them. `owned` says it of a value.
+    pub(crate) fn owned(&self, owned: impl Fn(&V) -> u64) -> u64
+    where
+        K: Serialize,
+    {
+        let stride = self.entries.len().div_ceil(SAMPLE).max(1);
+        let (mut sum, mut sampled) = (0, 0);
+        for entry in self.entries.iter().step_by(stride) {
+            sum += weigh::owned(&entry.key) + owned(&entry.value);
+            sampled += 1;
+        }
+        sum * self.entries.len() as u64 / u64::max(sampled, 1)
     }
 
     /// The value of a key that is there.
@@ -87,16 +110,12 @@ impl<K: Hash + Eq, V> Table<K, V> {
         tail
     }
 
-    pub(crate) fn entries(&self) -> &[Entry<K, V>] {
-        &self.entries
-    }
-
     pub(crate) fn first_mut(&mut self) -> Option<&mut Entry<K, V>> {
         self.entries.first_mut()
     }
 
-    pub(crate) fn into_entries(self) -> std::vec::IntoIter<Entry<K, V>> {
-        self.entries.into_iter()
+    pub(crate) fn into_entries(self) -> Vec<Entry<K, V>> {
+        self.entries
     }
 }
 

@@ -15,9 +15,9 @@ use crate::{
     task::Task,
 };
 use firesteel_model::ShuffleId;
-use firesteel_store::{Room, RunWriter};
+use firesteel_store::{Reservation, RunWriter, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, time::Instant};
+use std::{marker::PhantomData, mem::needs_drop, time::Instant};
 
 /// What a map task tells the driver about its output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,8 +30,12 @@ pub struct MapWritten {
     pub records: u64,
 }
 
-/// How much of a map task's output is combined at a time, in bytes of keys and partial results as they lie in the table.
-const COMBINE_TABLE_BYTES: usize = 1 << 20;
+/// How much of a map task's output is combined at a time, in bytes of keys and partial results as they lie in the table; they may
+/// own as much elsewhere.
+const COMBINE_TABLE_BYTES: u64 = 1 << 20;
+/// Memory for it is taken in such steps, whether there is any or not: where a table is flushed depends on the data alone, so that a
+/// task that runs again, or with another budget, writes the same.
+const COMBINE_STEP_BYTES: u64 = 64 << 10;
 /// A table that combines fewer than this many records into one, in quarters, is not worth its cost.
 const WORTHWHILE_QUARTERS: u64 = 5;
 /// After a table that was not worth it, records go past it for so many tables' worth.
@@ -116,6 +120,11 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     aggregate: &'a A,
     table: Table<K, Option<A::Part>>,
     capacity: usize,
+    /// What the table takes, by estimate, and with how much it is full.
+    used: u64,
+    limit: u64,
+    weigher: Weigher,
+    memory: Reservation,
     seen: u64,
     bypass: u64,
     run: RunWriter<(K, A::Part)>,
@@ -124,16 +133,21 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
 }
 
 impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
-    fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A, room: Room) -> Self {
+    fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A, task: &Task, shuffle: ShuffleId) -> Self {
         let entry = size_of::<K>() + size_of::<A::Part>() + 16;
+        let capacity = (COMBINE_TABLE_BYTES as usize / entry).max(64);
         Combiner {
             partitioner,
             aggregate,
             table: Table::new(),
-            capacity: (COMBINE_TABLE_BYTES / entry).max(64),
+            capacity,
+            used: 0,
+            limit: capacity as u64 * Table::<K, Option<A::Part>>::IN_PLACE + COMBINE_TABLE_BYTES,
+            weigher: Weigher::default(),
+            memory: task.memory().reservation(),
             seen: 0,
             bypass: 0,
-            run: RunWriter::new(partitioner.count()).within(room),
+            run: RunWriter::new(partitioner.count()).within(task.room(shuffle)),
             first: None,
             value: PhantomData,
         }
@@ -163,17 +177,41 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             Some(slot) => {
                 // Taken out while the user's function runs: if it panics, the attempt ends and the hole is never seen.
                 let part = slot.take().expect("a table's parts are there between records");
+                if needs_drop::<A::Part>() {
+                    // A part that owns something is taken to grow by what it is given.
+                    self.used += size_of::<V>() as u64 + self.weigher.weigh(&item.get().1);
+                }
                 *slot = Some(self.aggregate.add(part, item.take_part(|pair| pair.1, |pair| pair.1.clone())));
             }
             None => {
+                self.used += Table::<K, Option<A::Part>>::IN_PLACE + self.weigher.weigh(item.get());
                 let (key, value) = item.take();
                 let part = self.aggregate.create(value);
                 self.table.insert(hash, key, Some(part));
                 if self.table.len() >= self.capacity {
-                    self.flush();
+                    return self.flush();
                 }
             }
         }
+        if self.used > self.memory.bytes() {
+            self.grow();
+        }
+    }
+
+    /// Takes memory for what came, unless the table is full.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        if self.used > self.limit {
+            // Parts that change without growing look as if they had grown.
+            let owned = self.table.owned(|part| part.as_ref().map_or(0, A::owned));
+            self.used = self.table.len() as u64 * Table::<K, Option<A::Part>>::IN_PLACE + owned;
+            if self.used > self.limit / 2 {
+                return self.flush();
+            }
+        }
+        let lacking = self.used.saturating_sub(self.memory.bytes());
+        self.memory.take(lacking.next_multiple_of(COMBINE_STEP_BYTES));
     }
 
     #[cold]
@@ -185,7 +223,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             self.write(entry.key, entry.value.expect("a table's parts are there between records"));
         }
         self.table = table;
-        self.seen = 0;
+        (self.seen, self.used) = (0, 0);
         if seen * 4 < sent * WORTHWHILE_QUARTERS {
             self.bypass = sent * BYPASS_TABLES;
         }
@@ -230,8 +268,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
 impl<K: Key, V: Data, A: Aggregate<V>> Action<(K, V)> for ScatterCombined<K, A> {
     type Out = MapWritten;
     fn run<S: Stream<Item = (K, V)>>(&self, mut input: Input<S>) -> MapWritten {
-        let room = input.task().room(self.shuffle);
-        let mut combiner = Combiner::new(&self.partitioner, &self.aggregate, room);
+        let mut combiner = Combiner::new(&self.partitioner, &self.aggregate, input.task(), self.shuffle);
         let since = if A::HAS_ZERO {
             combiner.whole(&mut input);
             Instant::now()

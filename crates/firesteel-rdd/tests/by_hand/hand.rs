@@ -1,7 +1,7 @@
 //! A task without a driver: an executor of nothing but its stores, and stages sent to it as bytes.
 
 use firesteel_model::{
-    AttemptId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt, StageId,
+    AttemptId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt, StageId, TaskMetrics,
 };
 use firesteel_rdd::{
     Action, Collect, Data, Ending, Executor, KillFlag, MapOutputs, MapWritten, Node, NodeBytes, Output, Piece,
@@ -9,6 +9,7 @@ use firesteel_rdd::{
 };
 use firesteel_store::{Memory, Scratch, record};
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -51,15 +52,26 @@ impl Lineage {
 pub(crate) struct Hand {
     pub(crate) executor: Arc<Executor>,
     pub(crate) outputs: BTreeMap<ShuffleId, Arc<MapOutputs>>,
-    attempts: std::cell::Cell<u64>,
+    attempts: Cell<u64>,
+    /// What all tasks measured.
+    pub(crate) metrics: Cell<TaskMetrics>,
 }
 
 impl Hand {
     pub(crate) fn new() -> Self {
+        Self::within(1 << 30)
+    }
+
+    /// With a memory budget of so many bytes.
+    pub(crate) fn within(budget: u64) -> Self {
         let scratch = Scratch::new(vec![std::env::temp_dir()]);
-        let memory = Memory::new(1 << 30, 0.5);
-        let executor = Executor::new(ExecutorId(0), scratch, memory, |_| true);
-        Hand { executor: Arc::new(executor), outputs: BTreeMap::new(), attempts: std::cell::Cell::new(0) }
+        let executor = Executor::new(ExecutorId(0), scratch, Memory::new(budget, 0.5), |_| true);
+        Hand {
+            executor: Arc::new(executor),
+            outputs: BTreeMap::new(),
+            attempts: Cell::default(),
+            metrics: Cell::default(),
+        }
     }
 
     /// An attempt at a partition.
@@ -104,6 +116,9 @@ impl Hand {
                 let split = splits.encode(PartitionIndex(p)).unwrap();
                 let out = root.run(task.root_split(split.as_deref()), &task);
                 task.close();
+                let mut metrics = self.metrics.get();
+                metrics += task.metrics();
+                self.metrics.set(metrics);
                 (task.info().attempt, out)
             })
             .collect()

@@ -4,6 +4,7 @@ mod accumulators;
 mod batches;
 mod hand;
 mod hostile_bytes;
+mod memory;
 mod partitioners;
 mod resuming;
 mod shuffles;

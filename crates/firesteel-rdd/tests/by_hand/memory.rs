@@ -1,0 +1,118 @@
+//! Operators of one task that share little memory: the same records as with ample memory, in the same order, and a number of
+//! bytes through the disk that grows with the data, not with its square.
+
+use crate::hand::{Hand, Lineage};
+use firesteel_model::{BlockId, BroadcastId, RddId, ShuffleId, TaskMetrics};
+use firesteel_rdd::{
+    ByKey, Combine, Data, Erased, Grouping, Inner, Join, KeyPartitioner, Map, Pipeline, Plain, RangeOf, ReadSide,
+    Reducing, Scatter, ScatterCombined, Side, Sorted, Subtract,
+};
+use std::sync::Arc;
+
+type Value = (u64, u64, u64);
+
+/// How many bytes the values below take.
+const RECORD: u64 = size_of::<(u64, Value)>() as u64;
+
+fn mix(x: u64) -> u64 {
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^ (x >> 27)
+}
+
+/// A map output of so many records with values that do not compress, three for each key.
+fn shuffle(hand: &mut Hand, id: u64, records: u64) -> Side<(u64, Value)> {
+    let value = |i: u64| (mix(i / 3), (mix(i), mix(i + 1), mix(i + 2)));
+    let shuffle = ShuffleId(id);
+    let scatter = Scatter { shuffle, partitioner: KeyPartitioner::<u64>::hash(1) };
+    hand.write(shuffle, &Lineage::default(), Map::new(RangeOf::new(0..records, 4), Plain::new(value)), scatter);
+    Side::Shuffle(shuffle)
+}
+
+/// What one task makes of it with ample memory and with `budget`, and what was measured with the latter. Map tasks are not counted.
+fn within<P: Pipeline<Item: Data + PartialEq>>(
+    budget: u64,
+    pipeline: impl Fn(&mut Hand, &mut Lineage) -> P,
+) -> TaskMetrics {
+    let run = |budget| {
+        let (mut hand, mut lineage) = (Hand::within(budget), Lineage::default());
+        let pipeline = pipeline(&mut hand, &mut lineage);
+        hand.metrics.take();
+        let records = hand.collect(&lineage, pipeline);
+        (records, hand.metrics.get())
+    };
+    let (expected, ample) = run(1 << 30);
+    assert_eq!(ample.memory_bytes_spilled, 0);
+    let (records, metrics) = run(budget);
+    assert!(records == expected);
+    metrics
+}
+
+/// Something went to disk, and no more than so many times the records that came in.
+fn assert_spilled(metrics: TaskMetrics, records: u64, at_most: f64) {
+    let times = metrics.disk_bytes_spilled as f64 / (records * RECORD) as f64;
+    assert!(metrics.memory_bytes_spilled > 0 && times > 0.0 && times <= at_most, "{times} times the data: {metrics:?}");
+}
+
+/// Groups a shuffle in the task that reads it, and says of each key how many values it has.
+fn grouped(lineage: &mut Lineage, id: u64, side: Side<(u64, Value)>) -> Side<(u64, u64)> {
+    let groups = Combine::values(side, Grouping, 1);
+    let counted = Map::new(groups, Plain::new(|(key, values): (u64, Vec<Value>)| (key, values.len() as u64)));
+    lineage.erase(RddId(id), counted);
+    Side::Narrow(Erased::of(RddId(id)))
+}
+
+#[test]
+fn a_join_gives_way_to_the_grouping_of_its_other_side() {
+    let metrics = within(4 << 20, |hand, lineage| {
+        let (left, right) = (shuffle(hand, 1, 20_000), shuffle(hand, 2, 90_000));
+        Join::<u64, Value, u64, Inner>::new(left, grouped(lineage, 7, right), 1)
+    });
+    assert_spilled(metrics, 20_000 + 90_000, 2.0);
+}
+
+#[test]
+fn a_subtraction_leaves_memory_to_the_grouping_of_its_left_side() {
+    let metrics = within(4 << 20, |hand, lineage| {
+        let (left, right) = (shuffle(hand, 1, 60_000), shuffle(hand, 2, 600_000));
+        Subtract { left: grouped(lineage, 7, left), right, partitions: 1 }
+    });
+    assert_spilled(metrics, 60_000, 3.5);
+}
+
+#[test]
+fn a_sorted_partition_gives_way_to_the_grouping_that_reads_it() {
+    let metrics = within(4 << 20, |hand, lineage| {
+        let side = shuffle(hand, 1, 90_000);
+        lineage.erase(RddId(3), Sorted { side, order: ByKey, ascending: true, partitions: 1 });
+        ReadSide { side: grouped(lineage, 7, Side::Narrow(Erased::of(RddId(3)))), partitions: 1 }
+    });
+    assert_spilled(metrics, 90_000, 1.7);
+}
+
+#[test]
+fn a_broadcast_larger_than_the_budget_leaves_tasks_their_share() {
+    let metrics = within(4 << 20, |hand, _| {
+        let side = shuffle(hand, 1, 90_000);
+        hand.executor.blocks.put_value(BlockId::Broadcast(BroadcastId(1)), Arc::new(vec![7u64; 1 << 20]));
+        Combine::values(side, Grouping, 1)
+    });
+    assert_spilled(metrics, 90_000, 1.0);
+}
+
+#[test]
+fn parts_that_change_without_growing_take_what_they_are_and_not_what_they_were_given() {
+    let mut hand = Hand::new();
+    let longest = || Reducing(Plain::new(|a: String, b: String| if a.len() < b.len() { b } else { a }));
+    let words = || Map::new(RangeOf::new(0..60_000, 1), Plain::new(|i: u64| (i % 100, format!("{i:0>100}"))));
+    let (values, parts) = (ShuffleId(1), ShuffleId(2));
+    let partitioner = || KeyPartitioner::<u64>::hash(1);
+    hand.write(values, &Lineage::default(), words(), Scatter { shuffle: values, partitioner: partitioner() });
+    hand.metrics.take();
+    let combined = ScatterCombined { shuffle: parts, partitioner: partitioner(), aggregate: longest() };
+    let written = hand.write(parts, &Lineage::default(), words(), combined);
+    assert_eq!(written[0].records, 100, "the table was not flushed for parts that look larger than they are");
+    let map_side = hand.metrics.take().peak_execution_memory;
+    hand.collect(&Lineage::default(), Combine::<u64, String, _>::values(Side::Shuffle(values), longest(), 1));
+    let reduce_side = hand.metrics.take().peak_execution_memory;
+    assert!(map_side < 4 << 20 && reduce_side < 2 << 20, "{map_side} and {reduce_side} for 100 strings of 100 bytes");
+}
