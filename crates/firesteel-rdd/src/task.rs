@@ -180,7 +180,7 @@ impl Task {
     /// What the writer of a map output may use.
     pub(crate) fn room(&self, shuffle: ShuffleId) -> Room {
         let files = self.executor().shuffles.files().clone();
-        Room { reservation: self.memory().spillable(), files, shuffle, fail: cannot_store }
+        Room { reservation: self.memory().spillable().named("map output"), files, shuffle, fail: cannot_store }
     }
     /// The attempt's accumulators.
     pub fn accumulators(&self) -> &Arc<AttemptAccumulators> {

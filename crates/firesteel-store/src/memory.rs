@@ -153,6 +153,7 @@ impl Memory {
             killed,
             peak: AtomicU64::new(0),
             operators: Mutex::default(),
+            peaks: Mutex::default(),
         })
     }
 
@@ -333,6 +334,8 @@ pub struct TaskMemory {
     peak: AtomicU64,
     /// The operators that can spill.
     operators: Mutex<Vec<Weak<Holding>>>,
+    /// The most that each named operator held.
+    peaks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// What one operator of a task holds, as the others see it.
@@ -358,7 +361,7 @@ impl Holding {
 impl TaskMemory {
     /// An empty reservation, for one operator of the task that cannot shrink when it is asked to.
     pub fn reservation(self: &Arc<Self>) -> Reservation {
-        Reservation { task: self.clone(), holding: Arc::default() }
+        Reservation { task: self.clone(), holding: Arc::default(), operator: None, peak: 0 }
     }
 
     /// An empty reservation, for one operator of the task that watches its [`room`](Reservation::room), and spills when it is
@@ -378,6 +381,12 @@ impl TaskMemory {
         if let Some(largest) = largest.filter(|largest| largest.bytes() > refused.bytes()) {
             largest.room.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// The most that each [named](Reservation::named) operator held at any time, in bytes. Counted when it has given all back.
+    pub fn peaks(&self) -> Vec<(&'static str, u64)> {
+        let peaks = self.peaks.lock().unwrap_or_else(PoisonError::into_inner);
+        peaks.iter().map(|(operator, peak)| (*operator, *peak)).collect()
     }
 
     /// The most that the task held at any time, in bytes.
@@ -431,9 +440,27 @@ impl fmt::Debug for TaskMemory {
 pub struct Reservation {
     task: Arc<TaskMemory>,
     holding: Arc<Holding>,
+    operator: Option<&'static str>,
+    /// The most that it held.
+    peak: u64,
 }
 
 impl Reservation {
+    /// For the operator of this name, under which its peak is told.
+    #[must_use]
+    pub fn named(mut self, operator: &'static str) -> Self {
+        self.operator = Some(operator);
+        self
+    }
+
+    /// An empty one for the same operator.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let mut other = self.task.spillable();
+        other.operator = self.operator;
+        other
+    }
+
     /// How much it holds.
     #[inline(always)]
     pub fn bytes(&self) -> u64 {
@@ -478,8 +505,14 @@ impl Reservation {
             }
         }
         self.task.memory.reserve(&self.task, bytes)?;
-        self.holding.set(self.bytes() + bytes);
+        self.grew(bytes);
         Ok(())
+    }
+
+    fn grew(&mut self, bytes: u64) {
+        let bytes = self.bytes() + bytes;
+        self.holding.set(bytes);
+        self.peak = self.peak.max(bytes);
     }
 
     /// Takes so much more, whether it is there or not: for what an operator cannot do without.
@@ -489,7 +522,8 @@ impl Reservation {
         let held = state.tasks.entry(self.task.number).or_insert(0);
         *held += bytes;
         self.task.peak.fetch_max(*held, Ordering::Relaxed);
-        self.holding.set(self.bytes() + bytes);
+        drop(state);
+        self.grew(bytes);
     }
 
     /// Gives back all but `bytes`.
@@ -510,6 +544,11 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.shrink_to(0);
+        if let Some(operator) = self.operator.filter(|_| self.peak > 0) {
+            let mut peaks = self.task.peaks.lock().unwrap_or_else(PoisonError::into_inner);
+            let peak = peaks.entry(operator).or_default();
+            *peak = self.peak.max(*peak);
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct TaskEnd {
     pub(crate) attempt: AttemptId,
     pub(crate) outcome: Result<Output, TaskFailure>,
     pub(crate) metrics: TaskMetrics,
+    /// The most memory that each of its operators held.
+    pub(crate) peaks: Vec<(&'static str, u64)>,
     pub(crate) accumulators: Vec<(AccumulatorId, Vec<u8>)>,
     pub(crate) blocks: Vec<(BlockId, StorageLevel, BlockStatus)>,
 }
@@ -60,6 +62,7 @@ impl TaskEnd {
             attempt,
             outcome: Err(failure),
             metrics: TaskMetrics::default(),
+            peaks: Vec::new(),
             accumulators: Vec::new(),
             blocks: Vec::new(),
         }
@@ -173,8 +176,9 @@ impl LocalExecutor {
         if outcome.is_err() {
             let _ = panics::caught(|| task.drop_run());
         }
+        let peaks = task.memory().peaks();
         let _ = panics::caught(|| drop(task));
-        TaskEnd { attempt, outcome, metrics, accumulators, blocks }
+        TaskEnd { attempt, outcome, metrics, peaks, accumulators, blocks }
     }
 
     fn attempt(

@@ -88,6 +88,24 @@ struct LiveAttempt {
     internal: InternalAccumulables,
     /// The users' accumulators that its tasks have changed.
     changed: BTreeMap<AccumulatorId, AccumulableInfo>,
+    /// The most memory that each operator held in one task, and the accumulator's id under which it is told.
+    operators: BTreeMap<&'static str, (AccumulatorId, u64)>,
+}
+
+impl LiveAttempt {
+    /// What to tell of an operator's memory: as Spark's peaks of SQL operators, the most that a task of the stage had.
+    fn of_operator(operator: &str, id: AccumulatorId, update: Option<u64>, value: u64) -> AccumulableInfo {
+        let number = |n| AccumulableValue::Number(i64::try_from(n).unwrap_or(i64::MAX));
+        AccumulableInfo {
+            id,
+            name: Some(format!("peak memory of {operator}").into()),
+            update: update.map(number),
+            value: Some(number(value)),
+            internal: false,
+            count_failed: true,
+            metadata: None,
+        }
+    }
 }
 
 struct Launched {
@@ -98,6 +116,7 @@ struct Launched {
 
 struct Ended {
     metrics: TaskMetrics,
+    peaks: Vec<(&'static str, u64)>,
     accumulators: Vec<(AccumulatorId, Vec<u8>)>,
 }
 
@@ -185,7 +204,8 @@ impl Reporter {
     /// An attempt has reported its end.
     pub(crate) fn attempt_ended(&mut self, end: &TaskEnd) {
         if self.bus.is_active() {
-            let ended = Ended { metrics: end.metrics, accumulators: end.accumulators.clone() };
+            let ended =
+                Ended { metrics: end.metrics, peaks: end.peaks.clone(), accumulators: end.accumulators.clone() };
             self.ended.insert(end.attempt, ended);
         }
     }
@@ -246,7 +266,13 @@ impl Reporter {
                 self.next_internal += InternalAccumulables::IDS;
                 let properties = self.jobs.get(job).map(|job| job.properties.clone()).unwrap_or_default();
                 let live = self.stages.get_mut(stage)?;
-                let new = LiveAttempt { tasks: *tasks, submitted: time, internal, changed: BTreeMap::new() };
+                let new = LiveAttempt {
+                    tasks: *tasks,
+                    submitted: time,
+                    internal,
+                    changed: BTreeMap::new(),
+                    operators: BTreeMap::new(),
+                };
                 live.attempts.insert(*attempt, new);
                 let mut stage = live.info(*attempt, *tasks, &properties);
                 stage.submitted = Some(time);
@@ -261,7 +287,11 @@ impl Reporter {
                 stage.failure_reason = failure.as_deref().map(Into::into);
                 if let Some(ended) = ended {
                     stage.submitted = Some(ended.submitted);
-                    stage.accumulables = ended.changed.into_values().chain(ended.internal.totals()).collect();
+                    let of_operators = ended.operators.iter();
+                    let of_operators =
+                        of_operators.map(|(name, (id, most))| LiveAttempt::of_operator(name, *id, None, *most));
+                    stage.accumulables =
+                        ended.changed.into_values().chain(ended.internal.totals()).chain(of_operators).collect();
                 }
                 StageCompleted { stage }.into()
             }
@@ -358,6 +388,15 @@ impl Reporter {
             all.push(info);
         }
         all.extend(attempt.internal.add(&ended.metrics));
+        for (operator, peak) in ended.peaks {
+            let (id, most) = attempt.operators.entry(operator).or_insert_with(|| {
+                let id = AccumulatorId(self.next_internal);
+                self.next_internal += 1;
+                (id, 0)
+            });
+            *most = peak.max(*most);
+            all.push(LiveAttempt::of_operator(operator, *id, Some(peak), *most));
+        }
         all
     }
 }

@@ -71,7 +71,7 @@ macro_rules! cogroup {
             fn open(&self, split: u32, task: &Task) -> Self::Stream {
                 $stream {
                     $($side: (Some(self.$side.open(split, task)), Aside::new()),)+
-                    rows: Rows::new(task, |row| 0 $(+ weigh::of_vec(&row.$at))+),
+                    rows: Rows::new(task, "cogroup", |row| 0 $(+ weigh::of_vec(&row.$at))+),
                     state: None,
                 }
             }

@@ -59,7 +59,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
         };
         CombineStream {
             aggregate: self.aggregate.clone(),
-            rows: Rows::new(task, |part| part.as_ref().map_or(0, A::owned)),
+            rows: Rows::new(task, "combine", |part| part.as_ref().map_or(0, A::owned)),
             values: Aside::new(),
             parts: Aside::new(),
             state: State::Reading(Box::new(input)),

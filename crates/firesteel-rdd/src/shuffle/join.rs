@@ -113,10 +113,10 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
         JoinStream {
             left: (Some(self.left.open(split, task)), Aside::new()),
             right: (Some(self.right.open(split, task)), Aside::new()),
-            rows: Rows::new(task, |row| weigh::of_vec(&row.left) + weigh::of_vec(&row.right)),
+            rows: Rows::new(task, "join", |row| weigh::of_vec(&row.left) + weigh::of_vec(&row.right)),
             state: None,
             pairs: None,
-            current: task.memory().reservation(),
+            current: task.memory().reservation().named("join: one key"),
         }
     }
     by_partition!(left, right);

@@ -122,13 +122,13 @@ pub(crate) struct Left<K, R> {
 }
 
 impl<K: Key, R: Row> Rows<K, R> {
-    /// No rows yet. `weigh` says what one owns outside itself.
-    pub(crate) fn new(task: &Task, weigh: fn(&R) -> u64) -> Self {
+    /// No rows yet. `operator` is who gathers them; `weigh` says what one owns outside itself.
+    pub(crate) fn new(task: &Task, operator: &'static str, weigh: fn(&R) -> u64) -> Self {
         Rows {
             weigh,
             table: Table::new(),
             disk: Disk::new(task),
-            memory: task.memory().spillable(),
+            memory: task.memory().spillable().named(operator),
             used: 0,
             weighed: 0,
             closed: false,
@@ -280,7 +280,8 @@ impl<K: Key, R: Row> Rows<K, R> {
         self.weigh();
         let owned = self.used - self.table.len() as u64 * Table::<K, R>::IN_PLACE;
         (self.used, self.weighed) = (0, 0);
-        let memory = std::mem::replace(&mut self.memory, self.disk.task().memory().spillable());
+        let another = self.memory.another();
+        let memory = std::mem::replace(&mut self.memory, another);
         let entries = take(&mut self.table).into_entries();
         let leaving = Leaving(Outgoing::new(entries, owned, memory, self.disk.clone()));
         (leaving, (!rows.is_empty()).then_some(Left { rows }))

@@ -91,7 +91,7 @@ impl<T: Data, O: Order<T>> Pipeline for Sorted<T, O> {
     type Split = u32;
     type Stream = SortedStream<T, O>;
     fn open(&self, split: u32, task: &Task) -> Self::Stream {
-        let sorter = Box::new(Sorter::new(self.order.clone(), self.ascending, task));
+        let sorter = Sorter::new(self.order.clone(), self.ascending, task);
         SortedStream { state: Box::new(State::Reading(self.side.open(split, task), sorter)) }
     }
     by_partition!(side);
@@ -121,7 +121,7 @@ struct Sorter<T, O> {
 
 impl<T: Data, O: Order<T>> Sorter<T, O> {
     fn new(order: O, ascending: bool, task: &Task) -> Self {
-        let (disk, memory) = (Disk::new(task), task.memory().spillable());
+        let (disk, memory) = (Disk::new(task), task.memory().spillable().named("sort"));
         let weigher = Weigher::default();
         Sorter { order, ascending, disk, memory, items: Vec::new(), used: 0, weigher, writer: None, sorted: Vec::new() }
     }
@@ -184,7 +184,7 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
 
     /// The elements in order.
     fn finish(mut self) -> Merge<T, O> {
-        let mut readers = self.disk.task().memory().reservation();
+        let mut readers = self.disk.task().memory().reservation().named("sort: merge");
         let fan_in = self.reserve_readers(&mut readers);
         // Neighbours are merged until few enough are left, so that equal keys keep their order.
         while self.sorted.len() > fan_in {
@@ -329,7 +329,7 @@ impl<T: Data, O: Order<T>> Merge<T, O> {
 }
 
 enum State<T, O> {
-    Reading(SideStream<T>, Box<Sorter<T, O>>),
+    Reading(SideStream<T>, Sorter<T, O>),
     Writing(Merge<T, O>),
     Changing,
 }

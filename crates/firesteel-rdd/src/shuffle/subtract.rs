@@ -36,7 +36,7 @@ impl<K: Key, V: Data, W: Data> Pipeline for Subtract<K, V, W> {
             left: self.left.open(split, task),
             gone: Gone {
                 keys: Table::new(),
-                memory: task.memory().reservation(),
+                memory: task.memory().reservation().named("subtract"),
                 used: 0,
                 weigher: Weigher::default(),
                 disk: Disk::new(task),

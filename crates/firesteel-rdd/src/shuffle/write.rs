@@ -144,7 +144,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             used: 0,
             limit: capacity as u64 * Table::<K, Option<A::Part>>::IN_PLACE + COMBINE_TABLE_BYTES,
             weigher: Weigher::default(),
-            memory: task.memory().reservation(),
+            memory: task.memory().reservation().named("map-side combine"),
             seen: 0,
             bypass: 0,
             run: RunWriter::new(partitioner.count()).within(task.room(shuffle)),
@@ -234,7 +234,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
     /// Combines all that the partition has of each key before any of it is written: a zero counts once.
     fn whole<S: Stream<Item = (K, V)>>(&mut self, input: &mut Input<S>) {
         let (task, a) = (input.task().clone(), self.aggregate);
-        let mut rows = Rows::new(&task, |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned));
+        let mut rows = Rows::new(&task, "map-side combine", |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned));
         let mut aside = Aside::new();
         input.drive(&mut Gather::new(&mut rows, &mut aside, |v| a.create(v), |part, v| a.add(part, v)));
         loop {

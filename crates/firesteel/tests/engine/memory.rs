@@ -2,7 +2,10 @@
 
 use crate::steps::Told;
 use firesteel::{
-    events::{Event, event::TaskEnd},
+    events::{
+        Event,
+        event::{AccumulableValue, BlockUpdated, TaskEnd, TaskType},
+    },
     prelude::*,
 };
 use proptest::prelude::*;
@@ -146,4 +149,81 @@ fn items_that_do_not_fit_are_given_out_from_disk() {
     let rdd = sc.parallelize_n(items.clone(), 7);
     assert_eq!(rdd.collect().unwrap(), items);
     assert_eq!(rdd.map(|s| s.len() as u64).reduce(|a, b| a + b).unwrap(), 20_000 * 300);
+}
+
+/// What the tasks of map stages and of the last stages have written for lack of memory.
+fn written(map_outputs_compressed: bool, spills_compressed: bool) -> (u64, u64) {
+    let sc = Context::builder()
+        .master("local[1]")
+        .conf("firesteel.memory.budget", "1m")
+        .conf("spark.shuffle.compress", map_outputs_compressed)
+        .conf("spark.shuffle.spill.compress", spills_compressed)
+        .build()
+        .unwrap();
+    let told = Told::of(&sc);
+    assert_eq!(pairs(&sc, 20_000, 1 << 40, 200, false, 2).sort_by_key_n(true, 2).count().unwrap(), 20_000);
+    sc.stop().unwrap();
+    let (mut of_maps, mut of_others) = (0, 0);
+    for event in told.rest() {
+        if let Event::TaskEnd(TaskEnd { metrics: Some(metrics), task_type, .. }) = event {
+            match task_type {
+                TaskType::ShuffleMap => of_maps += metrics.disk_bytes_spilled,
+                TaskType::Result => of_others += metrics.disk_bytes_spilled,
+            }
+        }
+    }
+    (of_maps, of_others)
+}
+
+#[test]
+fn map_outputs_and_spills_are_compressed_each_by_its_own_setting() {
+    let ((maps, spills), (plain_maps, plain_spills)) = (written(true, true), written(false, false));
+    assert!(maps > 0 && maps * 2 < plain_maps && spills > 0 && spills * 2 < plain_spills);
+    assert_eq!((written(true, false), written(false, true)), ((maps, plain_spills), (plain_maps, spills)));
+}
+
+#[test]
+fn what_each_task_and_each_operator_held_is_told() {
+    let sc = tight();
+    let told = Told::of(&sc);
+    pairs(&sc, 20_000, 1 << 40, 200, false, 2).sort_by_key_n(true, 2).count().unwrap();
+    sc.stop().unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for event in told.rest() {
+        let Event::TaskEnd(TaskEnd { metrics: Some(metrics), task, .. }) = event else { continue };
+        for told in task.accumulables {
+            let (Some(name), Some(AccumulableValue::Number(bytes))) = (told.name, told.update) else { continue };
+            if let Some(operator) = name.strip_prefix("peak memory of ") {
+                assert!(
+                    bytes > 0 && bytes as u64 <= metrics.peak_execution_memory,
+                    "{operator}: {bytes} of {metrics:?}"
+                );
+                names.insert(operator.to_string());
+            }
+        }
+    }
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["map output", "sort", "sort: merge"]);
+}
+
+#[test]
+fn a_block_that_leaves_memory_is_told_with_what_it_takes_on_disk() {
+    let sc = Context::builder().master("local[1]").conf("firesteel.memory.budget", "4m").build().unwrap();
+    let told = Told::of(&sc);
+    let kept = pairs(&sc, 10_000, 1 << 40, 200, false, 8).persist(StorageLevel::MEMORY_AND_DISK);
+    kept.count().unwrap();
+    pairs(&sc, 20_000, 1 << 40, 200, false, 2).sort_by_key_n(true, 1).count().unwrap();
+    let info = sc.rdd_storage_info().remove(0);
+    assert!(info.memory > 0 && info.disk > 0, "{info:?}");
+    sc.stop().unwrap();
+    let mut blocks = std::collections::BTreeMap::new();
+    for event in told.rest() {
+        if let Event::BlockUpdated(BlockUpdated { info }) = event
+            && info.block.starts_with("rdd_")
+        {
+            blocks.insert(info.block, (info.memory, info.disk));
+        }
+    }
+    assert!(blocks.values().all(|(memory, disk)| (*memory == 0) != (*disk == 0)), "{blocks:?}");
+    let sum = blocks.values().fold((0, 0), |sum, (memory, disk)| (sum.0 + memory, sum.1 + disk));
+    assert_eq!(sum, (info.memory, info.disk));
 }
