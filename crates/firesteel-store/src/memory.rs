@@ -85,11 +85,19 @@ struct State {
     /// What is being evicted at this moment.
     evicting: u64,
     /// What each running task holds, by the task's number here.
-    tasks: BTreeMap<u64, u64>,
+    tasks: BTreeMap<u64, Held>,
     /// What is kept and can be evicted, in the order in which it would be.
     kept: BTreeMap<Turn, Candidate>,
     /// The next task's number, and the next moment of use.
     next: u64,
+}
+
+/// What a task holds.
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    /// How much of it was taken without asking. It is not given back for others, so nobody waits for it.
+    taken: u64,
 }
 
 /// The place of something kept among all that can be evicted: its kind, and its last use.
@@ -145,7 +153,7 @@ impl Memory {
     pub fn task(self: &Arc<Self>, killed: impl Fn() -> bool + Send + Sync + 'static) -> Arc<TaskMemory> {
         let mut state = self.state();
         let number = state.number();
-        state.tasks.insert(number, 0);
+        state.tasks.insert(number, Held::default());
         let killed = Box::new(killed);
         Arc::new(TaskMemory {
             memory: self.clone(),
@@ -174,7 +182,7 @@ impl Memory {
         loop {
             let running = state.tasks.len().max(1) as u64;
             let pool = self.pool(&state);
-            let held = state.tasks.get(&task.number).copied().unwrap_or(0);
+            let held = state.tasks.get(&task.number).map_or(0, |held| held.bytes);
             let wanted = held.saturating_add(bytes);
             if wanted > pool / running {
                 return Err(Refused::Budget);
@@ -183,7 +191,7 @@ impl Memory {
             let free = self.total.saturating_sub(state.execution).saturating_sub(taken);
             if bytes <= free {
                 state.execution += bytes;
-                state.tasks.insert(task.number, wanted);
+                state.tasks.entry(task.number).or_default().bytes = wanted;
                 task.peak.fetch_max(wanted, Ordering::Relaxed);
                 return Ok(());
             }
@@ -204,7 +212,7 @@ impl Memory {
             // Whoever holds less than half a share waits for those that hold more than theirs, since the time when fewer were
             // running: they do not wait, and are refused until they have given back. All others go and spill.
             let mut others = state.tasks.iter().filter(|(number, _)| **number != task.number);
-            let in_sight = others.any(|(_, held)| *held > pool / running);
+            let in_sight = others.any(|(_, held)| held.bytes - held.taken > pool / running);
             if wanted > pool / (2 * running) || !in_sight || (task.killed)() {
                 return Err(Refused::Budget);
             }
@@ -402,7 +410,7 @@ impl TaskMemory {
 
     /// What the task holds now.
     pub fn held(&self) -> u64 {
-        self.memory.state().tasks.get(&self.number).copied().unwrap_or(0)
+        self.memory.state().tasks.get(&self.number).map_or(0, |held| held.bytes)
     }
 
     fn give_back(&self, bytes: u64) {
@@ -412,7 +420,8 @@ impl TaskMemory {
         let mut state = self.memory.state();
         state.execution = state.execution.saturating_sub(bytes);
         if let Some(held) = state.tasks.get_mut(&self.number) {
-            *held = held.saturating_sub(bytes);
+            held.bytes = held.bytes.saturating_sub(bytes);
+            held.taken = held.taken.min(held.bytes);
         }
         drop(state);
         self.memory.freed.notify_all();
@@ -422,7 +431,7 @@ impl TaskMemory {
 impl Drop for TaskMemory {
     fn drop(&mut self) {
         let mut state = self.memory.state();
-        let held = state.tasks.remove(&self.number).unwrap_or(0);
+        let held = state.tasks.remove(&self.number).map_or(0, |held| held.bytes);
         state.execution = state.execution.saturating_sub(held);
         drop(state);
         self.memory.freed.notify_all();
@@ -519,9 +528,10 @@ impl Reservation {
     pub fn take(&mut self, bytes: u64) {
         let mut state = self.task.memory.state();
         state.execution += bytes;
-        let held = state.tasks.entry(self.task.number).or_insert(0);
-        *held += bytes;
-        self.task.peak.fetch_max(*held, Ordering::Relaxed);
+        let held = state.tasks.entry(self.task.number).or_default();
+        held.bytes += bytes;
+        held.taken += bytes;
+        self.task.peak.fetch_max(held.bytes, Ordering::Relaxed);
         drop(state);
         self.grew(bytes);
     }

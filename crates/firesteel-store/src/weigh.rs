@@ -57,6 +57,7 @@ pub struct Weigher {
     next: u64,
     sampled: u64,
     sum: u64,
+    average: u64,
 }
 
 impl Weigher {
@@ -67,7 +68,7 @@ impl Weigher {
             return 0;
         }
         self.seen += 1;
-        if self.seen > self.next { self.look(value) } else { self.sum / self.sampled }
+        if self.seen > self.next { self.look(value) } else { self.average }
     }
 
     #[cold]
@@ -80,6 +81,7 @@ impl Weigher {
         }
         self.sum += owned;
         self.sampled += 1;
+        self.average = self.sum / self.sampled;
         self.next = self.seen + (self.seen / 16).min(64);
         owned
     }

@@ -42,7 +42,7 @@ impl<K: Key, V: Data, W: Data> Pipeline for Subtract<K, V, W> {
                 disk: Disk::new(task),
                 more: Aside::new(),
                 is_full: false,
-                alone: matches!(self.left, Side::Shuffle(_)),
+                first_pass: true,
             },
             survivors: Aside::new(),
             last: None,
@@ -75,8 +75,8 @@ struct Gone<K> {
     /// The keys that there was no memory for.
     more: Aside<K>,
     is_full: bool,
-    /// No other operator of the task comes before this one: it may hold all that it can get.
-    alone: bool,
+    /// The left side is read as it comes, and what is left of it goes out: others of the task may need memory meanwhile.
+    first_pass: bool,
 }
 
 impl<K: Key> Gone<K> {
@@ -99,7 +99,7 @@ impl<K: Key> Gone<K> {
     fn reserve(&mut self) {
         let lacking = self.used - self.memory.bytes();
         let step = (self.used / 4).clamp(64 << 10, 4 << 20).max(lacking);
-        let may_grow = self.alone || self.used <= self.half();
+        let may_grow = !self.first_pass || self.used <= self.half();
         if !may_grow || self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_err() {
             // At least these keys: every pass takes some away.
             self.memory.take(lacking);
@@ -107,8 +107,7 @@ impl<K: Key> Gone<K> {
         }
     }
 
-    /// Half of what other operators leave. These keys stay as long as the left side is read, and what computes it in this
-    /// task needs memory, too.
+    /// Half of what other operators leave: these keys stay as long as the left side is read, and cannot be spilled then.
     fn half(&self) -> u64 {
         let task = self.memory.task();
         let others = task.held() - self.memory.bytes();
@@ -132,11 +131,12 @@ impl<K: Key, V: Data, W: Data> SubtractStream<K, V, W> {
             let left = self.survivors.end(&self.gone.disk);
             let keys = self.gone.more.end(&self.gone.disk);
             let Some(keys) = keys else {
+                self.gone.empty();
                 self.last = left.map(|left| left.reader());
                 return;
             };
             self.gone.empty();
-            self.gone.alone = true;
+            self.gone.first_pass = false;
             replay(Some(keys), &task, |key| self.gone.add(&key));
             let (gone, survivors) = (&self.gone, &mut self.survivors);
             replay(left, &task, |record: (K, V)| {

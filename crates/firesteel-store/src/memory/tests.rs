@@ -273,3 +273,14 @@ fn a_refusal_asks_the_tasks_largest_other_operator_to_shrink() {
     assert_eq!(other.spillable().grow(600), Err(Refused::Budget));
     assert!(!large.is_asked(), "another task's");
 }
+
+#[test]
+fn nobody_waits_for_what_was_taken_without_asking() {
+    let memory = Memory::new(1_000, 0.5);
+    let (first, second) = (memory.task(|| false), memory.task(|| false));
+    let mut large = first.reservation();
+    large.take(2_000);
+    assert_eq!(second.reservation().grow(100), Err(Refused::Budget), "at once: it can only spill");
+    large.shrink_to(900);
+    assert_eq!(second.reservation().grow(100), Ok(()));
+}
