@@ -156,8 +156,46 @@ pub trait Root: Send + Sync {
     fn splits(&self, plan: &dyn Plan) -> Result<Arc<dyn Splits>>;
 }
 
-/// A task's result: a value of the action's type, which the driver's waiting action knows.
-pub type Output = Box<dyn Any + Send>;
+/// A task's result. The driver's waiting action knows its type.
+pub enum Output {
+    /// A value of the action's type, made in this process.
+    Value(Box<dyn Any + Send>),
+    /// What [`RootExec::encode`] made of one, in another process.
+    Bytes(Vec<u8>),
+}
+
+impl Output {
+    /// The result as a value of its action's type.
+    ///
+    /// # Errors
+    /// If it came as bytes that are not those of a `T`.
+    ///
+    /// # Panics
+    /// If its action makes values of another type.
+    pub fn into_typed<T: DeserializeOwned + 'static>(self) -> Result<T> {
+        match self {
+            Output::Value(value) => Ok(*value.downcast::<T>().expect("a task's result is of its action's type")),
+            Output::Bytes(bytes) => decode(&bytes),
+        }
+    }
+
+    /// The same, where it lies; bytes are decoded first.
+    ///
+    /// # Errors
+    /// As [`into_typed`](Output::into_typed).
+    ///
+    /// # Panics
+    /// As [`into_typed`](Output::into_typed).
+    pub fn typed<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<&T> {
+        if let Output::Bytes(bytes) = self {
+            *self = Output::Value(Box::new(decode::<T>(bytes)?));
+        }
+        match self {
+            Output::Value(value) => Ok(value.downcast_ref::<T>().expect("a task's result is of its action's type")),
+            Output::Bytes(_) => unreachable!("bytes were decoded"),
+        }
+    }
+}
 
 /// Makes a pipeline and an action into a [`Root`].
 pub struct Ending<P, A>(pub Arc<P>, pub Arc<A>);
@@ -181,6 +219,11 @@ impl<P: Pipeline, A: Action<P::Item>> Root for Ending<P, A> {
 pub trait RootExec {
     /// Computes one partition.
     fn run(&self, split: SplitBytes<'_>, task: &Task) -> Output;
+    /// A result of [`run`](RootExec::run) as bytes in the record format, for another process.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn encode(&self, output: Output) -> Result<Vec<u8>>;
 }
 
 struct DecodedRoot<P, A>(P, A);
@@ -191,7 +234,11 @@ impl<P: Pipeline, A: Action<P::Item>> RootExec for DecodedRoot<P, A> {
         let output = self.1.run(Input { stream, task: task.clone() });
         let size = self.1.size(&output);
         task.measure(|m| m.result_size = size);
-        Box::new(output)
+        Output::Value(Box::new(output))
+    }
+    fn encode(&self, output: Output) -> Result<Vec<u8>> {
+        let output = output.into_typed::<A::Out>()?;
+        record::to_vec(&output).map_err(|e| Error::Serialization(format!("a task's result: {e}")))
     }
 }
 

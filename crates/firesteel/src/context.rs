@@ -4,9 +4,10 @@ use crate::{
     clock::{Clock, ManualClock},
     driver::{Driver, Msg},
     engine::{Engine, NewEngine},
-    executor::{LocalExecutor, Tamper},
+    executor::{Commits, InProcess, Runner, Tamper, ToDriver},
     files::AddedFiles,
     graph::{NewNode, Prepared, RddNode},
+    link::{LocalLink, NewExecutor},
     properties,
     rdd::{Rdd, site},
     report::{Application, Reporter},
@@ -14,7 +15,7 @@ use crate::{
 use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
-    BlockId, Error, ExecutorId, PartitionIndex, Result, StorageLevel,
+    BlockId, Error, ExecutorId, HostId, PartitionIndex, Result, StorageLevel,
     conf::{Conf, Master, keys},
 };
 use firesteel_rdd::{
@@ -161,21 +162,23 @@ impl ContextBuilder {
         let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
         let tamper = self.tamper;
         let engine = Engine::start(new, |accumulators, to_driver, messages| {
-            let ask = to_driver.clone();
-            let may_commit = Box::new(move |attempt| {
-                let (answer, wait) = crossbeam_channel::bounded(1);
-                ask.send(Msg::MayCommit(attempt, answer)).is_ok() && wait.recv().unwrap_or(false)
-            });
-            let evictions = to_driver.clone();
-            blocks.on_eviction(move |id, status| {
-                let _ = evictions.send(Msg::BlockEvicted(id, status));
-            });
             let id = ExecutorId(0);
+            let driver: Arc<dyn ToDriver> = Arc::new(InProcess { executor: id, to: to_driver.clone() });
+            let commits = Commits::new();
+            let may_commit = {
+                let (commits, driver) = (commits.clone(), driver.clone());
+                Box::new(move |attempt| commits.ask(attempt, &*driver))
+            };
             let shared = Arc::new(Executor { id, blocks, shuffles, memory, scratch, compress_spills, may_commit });
-            let executor = Arc::new(LocalExecutor::new(shared, to_driver, tamper, files));
+            let runner = Runner::new(shared, driver, commits, tamper, files);
+            let threads = runner.start(slots)?;
+            let link = Box::new(LocalLink::new(runner, threads));
+            let new = NewExecutor { executor: id, host: HostId(0), slots: slots as u32, link };
             let scheduler = Scheduler::new(config);
             let report = Reporter::new(bus, clock.clone(), &application);
-            Driver::new(scheduler, clock, messages, accumulators, executor, slots, report)
+            let mut driver = Driver::new(scheduler, clock, messages, accumulators, report);
+            driver.executor_ready(new);
+            Ok(driver)
         })?;
         Ok(Context { engine })
     }

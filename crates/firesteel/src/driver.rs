@@ -3,9 +3,10 @@
 use crate::{
     clock::Clock,
     engine::Accumulators,
-    executor::{LocalExecutor, Parcel, TaskEnd, TaskMsg, encode},
+    executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
     graph::lock,
+    link::{Link, NewExecutor},
     panics::{self, guarded},
     plan::Stage,
     properties::Properties,
@@ -13,20 +14,20 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, HostId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt,
     StageId, StorageLevel,
 };
-use firesteel_rdd::{KillFlag, MapWritten, Output, TaskFailure, TaskInfo};
+use firesteel_rdd::{MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
-    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, Success, TaskLaunch,
+    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, StageOutput, Success,
+    TaskLaunch,
 };
 use firesteel_store::BlockStatus;
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex},
-    thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// So many attempts at a task may find a kept partition damaged before that counts as a failure of the task.
@@ -42,9 +43,11 @@ pub(crate) enum Msg {
     /// A task attempt ended.
     TaskEnded(Box<TaskEnd>),
     /// A task asks whether it may commit its output.
-    MayCommit(AttemptId, Sender<bool>),
-    /// A block left memory to make room; what it takes now, if it is still kept.
-    BlockEvicted(BlockId, Option<BlockStatus>),
+    MayCommit(AttemptId),
+    /// A block of an executor had to make room, or was removed; what it takes now, if it is still kept.
+    BlockMoved(ExecutorId, BlockId, Option<BlockStatus>),
+    /// An executor is there and can run tasks.
+    ExecutorReady(Box<NewExecutor>),
     /// Nobody holds the RDD any more.
     ReleaseRdd(RddId),
     /// The RDD's blocks shall go; told when they are gone.
@@ -97,7 +100,8 @@ struct Job {
 
 struct Running {
     launch: TaskLaunch,
-    kill: KillFlag,
+    /// Whether it makes a map output.
+    of_map_stage: bool,
     /// Why it was told to stop, if it was.
     killed: Option<String>,
 }
@@ -116,16 +120,11 @@ pub(crate) struct Driver {
     clock: Clock,
     messages: Receiver<Msg>,
     accumulators: Arc<Accumulators>,
-    executor: Arc<LocalExecutor>,
-    parcels: Option<Sender<Parcel>>,
-    threads: Vec<JoinHandle<()>>,
-    /// Disconnected when all threads have ended.
-    threads_end: Receiver<Infallible>,
+    executors: BTreeMap<ExecutorId, Box<dyn Link>>,
     jobs: HashMap<JobId, Job>,
     stages: HashMap<StageId, (Arc<Stage>, usize)>,
     running: HashMap<AttemptId, Running>,
     left: HashMap<AttemptId, Left>,
-    commit_asked: HashMap<AttemptId, Sender<bool>>,
     outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
     report: Reporter,
 }
@@ -136,49 +135,21 @@ impl Driver {
         clock: Clock,
         messages: Receiver<Msg>,
         accumulators: Arc<Accumulators>,
-        executor: Arc<LocalExecutor>,
-        slots: usize,
         report: Reporter,
-    ) -> Result<Self> {
-        let (parcels, tasks) = crossbeam_channel::unbounded();
-        let mut threads = Vec::with_capacity(slots);
-        let (alive, threads_end) = crossbeam_channel::bounded(0);
-        for i in 0..slots {
-            let (executor, tasks, alive) = (executor.clone(), tasks.clone(), alive.clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("firesteel-task-{i}"))
-                .stack_size(8 << 20)
-                .spawn(move || {
-                    executor.work(&tasks);
-                    drop(alive);
-                })
-                .map_err(|e| Error::io("start", "a task thread", e))?;
-            threads.push(thread);
-        }
-        let mut driver = Driver {
+    ) -> Self {
+        Driver {
             scheduler,
             clock,
             messages,
             accumulators,
-            executor,
-            parcels: Some(parcels),
-            threads,
-            threads_end,
+            executors: BTreeMap::new(),
             jobs: HashMap::new(),
             stages: HashMap::new(),
             running: HashMap::new(),
             left: HashMap::new(),
-            commit_asked: HashMap::new(),
             outputs: HashMap::new(),
             report,
-        };
-        driver.feed(Event::ExecutorRegistered {
-            executor: driver.executor.shared.id,
-            host: HostId(0),
-            rack: None,
-            slots: slots as u32,
-        });
-        Ok(driver)
+        }
     }
 
     /// Runs until the context ends.
@@ -206,33 +177,14 @@ impl Driver {
         }
         for running in self.running.values_mut() {
             running.killed.get_or_insert_with(|| "the context was shut down".into());
-            running.kill.kill();
         }
-        self.commit_asked.clear();
-        self.parcels = None;
-        // Tasks may ask while they end, and are answered: one that waits for its commit does not look at its kill flag.
-        let (threads_end, messages) = (self.threads_end.clone(), self.messages.clone());
+        let mut executors = std::mem::take(&mut self.executors);
+        executors.values_mut().for_each(|executor| executor.close());
         let patience = crossbeam_channel::after(LAST_WAIT);
-        loop {
-            crossbeam_channel::select! {
-                recv(threads_end) -> _ => break,
-                recv(messages) -> msg => match msg {
-                    Ok(msg) => self.last_words(msg),
-                    Err(_) => break,
-                },
-                recv(patience) -> _ => {
-                    tracing::warn!(
-                        "tasks that run have not stopped within {LAST_WAIT:?} after the context's end ({} of them): they do not look \
-                         at `TaskContext::is_interrupted`, and are left to themselves",
-                        self.running.len()
-                    );
-                    self.threads.retain(JoinHandle::is_finished);
-                    break;
-                }
-            }
-        }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        let mut patient = true;
+        for (_, executor) in executors {
+            patient = patient && self.await_end(&executor.end(), &patience);
+            executor.gone(patient);
         }
         for (_, job) in self.jobs.drain() {
             let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
@@ -243,15 +195,34 @@ impl Driver {
         self.report.stopped();
     }
 
+    /// Waits for an executor's end, and meanwhile for the last words of all; says whether it has ended in time.
+    fn await_end(&mut self, end: &Receiver<Infallible>, patience: &Receiver<Instant>) -> bool {
+        let messages = self.messages.clone();
+        loop {
+            crossbeam_channel::select! {
+                recv(end) -> _ => return true,
+                recv(messages) -> msg => match msg {
+                    Ok(msg) => self.last_words(msg),
+                    Err(_) => return true,
+                },
+                recv(patience) -> _ => {
+                    tracing::warn!(
+                        "tasks that run have not stopped within {LAST_WAIT:?} after the context's end ({} of them): they do not look \
+                         at `TaskContext::is_interrupted`, and are left to themselves",
+                        self.running.len()
+                    );
+                    return false;
+                }
+            }
+        }
+    }
+
     /// What comes while the loop is ending is answered, not left to wait.
     fn last_words(&mut self, msg: Msg) {
         match msg {
             Msg::Submit(job) => {
                 let stopped = Error::Stopped("it was stopped while a job was submitted".into());
                 let _ = job.done.send(JobNews::Ended(Err(stopped)));
-            }
-            Msg::MayCommit(_, answer) => {
-                let _ = answer.send(false);
             }
             Msg::TaskEnded(end) => self.task_ended(*end),
             _ => {}
@@ -262,10 +233,8 @@ impl Driver {
         match msg {
             Msg::Submit(submission) => self.submit(*submission),
             Msg::TaskEnded(end) => self.task_ended(*end),
-            Msg::MayCommit(attempt, answer) => {
-                self.commit_asked.insert(attempt, answer);
-                self.feed(Event::CommitAsked { attempt });
-            }
+            Msg::MayCommit(attempt) => self.feed(Event::CommitAsked { attempt }),
+            Msg::ExecutorReady(new) => self.executor_ready(*new),
             Msg::ReleaseRdd(rdd) => {
                 self.feed(Event::RddReleased(rdd));
             }
@@ -274,10 +243,10 @@ impl Driver {
                 let _ = done.send(());
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
-            Msg::BlockEvicted(block, status) => {
+            Msg::BlockMoved(executor, block, status) => {
                 self.report.block(block, status);
                 if let (BlockId::Rdd(rdd, partition), None) = (block, status) {
-                    self.feed(Event::BlockDropped { executor: self.executor.shared.id, rdd, partition });
+                    self.feed(Event::BlockDropped { executor, rdd, partition });
                 }
             }
             Msg::Scheduler(event) => self.feed(event),
@@ -294,13 +263,21 @@ impl Driver {
         }
     }
 
+    /// An executor can run tasks from now on.
+    pub(crate) fn executor_ready(&mut self, new: NewExecutor) {
+        let NewExecutor { executor, host, slots, link } = new;
+        self.executors.insert(executor, link);
+        self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
+    }
+
     fn footprint(&self) -> Footprint {
         let known = self.scheduler.footprint();
+        let known_outputs = self.executors.values().map(|executor| executor.known_outputs()).sum::<usize>();
         Footprint {
             jobs: known.jobs + self.jobs.len(),
             stages: known.stages + self.stages.len(),
-            attempts: known.attempts + self.running.len() + self.left.len() + self.commit_asked.len(),
-            shuffles: known.shuffles + self.outputs.len() + self.executor.known_outputs(),
+            attempts: known.attempts + self.running.len() + self.left.len(),
+            shuffles: known.shuffles + self.outputs.len() + known_outputs,
             known_blocks: known.blocks,
             other: known.other,
             ..Footprint::default()
@@ -342,12 +319,7 @@ impl Driver {
     fn task_ended(&mut self, end: TaskEnd) {
         let Some(running) = self.running.remove(&end.attempt) else { return };
         let launch = running.launch;
-        self.commit_asked.remove(&end.attempt);
-        for (block, _, status) in &end.blocks {
-            // It may have had to make room since.
-            let now = self.executor.shared.blocks.status(*block);
-            let gone = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
-            let status = if status.level == StorageLevel::NONE { status } else { &now.unwrap_or(gone) };
+        for (block, status) in &end.blocks {
             self.report.block(*block, Some(*status));
             if let BlockId::Rdd(rdd, partition) = *block {
                 let (executor, attempt) = (launch.executor, Some(end.attempt));
@@ -360,12 +332,20 @@ impl Driver {
         self.report.attempt_ended(&end);
         let attempt = end.attempt;
         let event = match end.outcome {
-            Ok(output) => {
-                let success = match output.downcast_ref::<MapWritten>() {
-                    Some(written) => {
+            Ok(mut output) => {
+                let written = match running.of_map_stage {
+                    true => output.typed::<MapWritten>().map(Some),
+                    false => Ok(None),
+                };
+                let success = match written {
+                    Ok(Some(written)) => {
                         Success::MapOutput { sizes: MapSizes::of(&written.sizes), checksum: written.checksum }
                     }
-                    None => Success::Result { bytes: end.metrics.result_size, inline: true },
+                    Ok(None) => Success::Result { bytes: end.metrics.result_size, inline: true },
+                    Err(e) => {
+                        let failure = Failure::Error { message: e.to_string(), fatal: false };
+                        return self.feed(Event::AttemptFailed { attempt, failure });
+                    }
                 };
                 let task = (launch.stage, launch.partition);
                 self.left.insert(attempt, Left { output: Some(output), task, accumulators: end.accumulators });
@@ -391,7 +371,7 @@ impl Driver {
             TaskFailure::CommitDenied => Failure::CommitDenied,
             TaskFailure::Fetch { shuffle, map, attempt, message } => Failure::FetchFailed(FetchFailure {
                 shuffle,
-                map: attempt.map(|attempt| MapRef { partition: map, attempt, executor: self.executor.shared.id }),
+                map: attempt.map(|attempt| MapRef { partition: map, attempt, executor: launch.executor }),
                 reduce: launch.partition,
                 unreachable: false,
                 message,
@@ -414,11 +394,11 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Launch(launch) => self.launch(launch),
-            Command::Kill { attempt, reason, .. } => {
+            Command::Kill { attempt, executor, reason } => {
                 if let Some(running) = self.running.get_mut(&attempt) {
                     running.killed = Some(reason);
-                    running.kill.kill();
                 }
+                self.tell(executor, Order::Kill(attempt));
             }
             Command::AllowCommit { attempt } => self.answer_commit(attempt, true),
             Command::DenyCommit { attempt } => self.answer_commit(attempt, false),
@@ -442,28 +422,16 @@ impl Driver {
                     job.provisional.retain(|(_, _, held), _| *held != attempt);
                 }
             }
-            Command::InvalidateOutput { shuffle, map, attempt, .. } => {
-                let shuffles = &self.executor.shared.shuffles;
-                guarded("dropping a map output", || shuffles.remove_output(shuffle, map, attempt));
+            Command::InvalidateOutput { executor, shuffle, map, attempt } => {
+                self.tell(executor, Order::RemoveOutput(shuffle, map, attempt));
             }
             Command::RemoveShuffle { shuffle } => {
                 self.outputs.remove(&shuffle);
-                self.executor.forget_outputs(shuffle);
-                let shuffles = &self.executor.shared.shuffles;
-                guarded("dropping a shuffle", || shuffles.remove_shuffle(shuffle));
+                self.tell_all(Order::RemoveShuffle(shuffle));
             }
-            Command::RemoveRdd { rdd } => {
-                let blocks = &self.executor.shared.blocks;
-                guarded("dropping the blocks of an RDD", || blocks.remove_rdd(rdd));
-            }
-            Command::RemoveBlock { rdd, partition, .. } => {
-                let block = BlockId::Rdd(rdd, partition);
-                let blocks = &self.executor.shared.blocks;
-                let mut removed = false;
-                guarded("dropping a block", || removed = blocks.remove(block).is_some());
-                if removed {
-                    self.report.block(block, None);
-                }
+            Command::RemoveRdd { rdd } => self.tell_all(Order::RemoveRdd(rdd)),
+            Command::RemoveBlock { executor, rdd, partition } => {
+                self.tell(executor, Order::RemoveBlock(BlockId::Rdd(rdd, partition)));
             }
             Command::TimeUp { job } => {
                 if let Some(job) = self.jobs.get(&job) {
@@ -482,9 +450,20 @@ impl Driver {
         }
     }
 
+    /// Tells an executor. To one that is gone nothing needs to be told.
+    fn tell(&mut self, executor: ExecutorId, order: Order) {
+        if let Some(link) = self.executors.get_mut(&executor) {
+            link.tell(order);
+        }
+    }
+
+    fn tell_all(&mut self, order: Order) {
+        self.executors.values_mut().for_each(|link| link.tell(order.clone()));
+    }
+
     fn answer_commit(&mut self, attempt: AttemptId, allowed: bool) {
-        if let Some(answer) = self.commit_asked.remove(&attempt) {
-            let _ = answer.send(allowed);
+        if let Some(running) = self.running.get(&attempt) {
+            self.tell(running.launch.executor, Order::Commit(attempt, allowed));
         }
     }
 
@@ -514,10 +493,11 @@ impl Driver {
     }
 
     fn launch(&mut self, launch: TaskLaunch) {
-        let kill = KillFlag::default();
-        self.running.insert(launch.attempt, Running { launch, kill: kill.clone(), killed: None });
+        let stage = self.stages.get(&launch.stage).map(|(stage, _)| stage.clone());
+        let of_map_stage = stage.as_ref().is_some_and(|stage| matches!(stage.spec.output, StageOutput::Shuffle(_)));
+        self.running.insert(launch.attempt, Running { launch, of_map_stage, killed: None });
         // Splits are written here, by code that may be the user's.
-        let parcel = match panics::caught(|| self.parcel(&launch, kill)) {
+        let parcel = match panics::caught(|| self.parcel(&launch, stage)) {
             Ok(Ok(parcel)) => parcel,
             failed => {
                 let message = match failed {
@@ -529,16 +509,14 @@ impl Driver {
                 return self.feed(Event::AttemptFailed { attempt: launch.attempt, failure });
             }
         };
-        if let Some(parcels) = &self.parcels {
-            let _ = parcels.send(parcel);
+        if let Some(link) = self.executors.get_mut(&launch.executor) {
+            link.launch(parcel);
         }
     }
 
-    fn parcel(&mut self, launch: &TaskLaunch, kill: KillFlag) -> Result<Parcel> {
-        let Some((stage, _)) = self.stages.get(&launch.stage) else {
-            return Err(Error::InvalidArgument(format!("stage {} has no job any more", launch.stage)));
-        };
-        let stage = stage.clone();
+    fn parcel(&mut self, launch: &TaskLaunch, stage: Option<Arc<Stage>>) -> Result<Parcel> {
+        let stage =
+            stage.ok_or_else(|| Error::InvalidArgument(format!("stage {} has no job any more", launch.stage)))?;
         let (split, splits) = stage.task_splits(launch.partition)?;
         let mut outputs = Vec::new();
         for shuffle in stage.shuffles() {
@@ -571,7 +549,9 @@ impl Driver {
             split,
             shuffles: outputs.iter().map(|(shuffle, version, _)| (*shuffle, *version)).collect(),
         };
-        Ok(Parcel { task: encode(&task)?, stage: Arc::new(move || stage.bytes()), outputs, kill })
+        let task = encode(&task)?;
+        let (attempt, of_stage) = (launch.attempt, launch.stage);
+        Ok(Parcel { attempt, of_stage, task, stage: Arc::new(move || stage.bytes()), outputs })
     }
 
     fn end_job(&mut self, job: JobId, outcome: Outcome) {

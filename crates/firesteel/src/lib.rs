@@ -28,6 +28,7 @@ mod getters;
 mod graph;
 mod job;
 mod jobs;
+mod link;
 mod logging;
 mod machine;
 mod main_fn;

@@ -1,0 +1,70 @@
+//! How the driver reaches its executors: threads of its own process, or a connection to another.
+
+use crate::{
+    executor::{Order, Parcel, Runner, Threads},
+};
+use crossbeam_channel::Receiver;
+use firesteel_model::StageId;
+use std::{convert::Infallible, sync::Arc};
+
+/// One executor, as the driver reaches it. What is told to it arrives in order; nothing here waits for it.
+pub(crate) trait Link: Send {
+    /// Sends a task.
+    fn launch(&mut self, parcel: Parcel);
+    /// Tells it something.
+    fn tell(&mut self, order: Order);
+    /// No task of the stage follows.
+    fn forget_stage(&mut self, _: StageId) {}
+    /// Tells it to end: what runs is to stop, and nothing is answered any more.
+    fn close(&mut self);
+    /// Disconnected when it has ended.
+    fn end(&self) -> Receiver<Infallible>;
+    /// It has ended, or `patient` is false and it shall no longer be waited for.
+    fn gone(self: Box<Self>, patient: bool);
+    /// Of how many shuffles it knows the outputs, as far as that is known here.
+    fn known_outputs(&self) -> usize {
+        0
+    }
+}
+
+/// Threads of this process.
+pub(crate) struct LocalLink {
+    runner: Arc<Runner>,
+    threads: Threads,
+}
+
+impl LocalLink {
+    pub(crate) fn new(runner: Arc<Runner>, threads: Threads) -> Self {
+        LocalLink { runner, threads }
+    }
+}
+
+impl Link for LocalLink {
+    fn launch(&mut self, parcel: Parcel) {
+        self.runner.launch(&self.threads, parcel);
+    }
+    fn tell(&mut self, order: Order) {
+        self.runner.obey(order);
+    }
+    fn close(&mut self) {
+        self.runner.close();
+        self.threads.hang_up();
+    }
+    fn end(&self) -> Receiver<Infallible> {
+        self.threads.end().clone()
+    }
+    fn gone(self: Box<Self>, patient: bool) {
+        self.threads.join(patient);
+    }
+    fn known_outputs(&self) -> usize {
+        self.runner.known_outputs()
+    }
+}
+
+/// An executor that is ready, as the driver's loop learns of it.
+pub(crate) struct NewExecutor {
+    pub(crate) executor: firesteel_model::ExecutorId,
+    pub(crate) host: firesteel_model::HostId,
+    pub(crate) slots: u32,
+    pub(crate) link: Box<dyn Link>,
+}
