@@ -14,13 +14,13 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt,
-    StageId, StorageLevel,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId,
+    StageAttempt, StageId, StorageLevel,
 };
 use firesteel_rdd::{MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
-    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, StageOutput, Success,
-    TaskLaunch,
+    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, StageOutput,
+    Success, TaskLaunch,
 };
 use firesteel_store::BlockStatus;
 use std::{
@@ -550,8 +550,7 @@ impl Driver {
             shuffles: outputs.iter().map(|(shuffle, version, _)| (*shuffle, *version)).collect(),
         };
         let task = encode(&task)?;
-        let (attempt, of_stage) = (launch.attempt, launch.stage);
-        Ok(Parcel { attempt, of_stage, task, stage: Arc::new(move || stage.bytes()), outputs })
+        Ok(Parcel { attempt: launch.attempt, task, stage: Arc::new(move || stage.bytes()), outputs })
     }
 
     fn end_job(&mut self, job: JobId, outcome: Outcome) {

@@ -1,10 +1,7 @@
 //! How the driver reaches its executors: threads of its own process, or a connection to another.
 
-use crate::{
-    executor::{Order, Parcel, Runner, Threads},
-};
+use crate::executor::{Order, Parcel, Runner, Threads};
 use crossbeam_channel::Receiver;
-use firesteel_model::StageId;
 use std::{convert::Infallible, sync::Arc};
 
 /// One executor, as the driver reaches it. What is told to it arrives in order; nothing here waits for it.
@@ -13,8 +10,6 @@ pub(crate) trait Link: Send {
     fn launch(&mut self, parcel: Parcel);
     /// Tells it something.
     fn tell(&mut self, order: Order);
-    /// No task of the stage follows.
-    fn forget_stage(&mut self, _: StageId) {}
     /// Tells it to end: what runs is to stop, and nothing is answered any more.
     fn close(&mut self);
     /// Disconnected when it has ended.
