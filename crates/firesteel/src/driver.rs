@@ -46,8 +46,6 @@ pub(crate) enum Msg {
     MayCommit(AttemptId),
     /// A block of an executor had to make room, or was removed; what it takes now, if it is still kept.
     BlockMoved(ExecutorId, BlockId, Option<BlockStatus>),
-    /// An executor is there and can run tasks.
-    ExecutorReady(Box<NewExecutor>),
     /// Nobody holds the RDD any more.
     ReleaseRdd(RddId),
     /// The RDD's blocks shall go; told when they are gone.
@@ -234,7 +232,6 @@ impl Driver {
             Msg::Submit(submission) => self.submit(*submission),
             Msg::TaskEnded(end) => self.task_ended(*end),
             Msg::MayCommit(attempt) => self.feed(Event::CommitAsked { attempt }),
-            Msg::ExecutorReady(new) => self.executor_ready(*new),
             Msg::ReleaseRdd(rdd) => {
                 self.feed(Event::RddReleased(rdd));
             }
