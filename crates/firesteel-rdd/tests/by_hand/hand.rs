@@ -141,7 +141,7 @@ impl Hand {
     ) -> Vec<MapWritten> {
         let outs = self.run(lineage, pipeline, action);
         let attempts = outs.iter().map(|(attempt, _)| *attempt).collect();
-        self.outputs.insert(shuffle, Arc::new(MapOutputs { attempts }));
+        self.outputs.insert(shuffle, Arc::new(MapOutputs { attempts, ..MapOutputs::default() }));
         outs.into_iter().map(|(_, out)| out.into_typed().unwrap()).collect()
     }
 }
