@@ -265,16 +265,19 @@ pub struct NodeBytes {
     pub bytes: Vec<u8>,
 }
 
-/// Bytes that are written and read at once, where serde alone would take them one by one.
-mod in_one_piece {
+/// For `#[serde(with)]`: bytes that are written and read at once, where serde alone would take them one by one.
+#[doc(hidden)]
+pub mod in_one_piece {
     use serde::{Deserializer, Serializer, de::Visitor};
     use std::fmt;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes them.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    /// Reads them.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
         impl Visitor<'_> for Bytes {
             type Value = Vec<u8>;

@@ -97,6 +97,9 @@ enum Held {
 struct One<T>(Arc<T>);
 
 impl<T: Serialize + Send + Sync> Chunks for One<T> {
+    fn records(&self) -> u64 {
+        1
+    }
     fn count(&self) -> usize {
         1
     }

@@ -45,10 +45,14 @@ struct Arriving<T> {
 /// What can be sent to another process chunk by chunk.
 pub(crate) trait Chunks: Send + Sync {
     fn count(&self) -> usize;
+    fn records(&self) -> u64;
     fn encoded(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError>;
 }
 
 impl<T: Data> Chunks for Values<T> {
+    fn records(&self) -> u64 {
+        self.records
+    }
     fn count(&self) -> usize {
         self.chunks.len()
     }
@@ -60,6 +64,9 @@ impl<T: Data> Chunks for Values<T> {
 }
 
 impl Chunks for Bytes {
+    fn records(&self) -> u64 {
+        self.chunks.iter().map(|(_, records)| records).sum()
+    }
     fn count(&self) -> usize {
         self.chunks.len()
     }
@@ -69,6 +76,9 @@ impl Chunks for Bytes {
 }
 
 impl Chunks for OpenFile {
+    fn records(&self) -> u64 {
+        self.records
+    }
     fn count(&self) -> usize {
         self.chunks
     }
@@ -196,7 +206,7 @@ impl<T> CachedBlock<T> {
         match &self.0 {
             Form::Remote(remote) => remote.records,
             Form::Values(values) => values.records,
-            Form::Bytes(bytes) => bytes.chunks.iter().map(|(_, records)| records).sum(),
+            Form::Bytes(bytes) => Chunks::records(&**bytes),
             Form::File(file) => file.records,
         }
     }

@@ -226,6 +226,7 @@ impl<R: DeserializeOwned> PageReader<R> {
         self.bytes.resize(had + more, 0);
         self.source.read_exact(&mut self.bytes[had..], self.at).map_err(|e| match (e.kind(), &self.source) {
             (io::ErrorKind::UnexpectedEof, _) => self.corrupt("it ends too early"),
+            (io::ErrorKind::InvalidData, _) => self.corrupt(e),
             (_, Source::Stream(_, from)) => StoreError::Unreachable { from: from.clone(), what: e.to_string() },
             _ => self.corrupt(e),
         })?;

@@ -33,7 +33,7 @@ impl PartBytes {
     }
 
     /// How many bytes it has in all.
-    pub fn bytes(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.bytes
     }
 
@@ -84,6 +84,11 @@ impl EncodedBlock {
     /// How many chunks it has.
     pub fn chunks(&self) -> usize {
         self.0.count()
+    }
+
+    /// How many elements it has.
+    pub fn records(&self) -> u64 {
+        self.0.records()
     }
 
     /// The bytes of a chunk as one sequence in the record format, and its number of elements. Of a single value: its bytes, and 1.

@@ -2,11 +2,12 @@
 
 use crate::{
     clock::Clock,
+    cluster::Places,
     engine::Accumulators,
     executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
     graph::lock,
-    link::{Link, NewExecutor},
+    link::{Link, NewExecutor, Supplier},
     panics::{self, guarded},
     plan::Stage,
     properties::Properties,
@@ -19,7 +20,7 @@ use firesteel_model::{
 };
 use firesteel_rdd::{MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
-    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, StageOutput,
+    Command, Event, Failure, FetchFailure, JobKind, JobSpec, LossReason, MapRef, MapSizes, Outcome, Scheduler, StageOutput,
     Success, TaskLaunch,
 };
 use firesteel_store::BlockStatus;
@@ -62,6 +63,16 @@ pub(crate) enum Msg {
     KillAttempt(AttemptId, String, Sender<bool>),
     /// The clock was moved by hand.
     Tick,
+    /// An executor in another process can run tasks.
+    ExecutorReady(Box<NewExecutor>),
+    /// An executor's connection has ended; with which words.
+    ExecutorGone(ExecutorId, String),
+    /// No executor is there, and none will come; why.
+    Hopeless(String),
+    /// An executor asks who holds a block.
+    Locate { executor: ExecutorId, question: u64, block: BlockId },
+    /// An executor asks whether another one is there.
+    IsAlive { executor: ExecutorId, question: u64, other: ExecutorId },
     /// The context ends.
     Stop,
 }
@@ -119,6 +130,11 @@ pub(crate) struct Driver {
     messages: Receiver<Msg>,
     accumulators: Arc<Accumulators>,
     executors: BTreeMap<ExecutorId, Box<dyn Link>>,
+    /// Where those in other processes serve what they hold.
+    places: Arc<Places>,
+    supplier: Option<Arc<dyn Supplier>>,
+    /// Why no executor will come.
+    hopeless: Option<String>,
     jobs: HashMap<JobId, Job>,
     stages: HashMap<StageId, (Arc<Stage>, usize)>,
     running: HashMap<AttemptId, Running>,
@@ -141,6 +157,9 @@ impl Driver {
             messages,
             accumulators,
             executors: BTreeMap::new(),
+            places: Arc::default(),
+            supplier: None,
+            hopeless: None,
             jobs: HashMap::new(),
             stages: HashMap::new(),
             running: HashMap::new(),
@@ -148,6 +167,11 @@ impl Driver {
             outputs: HashMap::new(),
             report,
         }
+    }
+
+    /// Executors come from elsewhere.
+    pub(crate) fn supplied(self, supplier: Arc<dyn Supplier>, places: Arc<Places>) -> Self {
+        Driver { places, supplier: Some(supplier), ..self }
     }
 
     /// Runs until the context ends.
@@ -183,6 +207,9 @@ impl Driver {
         for (_, executor) in executors {
             patient = patient && self.await_end(&executor.end(), &patience);
             executor.gone(patient);
+        }
+        if let Some(supplier) = self.supplier.take() {
+            supplier.stop();
         }
         for (_, job) in self.jobs.drain() {
             let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
@@ -256,6 +283,30 @@ impl Driver {
                 self.feed(Event::AttemptKillAsked { attempt, reason });
             }
             Msg::Tick => self.feed(Event::DeadlineReached),
+            Msg::ExecutorReady(new) => self.executor_ready(*new),
+            Msg::ExecutorGone(executor, words) => self.executor_gone(executor, words),
+            Msg::Hopeless(why) => {
+                if self.executors.is_empty() {
+                    self.feed(Event::AllJobsCancelled { reason: format!("because {why}") });
+                    self.hopeless = Some(why);
+                }
+            }
+            Msg::Locate { executor, question, block } => {
+                let holders = match block {
+                    BlockId::Rdd(rdd, partition) => self.scheduler.block_locations(rdd, partition),
+                    _ => &[],
+                };
+                let holders = holders.iter().filter_map(|holder| self.places.holder(*holder)).collect();
+                if let Some(link) = self.executors.get_mut(&executor) {
+                    link.located(question, holders);
+                }
+            }
+            Msg::IsAlive { executor, question, other } => {
+                let alive = self.executors.contains_key(&other);
+                if let Some(link) = self.executors.get_mut(&executor) {
+                    link.alive(question, alive);
+                }
+            }
             Msg::Stop => {}
         }
     }
@@ -265,6 +316,19 @@ impl Driver {
         let NewExecutor { executor, host, slots, link } = new;
         self.executors.insert(executor, link);
         self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
+    }
+
+    /// An executor is gone, with what ran there and what it held.
+    fn executor_gone(&mut self, executor: ExecutorId, words: String) {
+        let Some(link) = self.executors.remove(&executor) else { return };
+        link.gone(true);
+        let reason = match &self.supplier {
+            Some(supplier) => supplier.why_gone(executor, words),
+            None => LossReason::Exited { message: words, caused_by_app: false },
+        };
+        tracing::warn!("executor {executor} is lost: {reason}");
+        self.running.retain(|_, running| running.launch.executor != executor);
+        self.feed(Event::ExecutorLost { executor, reason, outputs_survive: false });
     }
 
     fn footprint(&self) -> Footprint {
@@ -282,6 +346,11 @@ impl Driver {
     }
 
     fn submit(&mut self, new: Submission) {
+        if let Some(why) = &self.hopeless {
+            let reason = format!("because {why}");
+            let _ = new.done.send(JobNews::Ended(Err(Error::Cancelled { job: new.job, reason })));
+            return;
+        }
         for stage in &new.stages {
             let known = self.stages.entry(stage.spec.stage).or_insert_with(|| (stage.clone(), 0));
             known.1 += 1;
@@ -328,6 +397,9 @@ impl Driver {
         }
         self.report.attempt_ended(&end);
         let attempt = end.attempt;
+        if let (Ok(_), Some(supplier)) = (&end.outcome, &self.supplier) {
+            supplier.works();
+        }
         let event = match end.outcome {
             Ok(mut output) => {
                 let written = match running.of_map_stage {
@@ -366,11 +438,11 @@ impl Driver {
             }
             TaskFailure::Damaged(message) => Failure::Error { message, fatal: false },
             TaskFailure::CommitDenied => Failure::CommitDenied,
-            TaskFailure::Fetch { shuffle, map, attempt, message } => Failure::FetchFailed(FetchFailure {
+            TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => Failure::FetchFailed(FetchFailure {
                 shuffle,
-                map: attempt.map(|attempt| MapRef { partition: map, attempt, executor: launch.executor }),
+                map: attempt.map(|attempt| MapRef { partition: map, attempt, executor: holder.unwrap_or(launch.executor) }),
                 reduce: launch.partition,
-                unreachable: false,
+                unreachable,
                 message,
             }),
             // What cannot be written once cannot be written at the next attempt either.
@@ -506,8 +578,11 @@ impl Driver {
                 return self.feed(Event::AttemptFailed { attempt: launch.attempt, failure });
             }
         };
-        if let Some(link) = self.executors.get_mut(&launch.executor) {
-            link.launch(parcel);
+        let sent = self.executors.get_mut(&launch.executor).map(|link| panics::caught(|| link.launch(parcel)));
+        if let Some(Ok(Err(e))) = sent {
+            let failure = Failure::Error { message: e.to_string(), fatal: true };
+            self.running.remove(&launch.attempt);
+            self.feed(Event::AttemptFailed { attempt: launch.attempt, failure });
         }
     }
 
@@ -521,8 +596,7 @@ impl Driver {
             let (version, bytes) = match self.outputs.get(&shuffle) {
                 Some((version, bytes)) if *version == known.version => (*version, bytes.clone()),
                 _ => {
-                    let attempts = known.outputs.iter().map(|output| output.attempt).collect();
-                    let bytes = Arc::new(encode(&firesteel_rdd::MapOutputs { attempts })?);
+                    let bytes = Arc::new(encode(&self.places.outputs(&known))?);
                     self.outputs.insert(shuffle, (known.version, bytes.clone()));
                     (known.version, bytes)
                 }
@@ -547,7 +621,7 @@ impl Driver {
             shuffles: outputs.iter().map(|(shuffle, version, _)| (*shuffle, *version)).collect(),
         };
         let task = encode(&task)?;
-        Ok(Parcel { attempt: launch.attempt, task, stage: Arc::new(move || stage.bytes()), outputs })
+        Ok(Parcel { attempt: launch.attempt, of_stage: launch.stage, task, stage: Arc::new(move || stage.bytes()), outputs })
     }
 
     fn end_job(&mut self, job: JobId, outcome: Outcome) {
@@ -562,6 +636,7 @@ impl Driver {
                 known.1 -= 1;
                 if known.1 == 0 {
                     unused.extend(self.stages.remove(stage));
+                    self.executors.values_mut().for_each(|link| link.forget_stage(*stage));
                 }
             }
         }

@@ -9,8 +9,8 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, RddId, Result, ShuffleId, StorageLevel,
-    TaskMetrics,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, RddId, Result, ShuffleId, StageId,
+    StorageLevel, TaskMetrics,
 };
 use firesteel_rdd::{
     EndHook, Executor, KillFlag, MapOutputs, Output, RootExec, SplitTable, StageBytes, Task, TaskFailure, TaskInfo,
@@ -44,6 +44,7 @@ pub(crate) type GetStage = Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>;
 /// A task, and what travels beside its message.
 pub(crate) struct Parcel {
     pub(crate) attempt: AttemptId,
+    pub(crate) of_stage: StageId,
     pub(crate) task: Vec<u8>,
     pub(crate) stage: GetStage,
     pub(crate) outputs: Vec<(ShuffleId, u64, Arc<Vec<u8>>)>,
@@ -241,6 +242,11 @@ impl Runner {
     pub(crate) fn launch(&self, threads: &Threads, parcel: Parcel) {
         lock(&self.running).insert(parcel.attempt, KillFlag::default());
         let _ = threads.parcels.send(parcel);
+    }
+
+    /// The attempts that it was given and has not reported the end of.
+    pub(crate) fn attempts(&self) -> Vec<AttemptId> {
+        lock(&self.running).keys().copied().collect()
     }
 
     /// Does what the driver says.

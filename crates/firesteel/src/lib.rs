@@ -15,6 +15,7 @@
 
 mod allocator;
 mod clock;
+mod cluster;
 mod context;
 mod driver;
 mod engine;

@@ -2,14 +2,26 @@
 
 use crate::executor::{Order, Parcel, Runner, Threads};
 use crossbeam_channel::Receiver;
+use firesteel_model::{ExecutorId, HostId, Result, StageId};
+use firesteel_rdd::Holder;
+use firesteel_scheduler::LossReason;
 use std::{convert::Infallible, sync::Arc};
 
 /// One executor, as the driver reaches it. What is told to it arrives in order; nothing here waits for it.
 pub(crate) trait Link: Send {
     /// Sends a task.
-    fn launch(&mut self, parcel: Parcel);
+    ///
+    /// # Errors
+    /// If its stage cannot be encoded.
+    fn launch(&mut self, parcel: Parcel) -> Result<()>;
     /// Tells it something.
     fn tell(&mut self, order: Order);
+    /// No task of the stage follows.
+    fn forget_stage(&mut self, _: StageId) {}
+    /// The answer to a question who holds a block.
+    fn located(&mut self, _question: u64, _: Vec<Holder>) {}
+    /// The answer to a question whether an executor is there.
+    fn alive(&mut self, _question: u64, _: bool) {}
     /// Tells it to end: what runs is to stop, and nothing is answered any more.
     fn close(&mut self);
     /// Disconnected when it has ended.
@@ -35,8 +47,9 @@ impl LocalLink {
 }
 
 impl Link for LocalLink {
-    fn launch(&mut self, parcel: Parcel) {
+    fn launch(&mut self, parcel: Parcel) -> Result<()> {
         self.runner.launch(&self.threads, parcel);
+        Ok(())
     }
     fn tell(&mut self, order: Order) {
         self.runner.obey(order);
@@ -56,10 +69,20 @@ impl Link for LocalLink {
     }
 }
 
+/// Where executors come from, and go when the application ends.
+pub(crate) trait Supplier: Send + Sync {
+    /// Why an executor is gone whose connection ended with these words.
+    fn why_gone(&self, executor: ExecutorId, words: String) -> LossReason;
+    /// A task has succeeded.
+    fn works(&self);
+    /// The application has ended: so shall its executors.
+    fn stop(&self);
+}
+
 /// An executor that is ready, as the driver's loop learns of it.
 pub(crate) struct NewExecutor {
-    pub(crate) executor: firesteel_model::ExecutorId,
-    pub(crate) host: firesteel_model::HostId,
+    pub(crate) executor: ExecutorId,
+    pub(crate) host: HostId,
     pub(crate) slots: u32,
     pub(crate) link: Box<dyn Link>,
 }

@@ -179,6 +179,17 @@ keys! {
     /// Whether what tasks put on disk for lack of memory is compressed.
     SHUFFLE_SPILL_COMPRESS: bool = "shuffle.spill.compress", default "true";
 
+    /// How often an executor says that it is there.
+    EXECUTOR_HEARTBEAT_INTERVAL: Duration = "executor.heartbeatInterval", default "10s";
+    /// An executor that says nothing for so long is given up.
+    NETWORK_TIMEOUT: Duration = "network.timeout", default "120s";
+    /// How often a fetch that found its holder silent is tried again.
+    SHUFFLE_IO_MAX_RETRIES: u32 = "shuffle.io.maxRetries", default "3";
+    /// How long it waits before that.
+    SHUFFLE_IO_RETRY_WAIT: Duration = "shuffle.io.retryWait", default "5s";
+    /// Where executors' logs and work folders are kept; they stay when the application has ended.
+    WORKER_DIR: Option<String> = "worker.dir", unset "in a scratch folder, removed at the application's end";
+
     /// The folder for checkpoints, as if the program had called `set_checkpoint_dir` at its start.
     CHECKPOINT_DIR: Option<String> = "checkpoint.dir", unset "checkpoints need a call of `set_checkpoint_dir`";
 
