@@ -200,6 +200,9 @@ impl Driver {
         for running in self.running.values_mut() {
             running.killed.get_or_insert_with(|| "the context was shut down".into());
         }
+        if let Some(supplier) = &self.supplier {
+            supplier.ending();
+        }
         let mut executors = std::mem::take(&mut self.executors);
         executors.values_mut().for_each(|executor| executor.close());
         let patience = crossbeam_channel::after(LAST_WAIT);

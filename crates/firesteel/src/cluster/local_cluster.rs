@@ -101,11 +101,13 @@ impl Supplier for LocalCluster {
         lock(&self.shared.state).failed = 0;
     }
 
-    /// Waits for the processes, which were told to end; ends those that do not.
+    fn ending(&self) {
+        lock(&self.shared.state).stopping = true;
+    }
+
     fn stop(&self) {
-        let mut state = lock(&self.shared.state);
-        state.stopping = true;
-        self.shared.changed.notify_all();
+        self.ending();
+        let state = lock(&self.shared.state);
         let waited = self.shared.changed.wait_timeout_while(state, LAST_WAIT, |state| !state.running.is_empty());
         let (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
         let left: Vec<_> = state.running.iter().map(|(_, child)| child.clone()).collect();
@@ -142,7 +144,7 @@ impl Shared {
             File::create(path).map_err(|e| Error::io("create", path.display(), e))
         };
         let secret = self.control.secret.expose().to_vec();
-        let role = Role { driver: self.control.address().to_string(), secret, executor };
+        let role = Role { driver: self.control.address().to_string(), secret, executor, module: None };
         // What runs, even if its path has been given to another build since.
         let child = Command::new("/proc/self/exe")
             .stdin(role.stdin()?)

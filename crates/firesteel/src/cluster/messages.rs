@@ -15,8 +15,8 @@ pub(super) const CONTROL: (&str, u32) = ("firesteel-executor", 1);
 /// What an executor says of itself when it connects.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Introduction {
-    /// The hash of its executable.
-    pub(super) module: u128,
+    /// The hash of its executable; none if the driver has started its own again.
+    pub(super) module: Option<u128>,
     pub(super) executor: ExecutorId,
     pub(super) pid: u32,
 }

@@ -51,8 +51,7 @@ fn other(e: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 fn serve(role: &Role) -> Result<()> {
-    let module = firesteel_code::module_id().map_err(other)?;
-    let introduction = Introduction { module, executor: role.executor, pid: std::process::id() };
+    let introduction = Introduction { module: role.module, executor: role.executor, pid: std::process::id() };
     let hello = Hello::new(CONTROL.0, CONTROL.1).details(encode(&introduction)?);
     let secret = role.secret()?;
     let connection = connect(role.driver.as_str(), Some(&secret), &hello, &Options::default()).map_err(other)?;

@@ -22,6 +22,8 @@ pub(crate) struct Role {
     pub(crate) driver: String,
     pub(crate) secret: Vec<u8>,
     pub(crate) executor: ExecutorId,
+    /// The hash of its executable; none where the driver has started its own again.
+    pub(crate) module: Option<u128>,
 }
 
 impl Role {
