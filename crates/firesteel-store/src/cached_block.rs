@@ -58,7 +58,8 @@ impl<T: Data> Chunks for Values<T> {
     }
     fn encoded(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError> {
         let chunk = &*self.chunks[i];
-        let bytes = record::to_vec(chunk).map_err(|source| StoreError::Record { block: "to be sent".into(), source })?;
+        let bytes =
+            record::to_vec(chunk).map_err(|source| StoreError::Record { block: "to be sent".into(), source })?;
         Ok((bytes, chunk.len() as u64))
     }
 }

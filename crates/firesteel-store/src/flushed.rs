@@ -14,8 +14,8 @@
 use crate::{
     Run, StoreError,
     page::{PageReader, PageWriter, Source},
-    serve::Stretch,
     scratch::{Scratch, ScratchFile},
+    serve::Stretch,
     spill::WRITE_BYTES,
 };
 use firesteel_model::ShuffleId;

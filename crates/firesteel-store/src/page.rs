@@ -163,7 +163,17 @@ pub(crate) struct PageReader<R> {
 impl<R: DeserializeOwned> PageReader<R> {
     /// Reads what lies from `at` to `end`.
     pub(crate) fn new(source: Source, at: u64, end: u64) -> Self {
-        PageReader { source, at, end, bytes: Vec::new(), used: 0, raw: Vec::new(), next: 0, left: 0, record: PhantomData }
+        PageReader {
+            source,
+            at,
+            end,
+            bytes: Vec::new(),
+            used: 0,
+            raw: Vec::new(),
+            next: 0,
+            left: 0,
+            record: PhantomData,
+        }
     }
 
     fn corrupt(&self, what: impl fmt::Display) -> StoreError {

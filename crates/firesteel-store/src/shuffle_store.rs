@@ -220,7 +220,13 @@ mod tests {
         let mut checksums = Vec::new();
         for partitions in [3, 1_000] {
             let task = memory.task(|| false);
-            let room = Room { reservation: task.reservation(), files: store.files().clone(), shuffle: S, to_disk: false, fail };
+            let room = Room {
+                reservation: task.reservation(),
+                files: store.files().clone(),
+                shuffle: S,
+                to_disk: false,
+                fail,
+            };
             let mut writer = RunWriter::new(partitions).within(room);
             (0..50_000u64).for_each(|i| writer.push(i as usize % partitions, i, i));
             let (output, sizes) = writer.finish();

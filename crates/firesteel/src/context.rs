@@ -171,7 +171,9 @@ impl ContextBuilder {
             let report = Reporter::new(bus, clock.clone(), &application);
             if let Master::LocalCluster { executors, cores, memory } = master {
                 if !crate::main_fn::can_be_executor() {
-                    return Err(Error::Config(format!("the master '{master}' starts this program again: {NEEDS_MAIN}")));
+                    return Err(Error::Config(format!(
+                        "the master '{master}' starts this program again: {NEEDS_MAIN}"
+                    )));
                 }
                 let budget = crate::settings::executor_budget(&conf, u64::from(memory.get()) << 20)?;
                 let hosting = Hosting {
@@ -214,7 +216,7 @@ impl ContextBuilder {
             let runner = Runner::new(shared, driver, commits, tamper, files);
             let threads = runner.start(slots)?;
             let link = Box::new(LocalLink::new(runner, threads));
-            let new = NewExecutor { executor: id, host: HostId(0), slots: slots as u32, link };
+            let new = NewExecutor { executor: id, host: HostId(0), slots: slots as u32, place: None, link };
             let mut driver = Driver::new(scheduler, clock, messages, accumulators, report);
             driver.executor_ready(new);
             Ok(driver)

@@ -20,8 +20,8 @@ use firesteel_model::{
 };
 use firesteel_rdd::{MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
-    Command, Event, Failure, FetchFailure, JobKind, JobSpec, LossReason, MapRef, MapSizes, Outcome, Scheduler, StageOutput,
-    Success, TaskLaunch,
+    Command, Event, Failure, FetchFailure, JobKind, JobSpec, LossReason, MapRef, MapSizes, Outcome, Scheduler,
+    StageOutput, Success, TaskLaunch,
 };
 use firesteel_store::BlockStatus;
 use std::{
@@ -203,6 +203,7 @@ impl Driver {
         if let Some(supplier) = &self.supplier {
             supplier.ending();
         }
+        self.places.close();
         let mut executors = std::mem::take(&mut self.executors);
         executors.values_mut().for_each(|executor| executor.close());
         let patience = crossbeam_channel::after(LAST_WAIT);
@@ -210,6 +211,9 @@ impl Driver {
         for (_, executor) in executors {
             patient = patient && self.await_end(&executor.end(), &patience);
             executor.gone(patient);
+        }
+        while let Ok(msg) = self.messages.try_recv() {
+            self.last_words(msg);
         }
         if let Some(supplier) = self.supplier.take() {
             supplier.stop();
@@ -253,6 +257,7 @@ impl Driver {
                 let _ = job.done.send(JobNews::Ended(Err(stopped)));
             }
             Msg::TaskEnded(end) => self.task_ended(*end),
+            Msg::ExecutorReady(mut new) => new.link.close(),
             _ => {}
         }
     }
@@ -271,7 +276,7 @@ impl Driver {
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
             Msg::BlockMoved(executor, block, status) => {
-                self.report.block(block, status);
+                self.report.block(executor, block, status);
                 if let (BlockId::Rdd(rdd, partition), None) = (block, status) {
                     self.feed(Event::BlockDropped { executor, rdd, partition });
                 }
@@ -316,7 +321,10 @@ impl Driver {
 
     /// An executor can run tasks from now on.
     pub(crate) fn executor_ready(&mut self, new: NewExecutor) {
-        let NewExecutor { executor, host, slots, link } = new;
+        let NewExecutor { executor, host, slots, place, link } = new;
+        if let Some(place) = &place {
+            self.report.executor_ready(executor, place);
+        }
         self.executors.insert(executor, link);
         self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
     }
@@ -331,6 +339,7 @@ impl Driver {
         };
         tracing::warn!("executor {executor} is lost: {reason}");
         self.running.retain(|_, running| running.launch.executor != executor);
+        self.report.executor_gone(executor);
         self.feed(Event::ExecutorLost { executor, reason, outputs_survive: false });
     }
 
@@ -389,7 +398,7 @@ impl Driver {
         let Some(running) = self.running.remove(&end.attempt) else { return };
         let launch = running.launch;
         for (block, status) in &end.blocks {
-            self.report.block(*block, Some(*status));
+            self.report.block(launch.executor, *block, Some(*status));
             if let BlockId::Rdd(rdd, partition) = *block {
                 let (executor, attempt) = (launch.executor, Some(end.attempt));
                 self.feed(match status.level {
@@ -441,13 +450,19 @@ impl Driver {
             }
             TaskFailure::Damaged(message) => Failure::Error { message, fatal: false },
             TaskFailure::CommitDenied => Failure::CommitDenied,
-            TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => Failure::FetchFailed(FetchFailure {
-                shuffle,
-                map: attempt.map(|attempt| MapRef { partition: map, attempt, executor: holder.unwrap_or(launch.executor) }),
-                reduce: launch.partition,
-                unreachable,
-                message,
-            }),
+            TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => {
+                Failure::FetchFailed(FetchFailure {
+                    shuffle,
+                    map: attempt.map(|attempt| MapRef {
+                        partition: map,
+                        attempt,
+                        executor: holder.unwrap_or(launch.executor),
+                    }),
+                    reduce: launch.partition,
+                    unreachable,
+                    message,
+                })
+            }
             // What cannot be written once cannot be written at the next attempt either.
             TaskFailure::Engine(e @ Error::Serialization(_)) => Failure::Error { message: e.to_string(), fatal: true },
             TaskFailure::Engine(e) => Failure::Error { message: e.to_string(), fatal: false },
@@ -624,7 +639,13 @@ impl Driver {
             shuffles: outputs.iter().map(|(shuffle, version, _)| (*shuffle, *version)).collect(),
         };
         let task = encode(&task)?;
-        Ok(Parcel { attempt: launch.attempt, of_stage: launch.stage, task, stage: Arc::new(move || stage.bytes()), outputs })
+        Ok(Parcel {
+            attempt: launch.attempt,
+            of_stage: launch.stage,
+            task,
+            stage: Arc::new(move || stage.bytes()),
+            outputs,
+        })
     }
 
     fn end_job(&mut self, job: JobId, outcome: Outcome) {

@@ -81,10 +81,21 @@ pub(crate) trait Supplier: Send + Sync {
     fn stop(&self);
 }
 
+/// Where an executor in another process is.
+pub(crate) struct Place {
+    pub(crate) host: String,
+    /// Where it serves what it holds.
+    pub(crate) port: u16,
+    /// How many bytes of blocks it has room for.
+    pub(crate) memory: u64,
+}
+
 /// An executor that is ready, as the driver's loop learns of it.
 pub(crate) struct NewExecutor {
     pub(crate) executor: ExecutorId,
     pub(crate) host: HostId,
     pub(crate) slots: u32,
+    /// None if it is the driver's own process.
+    pub(crate) place: Option<Place>,
     pub(crate) link: Box<dyn Link>,
 }

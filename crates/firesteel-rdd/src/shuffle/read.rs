@@ -76,7 +76,12 @@ impl Elsewhere {
     }
 
     /// The next map output of the holder at this place.
-    fn next(&mut self, place: u32, outputs: &MapOutputs, reader: (&Task, ShuffleId, u32)) -> Result<RemotePart, StoreError> {
+    fn next(
+        &mut self,
+        place: u32,
+        outputs: &MapOutputs,
+        reader: (&Task, ShuffleId, u32),
+    ) -> Result<RemotePart, StoreError> {
         let (task, shuffle, partition) = reader;
         while self.asked.len() < AHEAD || !self.asked.contains_key(&place) {
             let at = match self.asked.contains_key(&place) {

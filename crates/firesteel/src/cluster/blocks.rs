@@ -3,7 +3,10 @@
 //! Each process serves its own, a thread for each connection; whoever asks has a connection to itself until it has read the
 //! answer, so what the reader does not take waits in the sockets' buffers, and then at its holder. That bounds the bytes in flight.
 
-use crate::{executor::{decode, encode}, graph::lock};
+use crate::{
+    executor::{decode, encode},
+    graph::lock,
+};
 use firesteel_model::{AttemptId, BlockId, ExecutorId, PartitionIndex, ShuffleId};
 use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetError, Options, Secret, connect};
 use firesteel_rdd::{Holder, Peers, RemoteOutputs, RemotePart};
@@ -28,17 +31,31 @@ const IDLE: usize = 4;
 #[derive(Debug, Serialize, Deserialize)]
 enum Ask {
     /// One partition of map outputs, in this order; the first without so many bytes.
-    Outputs { shuffle: ShuffleId, partition: u32, maps: Vec<(PartitionIndex, AttemptId)>, skip: u64 },
+    Outputs {
+        shuffle: ShuffleId,
+        partition: u32,
+        maps: Vec<(PartitionIndex, AttemptId)>,
+        skip: u64,
+    },
     Block(BlockId),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
     /// So many bytes follow, which are so many records (without what was skipped).
-    Part { records: u64, bytes: u64 },
+    Part {
+        records: u64,
+        bytes: u64,
+    },
     /// Chunks follow, each after its own `Chunk`.
-    Block { chunks: u64, records: u64 },
-    Chunk { records: u64, bytes: u64 },
+    Block {
+        chunks: u64,
+        records: u64,
+    },
+    Chunk {
+        records: u64,
+        bytes: u64,
+    },
     /// It is not here.
     Nothing,
     /// It cannot be given; why.
@@ -281,7 +298,8 @@ impl Peers for Client {
                     let (client, address) = (self.clone(), holder.address.clone());
                     let from = holder.to_string();
                     let talk = Some(talk);
-                    let arriving = Arriving { client, address, from: from.clone(), talk, left: chunks, count: chunks, records };
+                    let arriving =
+                        Arriving { client, address, from: from.clone(), talk, left: chunks, count: chunks, records };
                     return Ok(Some((Box::new(arriving), from)));
                 }
                 Ok((talk, Answer::Nothing, _)) => self.rest(&holder.address, talk),
@@ -446,7 +464,11 @@ impl Fetch {
     fn next(&mut self) -> Result<(u64, u64), StoreError> {
         while self.begun {
             let mut rest = [0; 4096];
-            if self.read(&mut rest).map_err(|e| StoreError::Unreachable { from: self.holder.to_string(), what: e.to_string() })? == 0 {
+            if self
+                .read(&mut rest)
+                .map_err(|e| StoreError::Unreachable { from: self.holder.to_string(), what: e.to_string() })?
+                == 0
+            {
                 break;
             }
         }

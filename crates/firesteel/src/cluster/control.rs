@@ -8,7 +8,7 @@ use crate::{
     driver::Msg,
     executor::{Order, Parcel, TaskEnd, decode, encode},
     graph::lock,
-    link::{Link, NewExecutor},
+    link::{Link, NewExecutor, Place},
     setup::Setup,
 };
 use crossbeam_channel::{Receiver, Sender};
@@ -54,23 +54,40 @@ struct Door {
 
 /// Where executors serve what they hold.
 #[derive(Default)]
-pub(crate) struct Places(Mutex<BTreeMap<ExecutorId, String>>);
+pub(crate) struct Places(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    addresses: BTreeMap<ExecutorId, String>,
+    /// The application ends: nobody comes in any more.
+    closed: bool,
+}
 
 impl Places {
     pub(crate) fn holder(&self, executor: ExecutorId) -> Option<Holder> {
-        let address = lock(&self.0).get(&executor)?.clone();
+        let address = lock(&self.0).addresses.get(&executor)?.clone();
         Some(Holder { executor, address })
     }
-    fn add(&self, executor: ExecutorId, address: String) {
-        lock(&self.0).insert(executor, address);
+    /// Adds an executor and tells of it, unless it comes too late; says whether it did.
+    fn add(&self, executor: ExecutorId, address: String, tell: impl FnOnce()) -> bool {
+        let mut known = lock(&self.0);
+        if !known.closed {
+            known.addresses.insert(executor, address);
+            tell();
+        }
+        !known.closed
     }
     fn remove(&self, executor: ExecutorId) {
-        lock(&self.0).remove(&executor);
+        lock(&self.0).addresses.remove(&executor);
+    }
+    /// From now on nobody is added.
+    pub(crate) fn close(&self) {
+        lock(&self.0).closed = true;
     }
     /// What a reader of a shuffle is told. An executor that is gone has an address where nobody answers.
     pub(crate) fn outputs(&self, known: &firesteel_scheduler::MapOutputs) -> MapOutputs {
         let attempts = known.outputs.iter().map(|output| output.attempt).collect();
-        let places = lock(&self.0);
+        let places = &lock(&self.0).addresses;
         if places.is_empty() {
             return MapOutputs { attempts, ..MapOutputs::default() };
         }
@@ -102,7 +119,8 @@ impl Control {
         let failed = |e: firesteel_net::NetError| Error::Other(Arc::new(e));
         let secret = Secret::random().map_err(failed)?;
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let nothing = ShuffleStore::new(firesteel_store::RunFiles::new(firesteel_store::Scratch::new(Vec::new()), true));
+        let nothing =
+            ShuffleStore::new(firesteel_store::RunFiles::new(firesteel_store::Scratch::new(Vec::new()), true));
         let server = Server::start(local, &secret, blocks, Arc::new(nothing)).map_err(failed)?;
         let driver = Holder { executor: DRIVER, address: format!("127.0.0.1:{}", server.port()) };
         let door = Arc::new(Door { hosting, driver, module: None, directory: places, to_driver });
@@ -140,7 +158,8 @@ impl Door {
             outbox.try_send(encode(message).map_err(|e| e.to_string())?).map_err(|e| e.to_string())
         };
         if introduction.module != self.module {
-            let why = "it is another program than the driver's, or another build of it: start the same executable everywhere";
+            let why =
+                "it is another program than the driver's, or another build of it: start the same executable everywhere";
             say(&ToExecutor::Refused(why.into()))?;
             return Err(why.into());
         }
@@ -160,11 +179,15 @@ impl Door {
             other => return Err(format!("it began with {other:?}")),
         };
         let executor = introduction.executor;
-        self.directory.add(executor, SocketAddr::new(host, port).to_string());
         let (alive, end) = crossbeam_channel::bounded(0);
         let link = RemoteLink { executor, outbox, closer, end, stages: HashSet::new(), outputs: HashMap::new() };
-        let new = NewExecutor { executor, host: HostId(0), slots: hosting.slots, link: Box::new(link) };
-        self.tell(Msg::ExecutorReady(Box::new(new)));
+        let place = Place { host: host.to_string(), port, memory: hosting.budget };
+        let (host_id, slots) = (HostId(0), hosting.slots);
+        let new = NewExecutor { executor, host: host_id, slots, place: Some(place), link: Box::new(link) };
+        let address = SocketAddr::new(host, port).to_string();
+        if !self.directory.add(executor, address, || self.tell(Msg::ExecutorReady(Box::new(new)))) {
+            return Err("the application has ended".into());
+        }
         let why = loop {
             match receive(&mut reader, &mut frame) {
                 Ok(message) => self.heard(executor, message),
@@ -210,7 +233,10 @@ impl From<Ended> for TaskEnd {
 }
 
 /// The next message; why there is none, if there is none.
-pub(super) fn receive<T: serde::de::DeserializeOwned>(reader: &mut FrameReader, frame: &mut Vec<u8>) -> Result<T, String> {
+pub(super) fn receive<T: serde::de::DeserializeOwned>(
+    reader: &mut FrameReader,
+    frame: &mut Vec<u8>,
+) -> Result<T, String> {
     match reader.recv(frame) {
         Ok(true) => decode(frame).map_err(|e| format!("a message that makes no sense: {e}")),
         Ok(false) => Err("the other side has ended the connection".into()),
@@ -231,9 +257,9 @@ struct RemoteLink {
 
 impl RemoteLink {
     fn send(&self, message: &ToExecutor) {
-        let sent = encode(message).map_err(|e| e.to_string()).and_then(|frame| {
-            self.outbox.try_send(frame).map_err(|e| e.to_string())
-        });
+        let sent = encode(message)
+            .map_err(|e| e.to_string())
+            .and_then(|frame| self.outbox.try_send(frame).map_err(|e| e.to_string()));
         if let Err(what) = sent {
             tracing::warn!("executor {} is given up: {what}", self.executor);
             self.closer.close();

@@ -77,11 +77,11 @@ impl LocalCluster {
     fn how_ended(&self, executor: ExecutorId) -> Option<ExitStatus> {
         let state = lock(&self.shared.state);
         let known = |state: &State| state.ended.iter().find(|(id, _)| *id == executor).map(|(_, status)| *status);
-        let waited = self.shared.changed.wait_timeout_while(state, Duration::from_secs(1), |state| known(state).is_none());
+        let waited =
+            self.shared.changed.wait_timeout_while(state, Duration::from_secs(1), |state| known(state).is_none());
         let (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
         known(&state)
     }
-
 }
 
 impl Supplier for LocalCluster {
@@ -201,7 +201,10 @@ impl Shared {
                 let _ = self.to_driver.send(Msg::Hopeless(why));
                 return;
             }
-            tracing::warn!("executor {executor} has ended ({}); another takes its place", status.map_or("how is unknown".into(), |s| s.to_string()));
+            tracing::warn!(
+                "executor {executor} has ended ({}); another takes its place",
+                status.map_or("how is unknown".into(), |s| s.to_string())
+            );
         }
     }
 }

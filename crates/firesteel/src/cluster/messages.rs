@@ -49,9 +49,15 @@ pub(super) enum ToExecutor {
     ForgetStage(StageId),
     Order(Order),
     /// Who holds what was asked for.
-    Located { question: u64, holders: Vec<Holder> },
+    Located {
+        question: u64,
+        holders: Vec<Holder>,
+    },
     /// Whether the executor that was asked about is there.
-    Alive { question: u64, alive: bool },
+    Alive {
+        question: u64,
+        alive: bool,
+    },
     /// End.
     Close,
 }
@@ -71,17 +77,28 @@ pub(super) struct Launch {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromExecutor {
     /// It can run tasks, and serves what it holds at this port.
-    Ready { port: u16 },
+    Ready {
+        port: u16,
+    },
     /// It cannot begin; why.
     Failed(String),
-    Heartbeat { number: u64, running: Vec<AttemptId> },
+    Heartbeat {
+        number: u64,
+        running: Vec<AttemptId>,
+    },
     Ended(Box<Ended>),
     MayCommit(AttemptId),
     Block(BlockId, Option<BlockStatus>),
     /// Who holds a block?
-    Locate { question: u64, block: BlockId },
+    Locate {
+        question: u64,
+        block: BlockId,
+    },
     /// Is an executor still there?
-    IsAlive { question: u64, executor: ExecutorId },
+    IsAlive {
+        question: u64,
+        executor: ExecutorId,
+    },
 }
 
 /// How an attempt ended.

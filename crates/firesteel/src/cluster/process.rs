@@ -16,7 +16,7 @@ use firesteel_model::{
     AttemptId, BlockId, Error, ExecutorId, Result, ShuffleId, StageId,
     conf::{Conf, keys},
 };
-use firesteel_net::{FrameReader, Hello, NetErrorKind, Options, Outbox, connect};
+use firesteel_net::{FrameReader, Hello, Options, Outbox, connect};
 use firesteel_rdd::{Executor, Holder, Output};
 use firesteel_store::{BlockStatus, BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
 use std::{
@@ -97,22 +97,13 @@ enum Reply {
 impl Voice {
     /// Says something; waits while too much waits to be sent. Says whether it is on its way.
     fn say(&self, message: &FromExecutor) -> bool {
-        let frame = match encode(message) {
-            Ok(frame) => frame,
-            Err(e) => {
-                tracing::error!("a message to the driver: {e}");
-                return false;
-            }
-        };
-        loop {
-            match self.outbox.try_send(frame.clone()) {
-                Ok(()) => return true,
-                Err(e) if matches!(e.kind(), NetErrorKind::QueueFull { .. }) => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(_) => return false,
-            }
+        let sent = encode(message)
+            .map_err(|e| e.to_string())
+            .and_then(|frame| self.outbox.send(frame).map_err(|e| e.to_string()));
+        if let Err(what) = &sent {
+            tracing::warn!("the driver was not told: {what}");
         }
+        sent.is_ok()
     }
 
     fn ask(&self, message: impl FnOnce(u64) -> FromExecutor) -> Option<Reply> {
@@ -204,10 +195,8 @@ impl Process {
         }
         let id = role.executor;
         let dirs = conf.local_dirs()?;
-        let files = AddedFiles::new(
-            dirs.first().map_or(Path::new("."), |dir| dir),
-            &format!("{}-{id}", welcome.app_id),
-        );
+        let files =
+            AddedFiles::new(dirs.first().map_or(Path::new("."), |dir| dir), &format!("{}-{id}", welcome.app_id));
         let scratch = Scratch::new(dirs);
         let memory = Memory::new(welcome.budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
         let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));

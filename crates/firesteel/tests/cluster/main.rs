@@ -40,7 +40,11 @@ impl Ground {
     }
     /// What executors have printed to `stream`.
     fn printed(&self, stream: &str) -> String {
-        files(&self.logs()).iter().filter(|path| path.ends_with(stream)).map(|p| fs::read_to_string(p).unwrap()).collect()
+        files(&self.logs())
+            .iter()
+            .filter(|path| path.ends_with(stream))
+            .map(|p| fs::read_to_string(p).unwrap())
+            .collect()
     }
 }
 
@@ -96,7 +100,10 @@ fn answers(sc: &Context, dir: &Path) -> Vec<String> {
         format!("{:?}", kept.values().sum().unwrap()),
         format!("{:?}", words.distinct_into(3).glom().collect().unwrap()),
         format!("{:?}", words.zip_with_index().filter(|(_, i)| i % 250 == 0).collect().unwrap()),
-        format!("{:?}", sc.text_file_n(text.display().to_string(), 4).map(|line| line.len() as u64).reduce(|a, b| a + b).unwrap()),
+        format!(
+            "{:?}",
+            sc.text_file_n(text.display().to_string(), 4).map(|line| line.len() as u64).reduce(|a, b| a + b).unwrap()
+        ),
         format!("{:?}", numbers.for_each_with(seen.clone(), |seen, _| seen.add(1)).map(|()| seen.value()).unwrap()),
         format!("{:?}", numbers.take(5).unwrap()),
         format!("{:?}", words.count_by_value().unwrap().into_iter().collect::<BTreeMap<_, _>>()),
@@ -206,8 +213,14 @@ fn executor_killed_by_its_own_task_is_tried_elsewhere() {
         let mark = format!("{mark}-{stage}");
         let pairs = numbers(&sc);
         let pairs = match stage {
-            0 => pairs.map_with(mark, |mark, pair| dying(mark, pair.1 == 12_345, pair)).reduce_by_key_into(4, |a, b| a + b).erase(),
-            _ => pairs.reduce_by_key_into(4, |a, b| a + b).map_with(mark, |mark, pair| dying(mark, pair.0 == 50, pair)).erase(),
+            0 => pairs
+                .map_with(mark, |mark, pair| dying(mark, pair.1 == 12_345, pair))
+                .reduce_by_key_into(4, |a, b| a + b)
+                .erase(),
+            _ => pairs
+                .reduce_by_key_into(4, |a, b| a + b)
+                .map_with(mark, |mark, pair| dying(mark, pair.0 == 50, pair))
+                .erase(),
         };
         let counting = pairs.map_with(counted.clone(), |counted, pair| {
             counted.add(1);
@@ -286,7 +299,11 @@ fn main() {
         let begun = std::time::Instant::now();
         let ended = std::panic::catch_unwind(test);
         failed += u32::from(ended.is_err());
-        println!("test {name} ... {} ({:.1} s)", if ended.is_ok() { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f64());
+        println!(
+            "test {name} ... {} ({:.1} s)",
+            if ended.is_ok() { "ok" } else { "FAILED" },
+            begun.elapsed().as_secs_f64()
+        );
     }
     println!("\ntest result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" });
     if failed > 0 {
