@@ -260,7 +260,6 @@ const NOT_YET: &[&str] = &[
     "executor.extraClassPath",
     "executor.extraJavaOptions",
     "executor.heartbeat.maxFailures",
-    "executor.heartbeatInterval",
     "executor.instances",
     "executor.maxNumFailures",
     "executor.memoryOverhead",
@@ -285,7 +284,6 @@ const NOT_YET: &[&str] = &[
     "modify.acls",
     "network.crypto.enabled",
     "network.maxRemoteBlockSizeFetchToMem",
-    "network.timeout",
     "port.maxRetries",
     "pyspark.driver.python",
     "pyspark.python",
@@ -306,8 +304,6 @@ const NOT_YET: &[&str] = &[
     "shuffle.checksum.enabled",
     "shuffle.detectCorrupt",
     "shuffle.file.buffer",
-    "shuffle.io.maxRetries",
-    "shuffle.io.retryWait",
     "shuffle.manager",
     "shuffle.manager.incremental",
     "shuffle.readHostLocalDisk",
@@ -446,7 +442,7 @@ mod tests {
 
     #[test]
     fn keys_that_only_spark_reads_are_told_as_such() {
-        for key in ["spark.executor.cores", "spark.sql.shuffle.partitions", "firesteel.network.timeout"] {
+        for key in ["spark.executor.cores", "spark.sql.shuffle.partitions", "firesteel.rpc.askTimeout"] {
             assert!(complaint(key).unwrap().contains("not supported by this version yet"), "{key}");
         }
     }
