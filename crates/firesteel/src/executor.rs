@@ -19,6 +19,7 @@ use firesteel_rdd::{
 use firesteel_store::BlockStatus;
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex},
@@ -73,7 +74,7 @@ pub(crate) struct TaskEnd {
     pub(crate) outcome: Result<Output, TaskFailure>,
     pub(crate) metrics: TaskMetrics,
     /// The most memory that each of its operators held.
-    pub(crate) peaks: Vec<(&'static str, u64)>,
+    pub(crate) peaks: Vec<(Cow<'static, str>, u64)>,
     pub(crate) accumulators: Vec<(AccumulatorId, Vec<u8>)>,
     /// The blocks that it stored or dropped, as they are at its end.
     pub(crate) blocks: Vec<(BlockId, BlockStatus)>,
@@ -365,7 +366,7 @@ impl Runner {
         if outcome.is_err() {
             let _ = panics::caught(|| task.drop_run());
         }
-        let peaks = task.memory().peaks();
+        let peaks = task.memory().peaks().into_iter().map(|(operator, peak)| (operator.into(), peak)).collect();
         let _ = panics::caught(|| drop(task));
         TaskEnd { attempt, outcome, metrics, peaks, accumulators, blocks }
     }

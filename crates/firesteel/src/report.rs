@@ -34,6 +34,7 @@ use firesteel_rdd::Tally;
 use firesteel_scheduler::{Failure, FetchFailure, Outcome, SchedulerEvent, TaskEndReason as Reason, TaskLaunch};
 use firesteel_store::BlockStatus;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -94,7 +95,7 @@ struct LiveAttempt {
     /// The users' accumulators that its tasks have changed.
     changed: BTreeMap<AccumulatorId, AccumulableInfo>,
     /// The most memory that each operator held in one task, and the accumulator's id under which it is told.
-    operators: BTreeMap<&'static str, (AccumulatorId, u64)>,
+    operators: BTreeMap<Cow<'static, str>, (AccumulatorId, u64)>,
 }
 
 impl LiveAttempt {
@@ -121,7 +122,7 @@ struct Launched {
 
 struct Ended {
     metrics: TaskMetrics,
-    peaks: Vec<(&'static str, u64)>,
+    peaks: Vec<(Cow<'static, str>, u64)>,
     accumulators: Vec<(AccumulatorId, Vec<u8>)>,
 }
 
@@ -428,13 +429,13 @@ impl Reporter {
         }
         all.extend(attempt.internal.add(&ended.metrics));
         for (operator, peak) in ended.peaks {
-            let (id, most) = attempt.operators.entry(operator).or_insert_with(|| {
+            let (id, most) = attempt.operators.entry(operator.clone()).or_insert_with(|| {
                 let id = AccumulatorId(self.next_internal);
                 self.next_internal += 1;
                 (id, 0)
             });
             *most = peak.max(*most);
-            all.push(LiveAttempt::of_operator(operator, *id, Some(peak), *most));
+            all.push(LiveAttempt::of_operator(&operator, *id, Some(peak), *most));
         }
         all
     }

@@ -226,6 +226,7 @@ impl From<Ended> for TaskEnd {
             attempt: ended.attempt,
             outcome: ended.outcome.map(|bytes| Output::Bytes(bytes.0)).map_err(TaskFailure::from),
             metrics: ended.metrics,
+            peaks: ended.peaks,
             accumulators: ended.accumulators.into_iter().map(|(id, bytes)| (id, bytes.0)).collect(),
             blocks: ended.blocks,
         }

@@ -7,7 +7,7 @@ use firesteel_model::{
 use firesteel_rdd::{Holder, TaskFailure};
 use firesteel_store::BlockStatus;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// The protocol between driver and executor, and its version.
 pub(super) const CONTROL: (&str, u32) = ("firesteel-executor", 1);
@@ -107,6 +107,7 @@ pub(super) struct Ended {
     pub(super) attempt: AttemptId,
     pub(super) outcome: Result<Bytes, SentFailure>,
     pub(super) metrics: TaskMetrics,
+    pub(super) peaks: Vec<(Cow<'static, str>, u64)>,
     pub(super) accumulators: Vec<(AccumulatorId, Bytes)>,
     pub(super) blocks: Vec<(BlockId, BlockStatus)>,
 }

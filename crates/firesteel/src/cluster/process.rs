@@ -132,7 +132,8 @@ impl ToDriver for Voice {
             Output::Value(_) => unreachable!("results become bytes where the driver is another process"),
         });
         let accumulators = end.accumulators.into_iter().map(|(id, bytes)| (id, Bytes(bytes))).collect();
-        let ended = Ended { attempt, outcome, metrics: end.metrics, accumulators, blocks: end.blocks };
+        let ended =
+            Ended { attempt, outcome, metrics: end.metrics, peaks: end.peaks, accumulators, blocks: end.blocks };
         self.say(&FromExecutor::Ended(Box::new(ended)));
     }
     fn may_commit(&self, attempt: AttemptId) -> bool {
