@@ -162,6 +162,8 @@ pub enum Output {
     Value(Box<dyn Any + Send>),
     /// What [`RootExec::encode`] made of one, in another process.
     Bytes(Vec<u8>),
+    /// Such bytes, which are kept there until they are fetched.
+    Kept,
 }
 
 impl Output {
@@ -176,6 +178,7 @@ impl Output {
         match self {
             Output::Value(value) => Ok(*value.downcast::<T>().expect("a task's result is of its action's type")),
             Output::Bytes(bytes) => decode(&bytes),
+            Output::Kept => Err(not_fetched()),
         }
     }
 
@@ -192,9 +195,13 @@ impl Output {
         }
         match self {
             Output::Value(value) => Ok(value.downcast_ref::<T>().expect("a task's result is of its action's type")),
-            Output::Bytes(_) => unreachable!("bytes were decoded"),
+            Output::Bytes(_) | Output::Kept => Err(not_fetched()),
         }
     }
+}
+
+fn not_fetched() -> Error {
+    Error::Serialization("a task's result is looked at before it was fetched".into())
 }
 
 /// Makes a pipeline and an action into a [`Root`].

@@ -55,6 +55,9 @@ pub struct BlockStore {
     shared: Arc<Shared>,
 }
 
+/// Bytes that are kept for another process are cut into chunks of so many.
+const BYTES_CHUNK: usize = 4 << 20;
+
 /// What a block needs to leave memory by itself.
 struct Shared {
     blocks: RwLock<BTreeMap<BlockId, Block>>,
@@ -369,6 +372,25 @@ impl BlockStore {
         status
     }
 
+    /// Keeps bytes for another process, in memory or on disk; they are had again by [`encoded`](BlockStore::encoded), in chunks.
+    ///
+    /// # Errors
+    /// As [`put`](BlockStore::put).
+    pub fn put_bytes(&self, id: BlockId, bytes: &[u8]) -> Result<BlockStatus, StoreError> {
+        let mut builder = self.builder::<u8>(id, StorageLevel::MEMORY_AND_DISK_SER)?;
+        for chunk in bytes.chunks(BYTES_CHUNK) {
+            let records = chunk.len() as u64;
+            builder.records += records;
+            if builder.file.is_some() {
+                builder.write(|writer| writer.chunk_bytes(chunk, records))?;
+            } else {
+                builder.bytes.push((chunk.to_vec(), records));
+                builder.make_room(records)?;
+            }
+        }
+        Ok(builder.finish()?.0)
+    }
+
     /// A block as bytes for another process, if there is one of this name.
     ///
     /// # Errors
@@ -504,6 +526,11 @@ impl<T: Data> BlockBuilder<T> {
             self.bytes.push((self.scratch.as_slice().to_vec(), chunk.len() as u64));
             self.scratch.len() as u64
         };
+        self.make_room(taken)
+    }
+
+    /// The chunk that was added takes so much.
+    fn make_room(&mut self, taken: u64) -> Result<bool, StoreError> {
         if !self.level.use_memory {
             return Ok(true);
         }

@@ -192,8 +192,10 @@ impl ContextBuilder {
                     None => dirs.first().map_or(Path::new("."), |dir| dir),
                 };
                 let folder = folder.join(format!("firesteel-work-{}", application.id));
+                let fetcher = (control.fetcher(places.clone()), to_driver.clone());
                 let supplier = LocalCluster::start(executors.get(), control, folder, kept.is_some(), to_driver)?;
-                return Ok(Driver::new(scheduler, clock, messages, accumulators, report).supplied(supplier, places));
+                let driver = Driver::new(scheduler, clock, messages, accumulators, report);
+                return Ok(driver.supplied(supplier, places, fetcher));
             }
             let id = ExecutorId(0);
             let driver: Arc<dyn ToDriver> = Arc::new(InProcess { executor: id, to: to_driver.clone() });

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    cluster::Places,
+    cluster::{Fetcher, Places},
     engine::Accumulators,
     executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
@@ -21,7 +21,7 @@ use firesteel_model::{
 use firesteel_rdd::{MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
     Command, Event, Failure, FetchFailure, JobKind, JobSpec, LossReason, MapRef, MapSizes, Outcome, Scheduler,
-    StageOutput, Success, TaskLaunch,
+    SchedulerEvent, StageOutput, Success, TaskLaunch,
 };
 use firesteel_store::BlockStatus;
 use std::{
@@ -67,6 +67,8 @@ pub(crate) enum Msg {
     ExecutorReady(Box<NewExecutor>),
     /// An executor's connection has ended; with which words.
     ExecutorGone(ExecutorId, String),
+    /// A result that an executor has kept; or why it cannot be had.
+    Fetched(AttemptId, Result<Vec<u8>, String>),
     /// No executor is there, and none will come; why.
     Hopeless(String),
     /// An executor asks who holds a block.
@@ -133,6 +135,10 @@ pub(crate) struct Driver {
     /// Where those in other processes serve what they hold.
     places: Arc<Places>,
     supplier: Option<Arc<dyn Supplier>>,
+    /// Brings results that executors keep; and to whom.
+    fetcher: Option<(Fetcher, Sender<Msg>)>,
+    /// The attempts whose results are being fetched, and from whom.
+    fetching: HashMap<AttemptId, ExecutorId>,
     /// Why no executor will come.
     hopeless: Option<String>,
     jobs: HashMap<JobId, Job>,
@@ -159,6 +165,8 @@ impl Driver {
             executors: BTreeMap::new(),
             places: Arc::default(),
             supplier: None,
+            fetcher: None,
+            fetching: HashMap::new(),
             hopeless: None,
             jobs: HashMap::new(),
             stages: HashMap::new(),
@@ -170,8 +178,13 @@ impl Driver {
     }
 
     /// Executors come from elsewhere.
-    pub(crate) fn supplied(self, supplier: Arc<dyn Supplier>, places: Arc<Places>) -> Self {
-        Driver { places, supplier: Some(supplier), ..self }
+    pub(crate) fn supplied(
+        self,
+        supplier: Arc<dyn Supplier>,
+        places: Arc<Places>,
+        fetcher: (Fetcher, Sender<Msg>),
+    ) -> Self {
+        Driver { places, supplier: Some(supplier), fetcher: Some(fetcher), ..self }
     }
 
     /// Runs until the context ends.
@@ -293,6 +306,7 @@ impl Driver {
             Msg::Tick => self.feed(Event::DeadlineReached),
             Msg::ExecutorReady(new) => self.executor_ready(*new),
             Msg::ExecutorGone(executor, words) => self.executor_gone(executor, words),
+            Msg::Fetched(attempt, result) => self.fetched(attempt, result),
             Msg::Hopeless(why) => {
                 if self.executors.is_empty() {
                     self.feed(Event::AllJobsCancelled { reason: format!("because {why}") });
@@ -327,6 +341,58 @@ impl Driver {
         }
         self.executors.insert(executor, link);
         self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
+    }
+
+    /// The scheduler has given an executor up whose connection is still there.
+    fn give_up(&mut self, executor: ExecutorId) {
+        let Some(link) = self.executors.remove(&executor) else { return };
+        tracing::warn!("executor {executor} is given up");
+        self.running.retain(|_, running| running.launch.executor != executor);
+        self.report.executor_gone(executor);
+        link.gone(false);
+        if let Some(supplier) = &self.supplier {
+            supplier.give_up(executor);
+        }
+    }
+
+    /// Brings a result that an executor keeps, on a thread of its own.
+    fn fetch_result(&mut self, attempt: AttemptId, executor: ExecutorId) {
+        let Some((fetcher, to_driver)) = self.fetcher.clone() else { return };
+        let bring = move || {
+            let fetched = fetcher(executor, BlockId::TaskResult(attempt));
+            let _ = to_driver.send(Msg::Fetched(attempt, fetched));
+        };
+        match std::thread::Builder::new().name("firesteel-fetch".into()).spawn(bring) {
+            Ok(_) => drop(self.fetching.insert(attempt, executor)),
+            Err(e) => {
+                self.fetching.insert(attempt, executor);
+                self.fetched(attempt, Err(format!("no thread to fetch it: {e}")));
+            }
+        }
+    }
+
+    fn fetched(&mut self, attempt: AttemptId, result: Result<Vec<u8>, String>) {
+        let Some(executor) = self.fetching.remove(&attempt) else { return };
+        self.tell(executor, Order::RemoveBlock(BlockId::TaskResult(attempt)));
+        match (result, self.left.get_mut(&attempt)) {
+            (Ok(bytes), Some(left)) => {
+                left.output = Some(Output::Bytes(bytes));
+                self.feed(Event::ResultFetched { attempt });
+            }
+            (Err(why), _) => {
+                tracing::warn!("the result of attempt {attempt} is lost: {why}");
+                self.feed(Event::AttemptFailed { attempt, failure: Failure::ResultLost });
+            }
+            (Ok(_), None) => {}
+        }
+        self.forget_attempt(attempt);
+    }
+
+    /// The scheduler has said what becomes of what the attempt left.
+    fn forget_attempt(&mut self, attempt: AttemptId) {
+        let left = self.left.remove(&attempt);
+        guarded("dropping a result", || drop(left));
+        self.report.attempt_over(attempt);
     }
 
     /// An executor is gone, with what ran there and what it held.
@@ -412,8 +478,10 @@ impl Driver {
         if let (Ok(_), Some(supplier)) = (&end.outcome, &self.supplier) {
             supplier.works();
         }
+        let mut kept = false;
         let event = match end.outcome {
             Ok(mut output) => {
+                kept = matches!(output, Output::Kept);
                 let written = match running.of_map_stage {
                     true => output.typed::<MapWritten>().map(Some),
                     false => Ok(None),
@@ -422,7 +490,7 @@ impl Driver {
                     Ok(Some(written)) => {
                         Success::MapOutput { sizes: MapSizes::of(&written.sizes), checksum: written.checksum }
                     }
-                    Ok(None) => Success::Result { bytes: end.metrics.result_size, inline: true },
+                    Ok(None) => Success::Result { bytes: end.metrics.result_size, inline: !kept },
                     Err(e) => {
                         let failure = Failure::Error { message: e.to_string(), fatal: false };
                         return self.feed(Event::AttemptFailed { attempt, failure });
@@ -435,9 +503,14 @@ impl Driver {
             Err(failure) => Event::AttemptFailed { attempt, failure: self.failure(failure, &launch, running.killed) },
         };
         self.feed(event);
-        let left = self.left.remove(&attempt);
-        guarded("dropping a result", || drop(left));
-        self.report.attempt_over(attempt);
+        if self.fetching.contains_key(&attempt) {
+            return;
+        }
+        if kept {
+            // Nobody wants it.
+            self.tell(launch.executor, Order::RemoveBlock(BlockId::TaskResult(attempt)));
+        }
+        self.forget_attempt(attempt);
     }
 
     fn failure(&self, failure: TaskFailure, launch: &TaskLaunch, killed: Option<String>) -> Failure {
@@ -520,19 +593,22 @@ impl Driver {
             Command::RemoveBlock { executor, rdd, partition } => {
                 self.tell(executor, Order::RemoveBlock(BlockId::Rdd(rdd, partition)));
             }
+            Command::FetchResult { attempt, executor } => self.fetch_result(attempt, executor),
             Command::TimeUp { job } => {
                 if let Some(job) = self.jobs.get(&job) {
                     let _ = job.done.send(JobNews::TimeUp);
                 }
             }
-            Command::Publish(event) => self.report.publish(&event, &self.accumulators),
+            Command::Publish(event) => {
+                self.report.publish(&event, &self.accumulators);
+                if let SchedulerEvent::ExecutorRemoved { executor, .. } = event {
+                    self.give_up(executor);
+                }
+            }
+            Command::LetGo { executor } => self.give_up(executor),
             Command::EndJob { job, outcome } => self.end_job(job, outcome),
-            // Results come with the task's end in one process, and the number of executors is fixed: nothing to do.
-            Command::IgnoreReport { .. }
-            | Command::FetchResult { .. }
-            | Command::ReleaseBarrier { .. }
-            | Command::WantExecutors { .. }
-            | Command::LetGo { .. } => {}
+            // The number of executors is fixed for now: nothing to do.
+            Command::IgnoreReport { .. } | Command::ReleaseBarrier { .. } | Command::WantExecutors { .. } => {}
             other => tracing::error!("the driver does not know the scheduler's command {other:?}"),
         }
     }

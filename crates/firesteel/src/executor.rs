@@ -113,8 +113,8 @@ pub(crate) trait ToDriver: Send + Sync {
     fn may_commit(&self, attempt: AttemptId) -> bool;
     /// A block takes another place, or none: it had to make room, or was removed.
     fn block(&self, id: BlockId, status: Option<BlockStatus>);
-    /// Whether results have to become bytes.
-    fn wants_bytes(&self) -> bool;
+    /// Whether results have to become bytes; those of more than so many are kept here until they are fetched.
+    fn wants_bytes(&self) -> Option<u64>;
 }
 
 /// The driver of this process.
@@ -133,8 +133,8 @@ impl ToDriver for InProcess {
     fn block(&self, id: BlockId, status: Option<BlockStatus>) {
         let _ = self.to.send(Msg::BlockMoved(self.executor, id, status));
     }
-    fn wants_bytes(&self) -> bool {
-        false
+    fn wants_bytes(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -388,8 +388,8 @@ impl Runner {
             task.measure(|m| m.deserialize_ns = begin.elapsed().as_nanos() as u64);
             task.check();
             let mut output = root.run(task.root_split(split), task);
-            if self.driver.wants_bytes() {
-                output = self.encoded(&*root, output, task)?;
+            if let Some(at_once) = self.driver.wants_bytes() {
+                output = self.encoded(&*root, output, task, at_once)?;
             }
             if let Some(tamper) = &self.tamper {
                 tamper(task.info(), &self.shared, Moment::After);
@@ -408,14 +408,18 @@ impl Runner {
 pub(crate) const GONE: BlockStatus = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
 
 impl Runner {
-    fn encoded(&self, root: &dyn RootExec, output: Output, task: &Task) -> Result<Output> {
+    fn encoded(&self, root: &dyn RootExec, output: Output, task: &Task, at_once: u64) -> Result<Output> {
         let begin = Instant::now();
         let bytes = root.encode(output)?;
         task.measure(|m| {
             m.result_size = bytes.len() as u64;
             m.result_serialize_ns = begin.elapsed().as_nanos() as u64;
         });
-        Ok(Output::Bytes(bytes))
+        if bytes.len() as u64 <= at_once {
+            return Ok(Output::Bytes(bytes));
+        }
+        self.shared.blocks.put_bytes(BlockId::TaskResult(task.info().attempt), &bytes)?;
+        Ok(Output::Kept)
     }
 }
 

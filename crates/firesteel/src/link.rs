@@ -75,6 +75,8 @@ pub(crate) trait Supplier: Send + Sync {
     fn why_gone(&self, executor: ExecutorId, words: String) -> LossReason;
     /// A task has succeeded.
     fn works(&self);
+    /// The executor was given up: ends it.
+    fn give_up(&self, executor: ExecutorId);
     /// The application ends: executors that end are not replaced any more.
     fn ending(&self);
     /// The application's executors have been told to end: sees that they do, and waits for it.

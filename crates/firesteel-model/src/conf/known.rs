@@ -179,6 +179,8 @@ keys! {
     /// Whether what tasks put on disk for lack of memory is compressed.
     SHUFFLE_SPILL_COMPRESS: bool = "shuffle.spill.compress", default "true";
 
+    /// A task's result of more bytes than this is fetched from the executor that made it, when the driver is ready for it.
+    TASK_MAX_DIRECT_RESULT_SIZE: ByteSize = "task.maxDirectResultSize", default "1m";
     /// How often an executor says that it is there.
     EXECUTOR_HEARTBEAT_INTERVAL: Duration = "executor.heartbeatInterval", default "10s";
     /// An executor that says nothing for so long is given up.
@@ -318,7 +320,6 @@ const NOT_YET: &[&str] = &[
     "submit.deployMode",
     "submit.pyFiles",
     "task.cpus",
-    "task.maxDirectResultSize",
     "task.reaper.enabled",
     "task.reaper.killTimeout",
     "task.reaper.pollingInterval",

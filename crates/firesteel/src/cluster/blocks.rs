@@ -293,27 +293,39 @@ impl Peers for Client {
     fn block(&self, id: BlockId) -> Result<Option<(Box<dyn RemoteChunks>, String)>, StoreError> {
         let mut failed = None;
         for holder in self.0.directory.holders(id) {
-            match self.ask(&holder.address, &Ask::Block(id)) {
-                Ok((talk, Answer::Block { chunks, records }, _)) => {
-                    let (client, address) = (self.clone(), holder.address.clone());
-                    let from = holder.to_string();
-                    let talk = Some(talk);
-                    let arriving =
-                        Arriving { client, address, from: from.clone(), talk, left: chunks, count: chunks, records };
-                    return Ok(Some((Box::new(arriving), from)));
-                }
-                Ok((talk, Answer::Nothing, _)) => self.rest(&holder.address, talk),
-                Ok((_, Answer::Failed(what), _)) => {
-                    failed = Some(StoreError::Corrupt { place: format!("block {id} of {holder}"), what });
-                }
-                Ok((_, other, _)) => {
-                    let what = format!("it answered {other:?}");
-                    failed = Some(StoreError::Unreachable { from: holder.to_string(), what });
-                }
-                Err(what) => failed = Some(StoreError::Unreachable { from: holder.to_string(), what }),
+            match self.block_of(&holder, id) {
+                Ok(Some(chunks)) => return Ok(Some((chunks, holder.to_string()))),
+                Ok(None) => {}
+                Err(e) => failed = Some(e),
             }
         }
         failed.map_or(Ok(None), Err)
+    }
+}
+
+impl Client {
+    /// A block that this process holds, if it does.
+    pub(super) fn block_of(&self, holder: &Holder, id: BlockId) -> Result<Option<Box<dyn RemoteChunks>>, StoreError> {
+        let from = holder.to_string();
+        let unreachable = |what| Err(StoreError::Unreachable { from: holder.to_string(), what });
+        match self.ask(&holder.address, &Ask::Block(id)) {
+            Ok((talk, Answer::Block { chunks, records }, _)) => {
+                let (client, address) = (self.clone(), holder.address.clone());
+                let mut arriving =
+                    Arriving { client, address, from, talk: Some(talk), left: chunks, count: chunks, records };
+                arriving.rest_if_done();
+                Ok(Some(Box::new(arriving)))
+            }
+            Ok((talk, Answer::Nothing, _)) => {
+                self.rest(&holder.address, talk);
+                Ok(None)
+            }
+            Ok((_, Answer::Failed(what), _)) => {
+                Err(StoreError::Corrupt { place: format!("block {id} of {holder}"), what })
+            }
+            Ok((_, other, _)) => unreachable(format!("it answered {other:?}")),
+            Err(what) => unreachable(what),
+        }
     }
 }
 
@@ -346,12 +358,16 @@ impl Arriving {
             bytes.extend_from_slice(&frame);
         }
         self.left -= 1;
+        self.rest_if_done();
+        Ok((bytes, records))
+    }
+
+    fn rest_if_done(&mut self) {
         if self.left == 0
             && let Some(talk) = self.talk.take()
         {
             self.client.rest(&self.address, talk);
         }
-        Ok((bytes, records))
     }
 }
 

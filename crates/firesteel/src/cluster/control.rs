@@ -1,7 +1,7 @@
 //! The driver's side: it listens for executors, and reaches each by its connection.
 
 use super::{
-    blocks::Server,
+    blocks::{Client, Directory, Server},
     messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     setup::Setup,
 };
 use crossbeam_channel::{Receiver, Sender};
-use firesteel_model::{Error, ExecutorId, HostId, Result, ShuffleId, StageId};
+use firesteel_model::{BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId};
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output, TaskFailure};
 use firesteel_store::{BlockStore, ShuffleStore};
@@ -21,10 +21,14 @@ use std::{
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 /// So many bytes may wait for an executor that does not read; one that lets more wait is given up.
 const UNSENT: usize = 512 << 20;
+
+/// A stage of more bytes is not sent: it must fit a frame beside a task.
+const LARGEST_STAGE: usize = Options::DEFAULT_MAX_FRAME / 2;
 
 /// What a driver gives its executors.
 pub(crate) struct Hosting {
@@ -50,6 +54,21 @@ struct Door {
     module: Option<u128>,
     directory: Arc<Places>,
     to_driver: Sender<Msg>,
+}
+
+/// Brings what an executor keeps for the driver.
+pub(crate) type Fetcher = Arc<dyn Fn(ExecutorId, BlockId) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// The driver asks nobody but whom it means.
+struct Nobody;
+
+impl Directory for Nobody {
+    fn holders(&self, _: BlockId) -> Vec<Holder> {
+        Vec::new()
+    }
+    fn is_alive(&self, _: ExecutorId) -> bool {
+        false
+    }
 }
 
 /// Where executors serve what they hold.
@@ -141,6 +160,22 @@ impl Control {
         Ok(Control { secret, listener, _blocks: server })
     }
 
+    /// Fetches bytes that executors keep.
+    pub(crate) fn fetcher(&self, places: Arc<Places>) -> Fetcher {
+        // Tried once: the task whose result is lost runs again.
+        let client = Client::new(self.secret.clone(), Box::new(Nobody), 0, Duration::ZERO);
+        Arc::new(move |executor, block| {
+            let holder = places.holder(executor).ok_or_else(|| format!("executor {executor} is gone"))?;
+            let found = client.block_of(&holder, block).map_err(|e| e.to_string())?;
+            let mut chunks = found.ok_or_else(|| format!("{holder} has no {block}"))?;
+            let mut bytes = Vec::new();
+            for _ in 0..chunks.count() {
+                bytes.extend_from_slice(&chunks.next().map_err(|e| e.to_string())?.0);
+            }
+            Ok(bytes)
+        })
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr()
     }
@@ -224,7 +259,11 @@ impl From<Ended> for TaskEnd {
     fn from(ended: Ended) -> Self {
         TaskEnd {
             attempt: ended.attempt,
-            outcome: ended.outcome.map(|bytes| Output::Bytes(bytes.0)).map_err(TaskFailure::from),
+            outcome: match ended.outcome {
+                Ok(Some(bytes)) => Ok(Output::Bytes(bytes.0)),
+                Ok(None) => Ok(Output::Kept),
+                Err(failure) => Err(TaskFailure::from(failure)),
+            },
             metrics: ended.metrics,
             peaks: ended.peaks,
             accumulators: ended.accumulators.into_iter().map(|(id, bytes)| (id, bytes.0)).collect(),
@@ -275,6 +314,14 @@ impl Link for RemoteLink {
             true => Bytes::default(),
             false => Bytes(stage()?.to_vec()),
         };
+        if stage_bytes.0.len() > LARGEST_STAGE {
+            return Err(Error::Serialization(format!(
+                "the environments of stage {of_stage} take {} MiB, and at most {} MiB can be sent with a stage: hand large values over \
+                 as a broadcast",
+                stage_bytes.0.len() >> 20,
+                LARGEST_STAGE >> 20
+            )));
+        }
         self.stages.insert(of_stage);
         let known = &mut self.outputs;
         let outputs = outputs.into_iter().map(|(shuffle, version, bytes)| {

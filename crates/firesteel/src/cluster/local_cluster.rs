@@ -101,6 +101,13 @@ impl Supplier for LocalCluster {
         lock(&self.shared.state).failed = 0;
     }
 
+    fn give_up(&self, executor: ExecutorId) {
+        let state = lock(&self.shared.state);
+        if let Some((_, child)) = state.running.iter().find(|(id, _)| *id == executor) {
+            let _ = lock(child).kill();
+        }
+    }
+
     fn ending(&self) {
         lock(&self.shared.state).stopping = true;
     }

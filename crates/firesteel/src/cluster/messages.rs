@@ -105,7 +105,8 @@ pub(super) enum FromExecutor {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ended {
     pub(super) attempt: AttemptId,
-    pub(super) outcome: Result<Bytes, SentFailure>,
+    /// No bytes if they are kept until they are fetched.
+    pub(super) outcome: Result<Option<Bytes>, SentFailure>,
     pub(super) metrics: TaskMetrics,
     pub(super) peaks: Vec<(Cow<'static, str>, u64)>,
     pub(super) accumulators: Vec<(AccumulatorId, Bytes)>,

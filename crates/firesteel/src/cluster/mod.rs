@@ -11,6 +11,6 @@ mod messages;
 mod process;
 pub(crate) mod role;
 
-pub(crate) use control::{Control, Hosting, Places};
+pub(crate) use control::{Control, Fetcher, Hosting, Places};
 pub(crate) use local_cluster::LocalCluster;
 pub(crate) use process::run as run_executor;

@@ -21,6 +21,7 @@ use firesteel_rdd::{Executor, Holder, Output};
 use firesteel_store::{BlockStatus, BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::Path,
     process::ExitCode,
     sync::{
@@ -63,12 +64,14 @@ fn serve(role: &Role) -> Result<()> {
         ToExecutor::Refused(why) => return Err(Error::Config(why)),
         _ => return Err(Error::Config("the driver does not speak as drivers do".into())),
     };
+    let conf = welcome.conf();
     let voice = Arc::new(Voice {
+        at_once: conf.get(keys::TASK_MAX_DIRECT_RESULT_SIZE)?.0.min(Options::DEFAULT_MAX_FRAME as u64 / 2),
         outbox: Outbox::new(writer, UNSENT).map_err(other)?,
         questions: AtomicU64::new(0),
         waiting: Mutex::default(),
     });
-    match Process::start(role, &welcome, local, voice.clone()) {
+    match Process::start(role, &welcome, &conf, local, voice.clone()) {
         Ok((process, port)) => {
             voice.say(&FromExecutor::Ready { port });
             process.listen(&mut reader);
@@ -84,6 +87,8 @@ fn serve(role: &Role) -> Result<()> {
 /// What this process says to the driver.
 struct Voice {
     outbox: Outbox,
+    /// Results of up to so many bytes are sent at once.
+    at_once: u64,
     questions: AtomicU64,
     /// Those who wait for an answer.
     waiting: Mutex<HashMap<u64, Sender<Reply>>>,
@@ -128,7 +133,8 @@ impl ToDriver for Voice {
     fn ended(&self, end: TaskEnd) {
         let attempt = end.attempt;
         let outcome = end.outcome.map_err(Into::into).map(|output| match output {
-            Output::Bytes(bytes) => Bytes(bytes),
+            Output::Bytes(bytes) => Some(Bytes(bytes)),
+            Output::Kept => None,
             Output::Value(_) => unreachable!("results become bytes where the driver is another process"),
         });
         let accumulators = end.accumulators.into_iter().map(|(id, bytes)| (id, Bytes(bytes))).collect();
@@ -142,8 +148,8 @@ impl ToDriver for Voice {
     fn block(&self, id: BlockId, status: Option<BlockStatus>) {
         self.say(&FromExecutor::Block(id, status));
     }
-    fn wants_bytes(&self) -> bool {
-        true
+    fn wants_bytes(&self) -> Option<u64> {
+        Some(self.at_once)
     }
 }
 
@@ -173,6 +179,16 @@ impl Directory for AskDriver {
     }
 }
 
+impl Welcome {
+    fn conf(&self) -> Conf {
+        let mut conf = Conf::new();
+        for (key, value) in &self.settings {
+            conf.set(key, value);
+        }
+        conf
+    }
+}
+
 struct Process {
     runner: Arc<Runner>,
     threads: Threads,
@@ -185,12 +201,8 @@ struct Process {
 }
 
 impl Process {
-    fn start(role: &Role, welcome: &Welcome, local: std::net::IpAddr, voice: Arc<Voice>) -> Result<(Self, u16)> {
-        let mut conf = Conf::new();
-        for (key, value) in &welcome.settings {
-            conf.set(key, value);
-        }
-        crate::logging::apply(&conf)?;
+    fn start(role: &Role, welcome: &Welcome, conf: &Conf, local: IpAddr, voice: Arc<Voice>) -> Result<(Self, u16)> {
+        crate::logging::apply(conf)?;
         for setup in &welcome.setups {
             setup.once()?;
         }

@@ -272,6 +272,30 @@ fn cached_partitions_are_read_from_the_executor_that_has_them() {
     }
 }
 
+fn results_larger_than_the_limit_are_refused_before_they_are_fetched() {
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.driver.maxResultSize", "4m").build().unwrap();
+    let large = |i: u64| vec![i as u8; 3 << 20];
+    assert_eq!(sc.range_n(0..1, 1).map(large).collect().unwrap()[0].len(), 3 << 20);
+    let error = sc.range_n(0..4, 4).map(large).collect().unwrap_err().to_string();
+    assert!(error.contains("maxResultSize"), "{error}");
+}
+
+fn executor_that_is_silent_is_given_up() {
+    let ground = Ground::new();
+    let sc = ground
+        .builder(TWO)
+        .conf("firesteel.network.timeout", "2s")
+        .conf("firesteel.executor.heartbeatInterval", "200ms")
+        .build()
+        .unwrap();
+    let pids = executors(&sc);
+    let one = *pids.first().unwrap();
+    assert!(Command::new("kill").args(["-STOP", &one.to_string()]).status().unwrap().success());
+    assert_eq!(numbers(&sc).reduce_by_key_into(4, |a, b| a + b).count().unwrap(), 97);
+    assert!(!executors(&sc).contains(&one));
+}
+
 macro_rules! tests {
     ($($name:ident),* $(,)?) => { const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*]; };
 }
@@ -286,6 +310,8 @@ tests!(
     program_that_ends_its_executors_is_told_so,
     large_values_travel,
     cached_partitions_are_read_from_the_executor_that_has_them,
+    results_larger_than_the_limit_are_refused_before_they_are_fetched,
+    executor_that_is_silent_is_given_up,
 );
 
 #[firesteel::main]
