@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 /// What a task does with one partition's elements. Sent with the stage.
 pub trait Action<T: 'static>: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// One partition's result.
-    type Out: Send + 'static;
+    type Out: Serialize + DeserializeOwned + Send + 'static;
     /// Computes it.
     fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> Self::Out;
     /// How many bytes the result takes when it is sent, or about so many: counted against `driver.maxResultSize`.

@@ -1,6 +1,6 @@
 //! Broadcast values: read by many tasks, sent to each executor once.
 
-use crate::{Data, current, failure::TaskFailure};
+use crate::{Data, current, failure::TaskFailure, task::Executor};
 use firesteel_model::{BlockId, BroadcastId, Error, Result};
 use firesteel_store::BlockStore;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -34,13 +34,20 @@ impl Drop for Owner {
 pub struct Broadcast<T> {
     id: BroadcastId,
     owner: Option<Arc<Owner>>,
-    blocks: Arc<BlockStore>,
+    home: Home,
     fetched: OnceLock<Arc<T>>,
+}
+
+/// Where the value is looked for.
+#[derive(Clone)]
+enum Home {
+    Driver(Arc<BlockStore>),
+    Executor(Arc<Executor>),
 }
 
 impl<T> Clone for Broadcast<T> {
     fn clone(&self) -> Self {
-        Broadcast { id: self.id, owner: self.owner.clone(), blocks: self.blocks.clone(), fetched: self.fetched.clone() }
+        Broadcast { id: self.id, owner: self.owner.clone(), home: self.home.clone(), fetched: self.fetched.clone() }
     }
 }
 
@@ -58,7 +65,7 @@ impl<T: Data> Broadcast<T> {
         let value = Arc::new(value);
         blocks.put_value::<T>(BlockId::Broadcast(id), value.clone());
         let owner = Arc::new(Owner { id, destroyed: AtomicBool::new(false), unfit, release });
-        Broadcast { id, owner: Some(owner), blocks, fetched: OnceLock::from(value) }
+        Broadcast { id, owner: Some(owner), home: Home::Driver(blocks), fetched: OnceLock::from(value) }
     }
 
     /// The value. In a task it is fetched at the first call.
@@ -69,9 +76,16 @@ impl<T: Data> Broadcast<T> {
         if self.owner.as_ref().is_some_and(|owner| owner.destroyed.load(Ordering::Acquire)) {
             panic!("broadcast {} is used after it was destroyed", self.id);
         }
-        self.fetched.get_or_init(|| match self.blocks.get_value::<T>(BlockId::Broadcast(self.id)) {
-            Some(value) => value,
-            None => TaskFailure::User(format!("broadcast {} is used after it was destroyed", self.id)).raise(),
+        self.fetched.get_or_init(|| {
+            let found = match &self.home {
+                Home::Driver(blocks) => Ok(blocks.get_value::<T>(BlockId::Broadcast(self.id))),
+                Home::Executor(executor) => executor.broadcast::<T>(self.id),
+            };
+            match found {
+                Ok(Some(value)) => value,
+                Ok(None) => TaskFailure::User(format!("broadcast {} is used after it was destroyed", self.id)).raise(),
+                Err(e) => TaskFailure::Engine(e.into()).raise(),
+            }
         })
     }
 
@@ -90,7 +104,9 @@ impl<T: Data> Broadcast<T> {
     pub fn destroy(&self) -> Result<()> {
         let Some(owner) = &self.owner else { return Err(Error::InsideTask("Broadcast::destroy")) };
         owner.destroyed.store(true, Ordering::Release);
-        self.blocks.remove(BlockId::Broadcast(self.id));
+        if let Home::Driver(blocks) = &self.home {
+            blocks.remove(BlockId::Broadcast(self.id));
+        }
         Ok(())
     }
 
@@ -118,6 +134,6 @@ impl<'de, T> Deserialize<'de> for Broadcast<T> {
         let Some(executor) = current::executor() else {
             return Err(serde::de::Error::custom(format!("broadcast {id} can be read in tasks only")));
         };
-        Ok(Broadcast { id, owner: None, blocks: executor.blocks.clone(), fetched: OnceLock::new() })
+        Ok(Broadcast { id, owner: None, home: Home::Executor(executor), fetched: OnceLock::new() })
     }
 }

@@ -148,7 +148,7 @@ impl<T: Data> Pipeline for Cached<T> {
 
 /// The kept block, if it is there and whole.
 fn find<T: Data>(id: BlockId, task: &Task) -> Option<CachedBlock<T>> {
-    match task.executor().blocks.get::<T>(id) {
+    match task.executor().block::<T>(id) {
         Ok(block) => block,
         // A damaged block is as good as none: the partition is computed again.
         Err(e) => {

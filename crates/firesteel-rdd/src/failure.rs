@@ -1,6 +1,6 @@
 //! How a failure inside a stage leaves it: by unwinding with a typed payload, caught at the task's boundary.
 
-use firesteel_model::{AttemptId, Error, PartitionIndex, ShuffleId};
+use firesteel_model::{AttemptId, Error, ExecutorId, PartitionIndex, ShuffleId};
 use std::{any::Any, fmt, panic::AssertUnwindSafe};
 
 /// Why a task attempt ended without a result.
@@ -18,6 +18,10 @@ pub enum TaskFailure {
         map: PartitionIndex,
         /// Which attempt's, if one was known.
         attempt: Option<AttemptId>,
+        /// Who should have it, if that was known.
+        holder: Option<ExecutorId>,
+        /// Whether its holder could not be reached at all.
+        unreachable: bool,
         /// What was wrong with it.
         message: String,
     },

@@ -17,6 +17,7 @@ mod locally;
 mod node;
 mod op;
 mod partitioner;
+mod peers;
 mod pipeline;
 mod save_text;
 mod segment;
@@ -46,6 +47,7 @@ pub use op::*;
 pub use partitioner::{
     HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, RangeSource, hash_of,
 };
+pub use peers::{Holder, Peers, RemoteOutputs, RemotePart};
 pub use pipeline::{MAX_PARTITIONS, Pipeline, Plan, check_partitions};
 pub use save_text::SaveText;
 pub use segment::PortStream;

@@ -156,8 +156,53 @@ pub trait Root: Send + Sync {
     fn splits(&self, plan: &dyn Plan) -> Result<Arc<dyn Splits>>;
 }
 
-/// A task's result: a value of the action's type, which the driver's waiting action knows.
-pub type Output = Box<dyn Any + Send>;
+/// A task's result. The driver's waiting action knows its type.
+pub enum Output {
+    /// A value of the action's type, made in this process.
+    Value(Box<dyn Any + Send>),
+    /// What [`RootExec::encode`] made of one, in another process.
+    Bytes(Vec<u8>),
+    /// Such bytes, which are kept there until they are fetched.
+    Kept,
+}
+
+impl Output {
+    /// The result as a value of its action's type.
+    ///
+    /// # Errors
+    /// If it came as bytes that are not those of a `T`.
+    ///
+    /// # Panics
+    /// If its action makes values of another type.
+    pub fn into_typed<T: DeserializeOwned + 'static>(self) -> Result<T> {
+        match self {
+            Output::Value(value) => Ok(*value.downcast::<T>().expect("a task's result is of its action's type")),
+            Output::Bytes(bytes) => decode(&bytes),
+            Output::Kept => Err(not_fetched()),
+        }
+    }
+
+    /// The same, where it lies; bytes are decoded first.
+    ///
+    /// # Errors
+    /// As [`into_typed`](Output::into_typed).
+    ///
+    /// # Panics
+    /// As [`into_typed`](Output::into_typed).
+    pub fn typed<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<&T> {
+        if let Output::Bytes(bytes) = self {
+            *self = Output::Value(Box::new(decode::<T>(bytes)?));
+        }
+        match self {
+            Output::Value(value) => Ok(value.downcast_ref::<T>().expect("a task's result is of its action's type")),
+            Output::Bytes(_) | Output::Kept => Err(not_fetched()),
+        }
+    }
+}
+
+fn not_fetched() -> Error {
+    Error::Serialization("a task's result is looked at before it was fetched".into())
+}
 
 /// Makes a pipeline and an action into a [`Root`].
 pub struct Ending<P, A>(pub Arc<P>, pub Arc<A>);
@@ -181,6 +226,11 @@ impl<P: Pipeline, A: Action<P::Item>> Root for Ending<P, A> {
 pub trait RootExec {
     /// Computes one partition.
     fn run(&self, split: SplitBytes<'_>, task: &Task) -> Output;
+    /// A result of [`run`](RootExec::run) as bytes in the record format, for another process.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn encode(&self, output: Output) -> Result<Vec<u8>>;
 }
 
 struct DecodedRoot<P, A>(P, A);
@@ -191,7 +241,11 @@ impl<P: Pipeline, A: Action<P::Item>> RootExec for DecodedRoot<P, A> {
         let output = self.1.run(Input { stream, task: task.clone() });
         let size = self.1.size(&output);
         task.measure(|m| m.result_size = size);
-        Box::new(output)
+        Output::Value(Box::new(output))
+    }
+    fn encode(&self, output: Output) -> Result<Vec<u8>> {
+        let output = output.into_typed::<A::Out>()?;
+        record::to_vec(&output).map_err(|e| Error::Serialization(format!("a task's result: {e}")))
     }
 }
 
@@ -218,16 +272,19 @@ pub struct NodeBytes {
     pub bytes: Vec<u8>,
 }
 
-/// Bytes that are written and read at once, where serde alone would take them one by one.
-mod in_one_piece {
+/// For `#[serde(with)]`: bytes that are written and read at once, where serde alone would take them one by one.
+#[doc(hidden)]
+pub mod in_one_piece {
     use serde::{Deserializer, Serializer, de::Visitor};
     use std::fmt;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes them.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    /// Reads them.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
         impl Visitor<'_> for Bytes {
             type Value = Vec<u8>;

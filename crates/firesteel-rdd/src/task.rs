@@ -4,6 +4,7 @@ use crate::{
     accumulator::AttemptAccumulators,
     failure::TaskFailure,
     node::{NodeExec, SplitBytes},
+    peers::{Holder, Peers},
     segment::Segments,
 };
 use firesteel_model::{
@@ -39,6 +40,10 @@ pub struct Executor {
     pub compress_spills: bool,
     /// Asks the driver whether an attempt may commit its output; waits for the answer.
     pub may_commit: Box<dyn Fn(AttemptId) -> bool + Send + Sync>,
+    /// Who else holds what tasks read; none where one process is all there is.
+    pub peers: Option<Arc<dyn Peers>>,
+    /// Held by the thread that fetches a broadcast value.
+    pub fetching: Mutex<()>,
 }
 
 impl Executor {
@@ -57,6 +62,8 @@ impl Executor {
             scratch,
             compress_spills: true,
             may_commit: Box::new(may_commit),
+            peers: None,
+            fetching: Mutex::default(),
         }
     }
 }
@@ -89,6 +96,18 @@ pub struct TaskInfo {
 pub struct MapOutputs {
     /// For each map partition the attempt whose output counts.
     pub attempts: Vec<AttemptId>,
+    /// For each map partition which of the `holders` has it; empty if it is this executor every time.
+    pub held_by: Vec<u32>,
+    /// The executors that hold them.
+    pub holders: Vec<Holder>,
+}
+
+impl MapOutputs {
+    /// Who holds a map partition's output, and their place among the holders; none if it is the reader's executor anyway.
+    pub fn holder(&self, map: usize) -> Option<(u32, &Holder)> {
+        let place = *self.held_by.get(map)?;
+        Some((place, self.holders.get(place as usize)?))
+    }
 }
 
 /// What a task reads besides its stage: for each erased node that it opens, the node's split.
@@ -180,7 +199,9 @@ impl Task {
     /// What the writer of a map output may use.
     pub(crate) fn room(&self, shuffle: ShuffleId) -> Room {
         let files = self.executor().shuffles.files().clone();
-        Room { reservation: self.memory().spillable().named("map output"), files, shuffle, fail: cannot_store }
+        let reservation = self.memory().spillable().named("map output");
+        let to_disk = self.executor().peers.is_some();
+        Room { reservation, files, shuffle, to_disk, fail: cannot_store }
     }
     /// The attempt's accumulators.
     pub fn accumulators(&self) -> &Arc<AttemptAccumulators> {

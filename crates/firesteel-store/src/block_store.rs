@@ -1,9 +1,9 @@
 //! The blocks of an executor: cached partitions, items of `parallelize`, broadcast values, task results.
 
 use crate::{
-    CachedBlock, Data, Evict, Kept, KeptKind, Memory, StoreError,
+    CachedBlock, Data, EncodedBlock, Evict, Kept, KeptKind, Memory, StoreError,
     block_file::BlockWriter,
-    cached_block::{BlockFile, Bytes, Values},
+    cached_block::{BlockFile, Bytes, Chunks, Values, chunks_of_file},
     record,
     scratch::{Scratch, ScratchFile},
     weigh,
@@ -55,6 +55,9 @@ pub struct BlockStore {
     shared: Arc<Shared>,
 }
 
+/// Bytes that are kept for another process are cut into chunks of so many.
+const BYTES_CHUNK: usize = 4 << 20;
+
 /// What a block needs to leave memory by itself.
 struct Shared {
     blocks: RwLock<BTreeMap<BlockId, Block>>,
@@ -77,14 +80,37 @@ struct Block {
 
 enum Held {
     /// A single value, and the memory that it takes.
-    One(Arc<dyn Any + Send + Sync>, #[expect(dead_code, reason = "gives the memory back when it is dropped")] Kept),
+    One {
+        value: Arc<dyn Any + Send + Sync>,
+        to_send: Arc<dyn Chunks>,
+        #[expect(dead_code, reason = "gives the memory back when it is dropped")]
+        kept: Kept,
+    },
     /// [`Values`] of the elements' type, and how they leave.
     Values(
         Arc<dyn Any + Send + Sync>,
+        Arc<dyn Chunks>,
         #[expect(dead_code, reason = "kept alive while the block is there")] Arc<dyn Evict>,
     ),
     Bytes(Arc<Bytes>, #[expect(dead_code, reason = "kept alive while the block is there")] Arc<dyn Evict>),
     File(Arc<BlockFile>),
+}
+
+/// A single value to be sent.
+struct One<T>(Arc<T>);
+
+impl<T: Serialize + Send + Sync> Chunks for One<T> {
+    fn records(&self) -> u64 {
+        1
+    }
+    fn count(&self) -> usize {
+        1
+    }
+    fn encoded(&self, _: usize) -> Result<(Vec<u8>, u64), StoreError> {
+        let bytes =
+            record::to_vec(&*self.0).map_err(|source| StoreError::Record { block: "of one value".into(), source })?;
+        Ok((bytes, 1))
+    }
 }
 
 impl Shared {
@@ -139,7 +165,7 @@ impl<T: Data> Evict for Leaving<T> {
                 let write = |out: &mut BlockWriter<File>| values.chunks.iter().try_for_each(|chunk| out.chunk(chunk));
                 let Ok(now) = self.moved(&shared, write) else { return false };
                 let this: Arc<dyn Any + Send + Sync> = values;
-                let is_this = |held: &Held| matches!(held, Held::Values(other, _) if Arc::ptr_eq(other, &this));
+                let is_this = |held: &Held| matches!(held, Held::Values(other, ..) if Arc::ptr_eq(other, &this));
                 shared.replace(self.id, is_this, now);
             }
             Form::Bytes(bytes) => {
@@ -297,8 +323,8 @@ impl BlockStore {
             return Err(mistyped);
         }
         match &block.held {
-            Held::One(..) => Err(mistyped),
-            Held::Values(values, _) => match values.clone().downcast::<Values<T>>() {
+            Held::One { .. } => Err(mistyped),
+            Held::Values(values, ..) => match values.clone().downcast::<Values<T>>() {
                 Ok(values) => {
                     values.kept.iter().for_each(Kept::touch);
                     Ok(Some(CachedBlock::of_values(values)))
@@ -338,17 +364,57 @@ impl BlockStore {
     pub fn put_value<T: Serialize + Send + Sync + 'static>(&self, id: BlockId, value: Arc<T>) -> BlockStatus {
         let memory_bytes = size_of::<T>() as u64 + weigh::owned(&*value);
         let status = BlockStatus { level: StorageLevel::MEMORY_ONLY, memory_bytes, disk_bytes: 0 };
-        let held = Held::One(value, self.shared.memory.keep_anyway(memory_bytes));
+        let kept = self.shared.memory.keep_anyway(memory_bytes);
+        let held = Held::One { value: value.clone(), to_send: Arc::new(One(value)), kept };
         let block = Block { status, type_id: TypeId::of::<T>(), type_name: type_name::<T>(), held };
         let replaced = self.write().insert(id, block);
         drop(replaced);
         status
     }
 
+    /// Keeps bytes for another process, in memory or on disk; they are had again by [`encoded`](BlockStore::encoded), in chunks.
+    ///
+    /// # Errors
+    /// As [`put`](BlockStore::put).
+    pub fn put_bytes(&self, id: BlockId, bytes: &[u8]) -> Result<BlockStatus, StoreError> {
+        let mut builder = self.builder::<u8>(id, StorageLevel::MEMORY_AND_DISK_SER)?;
+        for chunk in bytes.chunks(BYTES_CHUNK) {
+            let records = chunk.len() as u64;
+            builder.records += records;
+            if builder.file.is_some() {
+                builder.write(|writer| writer.chunk_bytes(chunk, records))?;
+            } else {
+                builder.bytes.push((chunk.to_vec(), records));
+                builder.make_room(records)?;
+            }
+        }
+        Ok(builder.finish()?.0)
+    }
+
+    /// A block as bytes for another process, if there is one of this name.
+    ///
+    /// # Errors
+    /// As [`get`](BlockStore::get).
+    pub fn encoded(&self, id: BlockId) -> Result<Option<EncodedBlock>, StoreError> {
+        let blocks = self.read();
+        let Some(block) = blocks.get(&id) else { return Ok(None) };
+        let chunks: Arc<dyn Chunks> = match &block.held {
+            Held::One { to_send, .. } => to_send.clone(),
+            Held::Values(_, to_send, _) => to_send.clone(),
+            Held::Bytes(bytes, _) => bytes.clone(),
+            Held::File(file) => {
+                let file = file.clone();
+                drop(blocks);
+                chunks_of_file(file)?
+            }
+        };
+        Ok(Some(EncodedBlock(chunks)))
+    }
+
     /// The value kept under this name, if there is one of this type.
     pub fn get_value<T: Send + Sync + 'static>(&self, id: BlockId) -> Option<Arc<T>> {
         match &self.read().get(&id)?.held {
-            Held::One(value, _) => value.clone().downcast().ok(),
+            Held::One { value, .. } => value.clone().downcast().ok(),
             _ => None,
         }
     }
@@ -460,6 +526,11 @@ impl<T: Data> BlockBuilder<T> {
             self.bytes.push((self.scratch.as_slice().to_vec(), chunk.len() as u64));
             self.scratch.len() as u64
         };
+        self.make_room(taken)
+    }
+
+    /// The chunk that was added takes so much.
+    fn make_room(&mut self, taken: u64) -> Result<bool, StoreError> {
         if !self.level.use_memory {
             return Ok(true);
         }
@@ -528,7 +599,7 @@ impl<T: Data> BlockBuilder<T> {
                 .filter(|_| fits)
                 .for_each(|kept| kept.evictable(KeptKind::Block, Arc::downgrade(&leaving)));
             let block = CachedBlock::of_values(values.clone());
-            (Held::Values(values, leaving), block, status(level, memory_bytes, 0))
+            (Held::Values(values.clone(), values, leaving), block, status(level, memory_bytes, 0))
         } else {
             let bytes = Arc::new(Bytes { place: format!("block {id}"), chunks: bytes, kept });
             let leaving: Arc<dyn Evict> =

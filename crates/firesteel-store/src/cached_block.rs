@@ -1,8 +1,9 @@
 //! Reading a block, in whichever form it is kept.
 
 use crate::{
-    Data, Kept, StoreError,
+    Data, Kept, RemoteChunks, StoreError,
     block_file::{FileReader, decode_chunk},
+    record,
     scratch::ScratchFile,
 };
 use firesteel_model::PartitionIndex;
@@ -23,6 +24,91 @@ enum Form<T> {
     Values(Arc<Values<T>>),
     Bytes(Arc<Bytes>),
     File(Arc<OpenFile>),
+    Remote(Arc<Remote<T>>),
+}
+
+/// A block that another process sends.
+struct Remote<T> {
+    place: String,
+    chunks: usize,
+    records: u64,
+    arriving: Mutex<Arriving<T>>,
+}
+
+struct Arriving<T> {
+    from: Box<dyn RemoteChunks>,
+    /// How many have come; and the last of them.
+    come: usize,
+    last: Arc<Vec<T>>,
+}
+
+/// What can be sent to another process chunk by chunk.
+pub(crate) trait Chunks: Send + Sync {
+    fn count(&self) -> usize;
+    fn records(&self) -> u64;
+    fn encoded(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError>;
+}
+
+impl<T: Data> Chunks for Values<T> {
+    fn records(&self) -> u64 {
+        self.records
+    }
+    fn count(&self) -> usize {
+        self.chunks.len()
+    }
+    fn encoded(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError> {
+        let chunk = &*self.chunks[i];
+        let bytes =
+            record::to_vec(chunk).map_err(|source| StoreError::Record { block: "to be sent".into(), source })?;
+        Ok((bytes, chunk.len() as u64))
+    }
+}
+
+impl Chunks for Bytes {
+    fn records(&self) -> u64 {
+        self.chunks.iter().map(|(_, records)| records).sum()
+    }
+    fn count(&self) -> usize {
+        self.chunks.len()
+    }
+    fn encoded(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError> {
+        Ok(self.chunks[i].clone())
+    }
+}
+
+impl Chunks for OpenFile {
+    fn records(&self) -> u64 {
+        self.records
+    }
+    fn count(&self) -> usize {
+        self.chunks
+    }
+    fn encoded(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError> {
+        self.raw(i)
+    }
+}
+
+impl OpenFile {
+    fn raw(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError> {
+        let raw = self.reader.lock().unwrap_or_else(PoisonError::into_inner).raw(i);
+        raw.map_err(|what| self.damaged(i, what))
+    }
+
+    /// The block is not given out again.
+    fn damaged(&self, i: usize, what: impl fmt::Display) -> StoreError {
+        if let Some(block) = &self.block {
+            block.damaged.store(true, Ordering::Release);
+        }
+        corrupt(&self.path, format!("chunk {i}: {what}"))
+    }
+}
+
+/// A block's file, opened to be sent.
+pub(crate) fn chunks_of_file(block: Arc<BlockFile>) -> Result<Arc<dyn Chunks>, StoreError> {
+    let CachedBlock::<()>(Form::File(file)) = CachedBlock::of_file(block)? else {
+        unreachable!("a file's block is read from its file")
+    };
+    Ok(file)
 }
 
 /// A block kept as values.
@@ -99,9 +185,17 @@ impl<T> CachedBlock<T> {
         Ok(CachedBlock(Form::File(Arc::new(file))))
     }
 
+    /// A block that another process sends; `place` says which. Its chunks can be read once, in order.
+    pub fn of_remote(from: Box<dyn RemoteChunks>, place: String) -> Self {
+        let (chunks, records) = (from.count(), from.records());
+        let arriving = Mutex::new(Arriving { from, come: 0, last: Arc::default() });
+        CachedBlock(Form::Remote(Arc::new(Remote { place, chunks, records, arriving })))
+    }
+
     /// How many chunks it has.
     pub fn chunks(&self) -> usize {
         match &self.0 {
+            Form::Remote(remote) => remote.chunks,
             Form::Values(values) => values.chunks.len(),
             Form::Bytes(bytes) => bytes.chunks.len(),
             Form::File(file) => file.chunks,
@@ -111,8 +205,9 @@ impl<T> CachedBlock<T> {
     /// How many elements it has.
     pub fn records(&self) -> u64 {
         match &self.0 {
+            Form::Remote(remote) => remote.records,
             Form::Values(values) => values.records,
-            Form::Bytes(bytes) => bytes.chunks.iter().map(|(_, records)| records).sum(),
+            Form::Bytes(bytes) => Chunks::records(&**bytes),
             Form::File(file) => file.records,
         }
     }
@@ -137,16 +232,22 @@ impl<T: Data> CachedBlock<T> {
             }
             Form::File(file) => {
                 assert!(i < file.chunks, "chunk {i} of a block that has {}", file.chunks);
-                let raw = file.reader.lock().unwrap_or_else(PoisonError::into_inner).raw(i);
+                let (raw, records) = file.raw(i)?;
                 // Decoded without the lock: other threads may want other chunks.
-                raw.and_then(|(raw, records)| decode_chunk(&raw, records).map_err(|e| e.to_string()))
-                    .map(Arc::new)
-                    .map_err(|e| {
-                        if let Some(block) = &file.block {
-                            block.damaged.store(true, Ordering::Release);
-                        }
-                        corrupt(&file.path, format!("chunk {i}: {e}"))
-                    })
+                decode_chunk(&raw, records).map(Arc::new).map_err(|e| file.damaged(i, e))
+            }
+            Form::Remote(remote) => {
+                let mut arriving = remote.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+                if i == arriving.come {
+                    let (raw, records) = arriving.from.next()?;
+                    let chunk = decode_chunk(&raw, records).map_err(|e| StoreError::Corrupt {
+                        place: remote.place.clone(),
+                        what: format!("chunk {i}: {e}"),
+                    })?;
+                    (arriving.come, arriving.last) = (i + 1, Arc::new(chunk));
+                }
+                assert_eq!(i + 1, arriving.come, "the chunks of a block from elsewhere are read in order");
+                Ok(arriving.last.clone())
             }
         }
     }
@@ -166,6 +267,7 @@ impl<T> Clone for CachedBlock<T> {
             Form::Values(values) => Form::Values(values.clone()),
             Form::Bytes(bytes) => Form::Bytes(bytes.clone()),
             Form::File(file) => Form::File(file.clone()),
+            Form::Remote(remote) => Form::Remote(remote.clone()),
         })
     }
 }

@@ -20,6 +20,14 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
+    /// Another process that holds something could not be asked for it.
+    #[error("{from} cannot be reached: {what}")]
+    Unreachable {
+        /// Who.
+        from: String,
+        /// Why.
+        what: String,
+    },
     /// A file or folder could not be written.
     #[error("{action} {}: {source}", path.display())]
     Io {

@@ -13,8 +13,9 @@
 
 use crate::{
     Run, StoreError,
-    page::{PageReader, PageWriter},
+    page::{PageReader, PageWriter, Source},
     scratch::{Scratch, ScratchFile},
+    serve::Stretch,
     spill::WRITE_BYTES,
 };
 use firesteel_model::ShuffleId;
@@ -209,12 +210,18 @@ impl Flushed {
         Ok((self.start + from, self.start + to, after - before))
     }
 
+    /// A partition's pages, for another process.
+    pub(crate) fn stretch(&self, partition: usize) -> Result<(Stretch, u64), StoreError> {
+        let (from, to, records) = self.extent(partition)?;
+        Ok((Stretch { file: self.file.clone(), from, to }, records))
+    }
+
     /// Reads a partition.
     pub(crate) fn reader<R: DeserializeOwned>(
         &self,
         partition: usize,
     ) -> Result<(PageReader<R>, u64, u64), StoreError> {
         let (from, to, records) = self.extent(partition)?;
-        Ok((PageReader::new(self.file.clone(), from, to), records, to - from))
+        Ok((PageReader::new(Source::File(self.file.clone()), from, to), records, to - from))
     }
 }

@@ -15,6 +15,7 @@ mod page;
 pub mod record;
 mod run;
 mod scratch;
+mod serve;
 mod shuffle_store;
 mod spill;
 pub mod weigh;
@@ -31,6 +32,7 @@ pub use output::{DiskPart, MapOutput};
 pub(crate) use run::Run;
 pub use run::{Room, RunWriter, Slices};
 pub use scratch::Scratch;
+pub use serve::{EncodedBlock, PartBytes, RemoteChunks};
 pub use shuffle_store::ShuffleStore;
 pub use spill::{SpillReader, SpillWriter, Spilled};
 

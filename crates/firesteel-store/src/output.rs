@@ -1,12 +1,16 @@
 //! One map task's finished output: what it flushed to disk, and after that what is still in memory.
 
 use crate::{
-    Evict, Kept, KeptKind, Run, RunFiles, RunWriter, StoreError, flushed::Flushed, page::PageReader, run::Slices,
+    Evict, Kept, KeptKind, Run, RunFiles, RunWriter, StoreError,
+    flushed::Flushed,
+    page::{PageReader, Source},
+    run::Slices,
+    serve::PartBytes,
 };
 use firesteel_model::ShuffleId;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -93,7 +97,7 @@ impl<R: DeserializeOwned> MapOutput<R> {
     }
 }
 
-/// One partition's records in one piece of a map output on disk.
+/// One partition's records in one piece of a map output on disk, or as another process sends them.
 pub struct DiskPart<R> {
     reader: PageReader<R>,
     records: u64,
@@ -101,6 +105,10 @@ pub struct DiskPart<R> {
 }
 
 impl<R: DeserializeOwned> DiskPart<R> {
+    /// Reads so many bytes that another process sends: what its [`PartBytes`] gave. `place` says whose they are.
+    pub fn of_stream(stream: Box<dyn io::Read>, place: String, records: u64, bytes: u64) -> Self {
+        DiskPart { reader: PageReader::new(Source::Stream(stream, place), 0, bytes), records, bytes }
+    }
     /// How many records it has.
     pub fn records(&self) -> u64 {
         self.records
@@ -112,7 +120,8 @@ impl<R: DeserializeOwned> DiskPart<R> {
     /// The next record, or `None` after the last.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if the file is missing or damaged, or holds another number of records than its index says.
+    /// [`StoreError::Corrupt`] if the file is missing or damaged, or holds another number of records than its index says;
+    /// [`StoreError::Unreachable`] if the process that sends it is.
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "it can fail at each step")]
     pub fn next(&mut self) -> Result<Option<R>, StoreError> {
@@ -192,9 +201,29 @@ impl<R: Serialize + Send + Sync + 'static> Evict for Place<R> {
 /// What the shuffle store needs to know of an output whose records it does not know the type of.
 pub(crate) trait Placed: Send + Sync {
     fn bytes(&self) -> (u64, u64);
+    /// A partition, for another process; what is in memory moves to disk first.
+    fn part(&self, partition: usize) -> Result<PartBytes, StoreError>;
 }
 
-impl<R: Send + Sync> Placed for Place<R> {
+impl<R: Serialize + Send + Sync + 'static> Placed for Place<R> {
+    fn part(&self, partition: usize) -> Result<PartBytes, StoreError> {
+        if self.get().rest.len() > 0 {
+            self.evict();
+        }
+        let output = self.get();
+        if output.rest.len() > 0 {
+            return Err(StoreError::Corrupt {
+                place: format!("a map output of shuffle {}", self.shuffle),
+                what: "it could not be written to disk".into(),
+            });
+        }
+        let mut part = PartBytes::default();
+        for piece in &output.flushed {
+            let (stretch, records) = piece.stretch(partition)?;
+            part.add(stretch, records);
+        }
+        Ok(part)
+    }
     fn bytes(&self) -> (u64, u64) {
         let output = self.output.read().unwrap_or_else(PoisonError::into_inner);
         (output.memory_bytes(), output.disk_bytes())

@@ -117,9 +117,36 @@ pub(crate) fn open_page(bytes: &[u8], raw: &mut Vec<u8>) -> Result<Result<(u32, 
     Ok(Ok((records, HEADER + stored)))
 }
 
+/// Where pages come from.
+pub(crate) enum Source {
+    /// A part of a file of this process.
+    File(Arc<ScratchFile>),
+    /// Another process sends them; and whose they are.
+    Stream(Box<dyn io::Read>, String),
+}
+
+impl Source {
+    /// Reads the bytes from `at` on, which are the next ones of a stream.
+    fn read_exact(&mut self, into: &mut [u8], at: u64) -> io::Result<()> {
+        match self {
+            Source::File(file) => file.handle()?.read_exact_at(into, at),
+            Source::Stream(stream, _) => stream.read_exact(into),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(file) => file.path.display().fmt(f),
+            Source::Stream(_, place) => f.write_str(place),
+        }
+    }
+}
+
 /// Reads the records of a part of a file, page by page.
 pub(crate) struct PageReader<R> {
-    file: Arc<ScratchFile>,
+    source: Source,
     /// What is to be read yet.
     at: u64,
     end: u64,
@@ -135,12 +162,22 @@ pub(crate) struct PageReader<R> {
 
 impl<R: DeserializeOwned> PageReader<R> {
     /// Reads what lies from `at` to `end`.
-    pub(crate) fn new(file: Arc<ScratchFile>, at: u64, end: u64) -> Self {
-        PageReader { file, at, end, bytes: Vec::new(), used: 0, raw: Vec::new(), next: 0, left: 0, record: PhantomData }
+    pub(crate) fn new(source: Source, at: u64, end: u64) -> Self {
+        PageReader {
+            source,
+            at,
+            end,
+            bytes: Vec::new(),
+            used: 0,
+            raw: Vec::new(),
+            next: 0,
+            left: 0,
+            record: PhantomData,
+        }
     }
 
     fn corrupt(&self, what: impl fmt::Display) -> StoreError {
-        let place = format!("{} before byte {}", self.file.path.display(), self.at);
+        let place = format!("{} before byte {}", self.source, self.at);
         StoreError::Corrupt { place, what: what.to_string() }
     }
 
@@ -197,9 +234,10 @@ impl<R: DeserializeOwned> PageReader<R> {
             return Err(self.corrupt("it ends too early"));
         }
         self.bytes.resize(had + more, 0);
-        let file = self.file.handle().map_err(|e| self.corrupt(e))?;
-        file.read_exact_at(&mut self.bytes[had..], self.at).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => self.corrupt("it ends too early"),
+        self.source.read_exact(&mut self.bytes[had..], self.at).map_err(|e| match (e.kind(), &self.source) {
+            (io::ErrorKind::UnexpectedEof, _) => self.corrupt("it ends too early"),
+            (io::ErrorKind::InvalidData, _) => self.corrupt(e),
+            (_, Source::Stream(_, from)) => StoreError::Unreachable { from: from.clone(), what: e.to_string() },
             _ => self.corrupt(e),
         })?;
         self.at += more as u64;

@@ -77,6 +77,8 @@ pub struct Room {
     pub files: Arc<RunFiles>,
     /// Whose map output it is.
     pub shuffle: ShuffleId,
+    /// Whether all of it goes to disk in the end, where other processes can be given it.
+    pub to_disk: bool,
     /// Leaves the task when records cannot be flushed.
     pub fail: fn(StoreError) -> !,
 }
@@ -237,6 +239,11 @@ impl<R: Serialize> RunWriter<R> {
         }
     }
 
+    /// Whether no record was pushed since the last flush.
+    fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.len() == 0)
+    }
+
     /// How many bytes left memory for the disk before the end.
     pub fn spilled(&self) -> u64 {
         self.spilled
@@ -248,6 +255,9 @@ impl<R: Serialize> RunWriter<R> {
     /// With up to 256 partitions the chunks stay where they are, unless what is in memory is small; beyond that every record
     /// is moved twice, a bucket at a time.
     pub fn finish(mut self) -> (MapOutput<R>, Vec<u64>) {
+        if self.room.as_ref().is_some_and(|room| room.to_disk) && !self.is_empty() {
+            self.flush();
+        }
         self.unfinished.0 = None;
         let checksum = sum(&self.hashes);
         let rest = self.take_records();

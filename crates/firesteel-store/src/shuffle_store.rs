@@ -1,7 +1,7 @@
 //! The finished map outputs of an executor: what its map tasks wrote and reduce tasks read.
 
 use crate::{
-    MapOutput, RunFiles,
+    MapOutput, PartBytes, RunFiles, StoreError,
     output::{Place, Placed},
 };
 use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
@@ -94,6 +94,22 @@ impl ShuffleStore {
     ) -> Option<Arc<MapOutput<R>>> {
         let place = self.read().get(&shuffle)?.get(&(map, attempt))?.place.clone();
         Some(place.downcast::<Place<R>>().ok()?.get())
+    }
+
+    /// One partition of the output of one attempt, as another process can read it; `None` if there is no such output. What
+    /// is in memory moves to disk first.
+    ///
+    /// # Errors
+    /// If it is damaged, or cannot be moved to disk.
+    pub fn part(
+        &self,
+        shuffle: ShuffleId,
+        map: PartitionIndex,
+        attempt: AttemptId,
+        partition: usize,
+    ) -> Result<Option<PartBytes>, StoreError> {
+        let placed = self.read().get(&shuffle).and_then(|maps| Some(maps.get(&(map, attempt))?.placed.clone()));
+        placed.map(|placed| placed.part(partition)).transpose()
     }
 
     /// Forgets the output of one attempt; says whether there was one.
@@ -193,7 +209,7 @@ mod tests {
         records
     }
 
-    fn fail(e: crate::StoreError) -> ! {
+    fn fail(e: StoreError) -> ! {
         panic!("{e}")
     }
 
@@ -204,7 +220,13 @@ mod tests {
         let mut checksums = Vec::new();
         for partitions in [3, 1_000] {
             let task = memory.task(|| false);
-            let room = Room { reservation: task.reservation(), files: store.files().clone(), shuffle: S, fail };
+            let room = Room {
+                reservation: task.reservation(),
+                files: store.files().clone(),
+                shuffle: S,
+                to_disk: false,
+                fail,
+            };
             let mut writer = RunWriter::new(partitions).within(room);
             (0..50_000u64).for_each(|i| writer.push(i as usize % partitions, i, i));
             let (output, sizes) = writer.finish();

@@ -2,7 +2,7 @@
 
 use crate::{
     StoreError,
-    page::{PAGE_BYTES, PageReader, PageWriter, READ_BYTES},
+    page::{PAGE_BYTES, PageReader, PageWriter, READ_BYTES, Source},
     scratch::{Scratch, ScratchFile},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -135,7 +135,7 @@ struct Part {
 
 impl Part {
     fn reader<R: DeserializeOwned>(self) -> PageReader<R> {
-        PageReader::new(self.file, self.from, self.to)
+        PageReader::new(Source::File(self.file), self.from, self.to)
     }
 }
 

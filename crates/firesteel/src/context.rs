@@ -2,19 +2,22 @@
 
 use crate::{
     clock::{Clock, ManualClock},
+    cluster::{Control, Hosting, LocalCluster, Places},
     driver::{Driver, Msg},
     engine::{Engine, NewEngine},
-    executor::{LocalExecutor, Tamper},
+    executor::{Commits, InProcess, Runner, Tamper, ToDriver},
     files::AddedFiles,
     graph::{NewNode, Prepared, RddNode},
+    link::{LocalLink, NewExecutor},
     properties,
     rdd::{Rdd, site},
     report::{Application, Reporter},
+    setup::Setup,
 };
 use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
-    BlockId, Error, ExecutorId, PartitionIndex, Result, StorageLevel,
+    BlockId, Error, ExecutorId, HostId, PartitionIndex, Result, StorageLevel,
     conf::{Conf, Master, keys},
 };
 use firesteel_rdd::{
@@ -26,9 +29,12 @@ use firesteel_store::{BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
 use std::{
     ops::Range,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
+
+/// What is missing where a process cannot become an executor.
+const NEEDS_MAIN: &str = "put `#[firesteel::main]` on the program's `fn main`, where executors begin";
 
 /// A running application: makes RDDs and runs their jobs. Cloning is cheap; any number of contexts live in one process.
 ///
@@ -43,7 +49,7 @@ pub struct Context {
 #[derive(Default)]
 pub struct ContextBuilder {
     settings: Vec<(String, String)>,
-    setup: Vec<Box<dyn FnOnce() -> Result<()>>>,
+    setup: Vec<Setup>,
     tamper: Option<Tamper>,
     clock: Option<ManualClock>,
 }
@@ -53,8 +59,8 @@ impl ContextBuilder {
     pub fn app_name(self, name: impl Into<String>) -> Self {
         self.conf(keys::APP_NAME.info.key(), name.into())
     }
-    /// Where jobs run: `local`, `local[4]`, `local[*]`, `local[4,2]` (each task may fail once). Without one: `FIRESTEEL_MASTER`, or
-    /// all cores of this machine.
+    /// Where jobs run: `local`, `local[4]`, `local[*]`, `local[4,2]` (each task may fail once), `local-cluster[2,1,1024]` (two executor
+    /// processes of this machine, with a core and 1,024 MiB each). Without one: `FIRESTEEL_MASTER`, or all cores of this machine.
     pub fn master(self, master: impl Into<String>) -> Self {
         self.conf(keys::MASTER.info.key(), master.into())
     }
@@ -66,7 +72,7 @@ impl ContextBuilder {
     /// What every executor process does once before its first task (set up a logger, fill a static): `main` itself does not run
     /// there. In local mode it runs here, once in the process.
     pub fn executor_setup<F: Fn() -> Result<()> + Captureless>(mut self, f: F) -> Self {
-        self.setup.push(Box::new(move || crate::setup::once(f)));
+        self.setup.push(Setup::of(f));
         self
     }
     /// Makes tasks fail on purpose.
@@ -101,15 +107,15 @@ impl ContextBuilder {
             tracing::info!("no master is set: running on all cores of this machine (local[*])");
         }
         let master = conf.master()?;
-        let Master::Local { max_failures, .. } = master else {
+        if crate::cluster::role::is_waiting() {
             return Err(Error::Config(format!(
-                "the master '{master}' needs a later version: `local[*]` runs on this machine"
+                "this process was started as an executor, and its `main` runs instead: {NEEDS_MAIN}"
             )));
-        };
+        }
         let slots = master.threads().get() as usize;
-        let config = crate::settings::scheduler_config(&conf, max_failures)?;
-        for setup in self.setup {
-            setup()?;
+        let config = crate::settings::scheduler_config(&conf, master)?;
+        if let Master::Local { .. } = master {
+            self.setup.iter().try_for_each(Setup::once)?;
         }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let app_id = crate::settings::app_id(since_epoch);
@@ -156,26 +162,66 @@ impl ContextBuilder {
             state,
             progress,
             checkpoint_dir: conf.get(keys::CHECKPOINT_DIR)?,
-            conf,
+            conf: conf.clone(),
         };
         let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
-        let tamper = self.tamper;
+        let (tamper, setups) = (self.tamper, self.setup);
         let engine = Engine::start(new, |accumulators, to_driver, messages| {
-            let ask = to_driver.clone();
-            let may_commit = Box::new(move |attempt| {
-                let (answer, wait) = crossbeam_channel::bounded(1);
-                ask.send(Msg::MayCommit(attempt, answer)).is_ok() && wait.recv().unwrap_or(false)
-            });
-            let evictions = to_driver.clone();
-            blocks.on_eviction(move |id, status| {
-                let _ = evictions.send(Msg::BlockEvicted(id, status));
-            });
-            let id = ExecutorId(0);
-            let shared = Arc::new(Executor { id, blocks, shuffles, memory, scratch, compress_spills, may_commit });
-            let executor = Arc::new(LocalExecutor::new(shared, to_driver, tamper, files));
             let scheduler = Scheduler::new(config);
             let report = Reporter::new(bus, clock.clone(), &application);
-            Driver::new(scheduler, clock, messages, accumulators, executor, slots, report)
+            if let Master::LocalCluster { executors, cores, memory } = master {
+                if !crate::main_fn::can_be_executor() {
+                    return Err(Error::Config(format!(
+                        "the master '{master}' starts this program again: {NEEDS_MAIN}"
+                    )));
+                }
+                let budget = crate::settings::executor_budget(&conf, u64::from(memory.get()) << 20)?;
+                let hosting = Hosting {
+                    app_id: application.id.clone(),
+                    settings: conf.get_all().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+                    setups,
+                    slots: cores.get(),
+                    budget,
+                };
+                let places = Arc::<Places>::default();
+                let control = Control::on_loopback(hosting, blocks, places.clone(), to_driver.clone())?;
+                let kept = conf.get(keys::WORKER_DIR)?;
+                let dirs = conf.local_dirs()?;
+                let folder = match &kept {
+                    Some(dir) => Path::new(dir),
+                    None => dirs.first().map_or(Path::new("."), |dir| dir),
+                };
+                let folder = folder.join(format!("firesteel-work-{}", application.id));
+                let fetcher = (control.fetcher(places.clone()), to_driver.clone());
+                let supplier = LocalCluster::start(executors.get(), control, folder, kept.is_some(), to_driver)?;
+                let driver = Driver::new(scheduler, clock, messages, accumulators, report);
+                return Ok(driver.supplied(supplier, places, fetcher));
+            }
+            let id = ExecutorId(0);
+            let driver: Arc<dyn ToDriver> = Arc::new(InProcess { executor: id, to: to_driver.clone() });
+            let commits = Commits::new();
+            let may_commit = {
+                let (commits, driver) = (commits.clone(), driver.clone());
+                Box::new(move |attempt| commits.ask(attempt, &*driver))
+            };
+            let shared = Arc::new(Executor {
+                id,
+                blocks,
+                shuffles,
+                memory,
+                scratch,
+                compress_spills,
+                may_commit,
+                peers: None,
+                fetching: Mutex::default(),
+            });
+            let runner = Runner::new(shared, driver, commits, tamper, files);
+            let threads = runner.start(slots)?;
+            let link = Box::new(LocalLink::new(runner, threads));
+            let new = NewExecutor { executor: id, host: HostId(0), slots: slots as u32, place: None, link };
+            let mut driver = Driver::new(scheduler, clock, messages, accumulators, report);
+            driver.executor_ready(new);
+            Ok(driver)
         })?;
         Ok(Context { engine })
     }

@@ -2,10 +2,12 @@
 
 use crate::{
     clock::Clock,
+    cluster::{Fetcher, Places},
     engine::Accumulators,
-    executor::{LocalExecutor, Parcel, TaskEnd, TaskMsg, encode},
+    executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
     graph::lock,
+    link::{Link, NewExecutor, Supplier},
     panics::{self, guarded},
     plan::Stage,
     properties::Properties,
@@ -13,20 +15,20 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, HostId, JobId, PartitionIndex, RddId, Result, ShuffleId, StageAttempt,
-    StageId, StorageLevel,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId,
+    StageAttempt, StageId, StorageLevel,
 };
-use firesteel_rdd::{KillFlag, MapWritten, Output, TaskFailure, TaskInfo};
+use firesteel_rdd::{MapWritten, Output, TaskFailure, TaskInfo};
 use firesteel_scheduler::{
-    Command, Event, Failure, FetchFailure, JobKind, JobSpec, MapRef, MapSizes, Outcome, Scheduler, Success, TaskLaunch,
+    Command, Event, Failure, FetchFailure, JobKind, JobSpec, LossReason, MapRef, MapSizes, Outcome, Scheduler,
+    SchedulerEvent, StageOutput, Success, TaskLaunch,
 };
 use firesteel_store::BlockStatus;
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex},
-    thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// So many attempts at a task may find a kept partition damaged before that counts as a failure of the task.
@@ -42,9 +44,9 @@ pub(crate) enum Msg {
     /// A task attempt ended.
     TaskEnded(Box<TaskEnd>),
     /// A task asks whether it may commit its output.
-    MayCommit(AttemptId, Sender<bool>),
-    /// A block left memory to make room; what it takes now, if it is still kept.
-    BlockEvicted(BlockId, Option<BlockStatus>),
+    MayCommit(AttemptId),
+    /// A block of an executor had to make room, or was removed; what it takes now, if it is still kept.
+    BlockMoved(ExecutorId, BlockId, Option<BlockStatus>),
     /// Nobody holds the RDD any more.
     ReleaseRdd(RddId),
     /// The RDD's blocks shall go; told when they are gone.
@@ -61,6 +63,18 @@ pub(crate) enum Msg {
     KillAttempt(AttemptId, String, Sender<bool>),
     /// The clock was moved by hand.
     Tick,
+    /// An executor in another process can run tasks.
+    ExecutorReady(Box<NewExecutor>),
+    /// An executor's connection has ended; with which words.
+    ExecutorGone(ExecutorId, String),
+    /// A result that an executor has kept; or why it cannot be had.
+    Fetched(AttemptId, Result<Vec<u8>, String>),
+    /// No executor is there, and none will come; why.
+    Hopeless(String),
+    /// An executor asks who holds a block.
+    Locate { executor: ExecutorId, question: u64, block: BlockId },
+    /// An executor asks whether another one is there.
+    IsAlive { executor: ExecutorId, question: u64, other: ExecutorId },
     /// The context ends.
     Stop,
 }
@@ -97,7 +111,8 @@ struct Job {
 
 struct Running {
     launch: TaskLaunch,
-    kill: KillFlag,
+    /// Whether it makes a map output.
+    of_map_stage: bool,
     /// Why it was told to stop, if it was.
     killed: Option<String>,
 }
@@ -116,16 +131,20 @@ pub(crate) struct Driver {
     clock: Clock,
     messages: Receiver<Msg>,
     accumulators: Arc<Accumulators>,
-    executor: Arc<LocalExecutor>,
-    parcels: Option<Sender<Parcel>>,
-    threads: Vec<JoinHandle<()>>,
-    /// Disconnected when all threads have ended.
-    threads_end: Receiver<Infallible>,
+    executors: BTreeMap<ExecutorId, Box<dyn Link>>,
+    /// Where those in other processes serve what they hold.
+    places: Arc<Places>,
+    supplier: Option<Arc<dyn Supplier>>,
+    /// Brings results that executors keep; and to whom.
+    fetcher: Option<(Fetcher, Sender<Msg>)>,
+    /// The attempts whose results are being fetched, and from whom.
+    fetching: HashMap<AttemptId, ExecutorId>,
+    /// Why no executor will come.
+    hopeless: Option<String>,
     jobs: HashMap<JobId, Job>,
     stages: HashMap<StageId, (Arc<Stage>, usize)>,
     running: HashMap<AttemptId, Running>,
     left: HashMap<AttemptId, Left>,
-    commit_asked: HashMap<AttemptId, Sender<bool>>,
     outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
     report: Reporter,
 }
@@ -136,49 +155,36 @@ impl Driver {
         clock: Clock,
         messages: Receiver<Msg>,
         accumulators: Arc<Accumulators>,
-        executor: Arc<LocalExecutor>,
-        slots: usize,
         report: Reporter,
-    ) -> Result<Self> {
-        let (parcels, tasks) = crossbeam_channel::unbounded();
-        let mut threads = Vec::with_capacity(slots);
-        let (alive, threads_end) = crossbeam_channel::bounded(0);
-        for i in 0..slots {
-            let (executor, tasks, alive) = (executor.clone(), tasks.clone(), alive.clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("firesteel-task-{i}"))
-                .stack_size(8 << 20)
-                .spawn(move || {
-                    executor.work(&tasks);
-                    drop(alive);
-                })
-                .map_err(|e| Error::io("start", "a task thread", e))?;
-            threads.push(thread);
-        }
-        let mut driver = Driver {
+    ) -> Self {
+        Driver {
             scheduler,
             clock,
             messages,
             accumulators,
-            executor,
-            parcels: Some(parcels),
-            threads,
-            threads_end,
+            executors: BTreeMap::new(),
+            places: Arc::default(),
+            supplier: None,
+            fetcher: None,
+            fetching: HashMap::new(),
+            hopeless: None,
             jobs: HashMap::new(),
             stages: HashMap::new(),
             running: HashMap::new(),
             left: HashMap::new(),
-            commit_asked: HashMap::new(),
             outputs: HashMap::new(),
             report,
-        };
-        driver.feed(Event::ExecutorRegistered {
-            executor: driver.executor.shared.id,
-            host: HostId(0),
-            rack: None,
-            slots: slots as u32,
-        });
-        Ok(driver)
+        }
+    }
+
+    /// Executors come from elsewhere.
+    pub(crate) fn supplied(
+        self,
+        supplier: Arc<dyn Supplier>,
+        places: Arc<Places>,
+        fetcher: (Fetcher, Sender<Msg>),
+    ) -> Self {
+        Driver { places, supplier: Some(supplier), fetcher: Some(fetcher), ..self }
     }
 
     /// Runs until the context ends.
@@ -206,33 +212,24 @@ impl Driver {
         }
         for running in self.running.values_mut() {
             running.killed.get_or_insert_with(|| "the context was shut down".into());
-            running.kill.kill();
         }
-        self.commit_asked.clear();
-        self.parcels = None;
-        // Tasks may ask while they end, and are answered: one that waits for its commit does not look at its kill flag.
-        let (threads_end, messages) = (self.threads_end.clone(), self.messages.clone());
+        if let Some(supplier) = &self.supplier {
+            supplier.ending();
+        }
+        self.places.close();
+        let mut executors = std::mem::take(&mut self.executors);
+        executors.values_mut().for_each(|executor| executor.close());
         let patience = crossbeam_channel::after(LAST_WAIT);
-        loop {
-            crossbeam_channel::select! {
-                recv(threads_end) -> _ => break,
-                recv(messages) -> msg => match msg {
-                    Ok(msg) => self.last_words(msg),
-                    Err(_) => break,
-                },
-                recv(patience) -> _ => {
-                    tracing::warn!(
-                        "tasks that run have not stopped within {LAST_WAIT:?} after the context's end ({} of them): they do not look \
-                         at `TaskContext::is_interrupted`, and are left to themselves",
-                        self.running.len()
-                    );
-                    self.threads.retain(JoinHandle::is_finished);
-                    break;
-                }
-            }
+        let mut patient = true;
+        for (_, executor) in executors {
+            patient = patient && self.await_end(&executor.end(), &patience);
+            executor.gone(patient);
         }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        while let Ok(msg) = self.messages.try_recv() {
+            self.last_words(msg);
+        }
+        if let Some(supplier) = self.supplier.take() {
+            supplier.stop();
         }
         for (_, job) in self.jobs.drain() {
             let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
@@ -243,6 +240,28 @@ impl Driver {
         self.report.stopped();
     }
 
+    /// Waits for an executor's end, and meanwhile for the last words of all; says whether it has ended in time.
+    fn await_end(&mut self, end: &Receiver<Infallible>, patience: &Receiver<Instant>) -> bool {
+        let messages = self.messages.clone();
+        loop {
+            crossbeam_channel::select! {
+                recv(end) -> _ => return true,
+                recv(messages) -> msg => match msg {
+                    Ok(msg) => self.last_words(msg),
+                    Err(_) => return true,
+                },
+                recv(patience) -> _ => {
+                    tracing::warn!(
+                        "tasks that run have not stopped within {LAST_WAIT:?} after the context's end ({} of them): they do not look \
+                         at `TaskContext::is_interrupted`, and are left to themselves",
+                        self.running.len()
+                    );
+                    return false;
+                }
+            }
+        }
+    }
+
     /// What comes while the loop is ending is answered, not left to wait.
     fn last_words(&mut self, msg: Msg) {
         match msg {
@@ -250,10 +269,8 @@ impl Driver {
                 let stopped = Error::Stopped("it was stopped while a job was submitted".into());
                 let _ = job.done.send(JobNews::Ended(Err(stopped)));
             }
-            Msg::MayCommit(_, answer) => {
-                let _ = answer.send(false);
-            }
             Msg::TaskEnded(end) => self.task_ended(*end),
+            Msg::ExecutorReady(mut new) => new.link.close(),
             _ => {}
         }
     }
@@ -262,10 +279,7 @@ impl Driver {
         match msg {
             Msg::Submit(submission) => self.submit(*submission),
             Msg::TaskEnded(end) => self.task_ended(*end),
-            Msg::MayCommit(attempt, answer) => {
-                self.commit_asked.insert(attempt, answer);
-                self.feed(Event::CommitAsked { attempt });
-            }
+            Msg::MayCommit(attempt) => self.feed(Event::CommitAsked { attempt }),
             Msg::ReleaseRdd(rdd) => {
                 self.feed(Event::RddReleased(rdd));
             }
@@ -274,10 +288,10 @@ impl Driver {
                 let _ = done.send(());
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
-            Msg::BlockEvicted(block, status) => {
-                self.report.block(block, status);
+            Msg::BlockMoved(executor, block, status) => {
+                self.report.block(executor, block, status);
                 if let (BlockId::Rdd(rdd, partition), None) = (block, status) {
-                    self.feed(Event::BlockDropped { executor: self.executor.shared.id, rdd, partition });
+                    self.feed(Event::BlockDropped { executor, rdd, partition });
                 }
             }
             Msg::Scheduler(event) => self.feed(event),
@@ -290,17 +304,119 @@ impl Driver {
                 self.feed(Event::AttemptKillAsked { attempt, reason });
             }
             Msg::Tick => self.feed(Event::DeadlineReached),
+            Msg::ExecutorReady(new) => self.executor_ready(*new),
+            Msg::ExecutorGone(executor, words) => self.executor_gone(executor, words),
+            Msg::Fetched(attempt, result) => self.fetched(attempt, result),
+            Msg::Hopeless(why) => {
+                if self.executors.is_empty() {
+                    self.feed(Event::AllJobsCancelled { reason: format!("because {why}") });
+                    self.hopeless = Some(why);
+                }
+            }
+            Msg::Locate { executor, question, block } => {
+                let holders = match block {
+                    BlockId::Rdd(rdd, partition) => self.scheduler.block_locations(rdd, partition),
+                    _ => &[],
+                };
+                let holders = holders.iter().filter_map(|holder| self.places.holder(*holder)).collect();
+                if let Some(link) = self.executors.get_mut(&executor) {
+                    link.located(question, holders);
+                }
+            }
+            Msg::IsAlive { executor, question, other } => {
+                let alive = self.executors.contains_key(&other);
+                if let Some(link) = self.executors.get_mut(&executor) {
+                    link.alive(question, alive);
+                }
+            }
             Msg::Stop => {}
         }
     }
 
+    /// An executor can run tasks from now on.
+    pub(crate) fn executor_ready(&mut self, new: NewExecutor) {
+        let NewExecutor { executor, host, slots, place, link } = new;
+        if let Some(place) = &place {
+            self.report.executor_ready(executor, place);
+        }
+        self.executors.insert(executor, link);
+        self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
+    }
+
+    /// The scheduler has given an executor up whose connection is still there.
+    fn give_up(&mut self, executor: ExecutorId) {
+        let Some(link) = self.executors.remove(&executor) else { return };
+        tracing::warn!("executor {executor} is given up");
+        self.running.retain(|_, running| running.launch.executor != executor);
+        self.report.executor_gone(executor);
+        link.gone(false);
+        if let Some(supplier) = &self.supplier {
+            supplier.give_up(executor);
+        }
+    }
+
+    /// Brings a result that an executor keeps, on a thread of its own.
+    fn fetch_result(&mut self, attempt: AttemptId, executor: ExecutorId) {
+        let Some((fetcher, to_driver)) = self.fetcher.clone() else { return };
+        let bring = move || {
+            let fetched = fetcher(executor, BlockId::TaskResult(attempt));
+            let _ = to_driver.send(Msg::Fetched(attempt, fetched));
+        };
+        match std::thread::Builder::new().name("firesteel-fetch".into()).spawn(bring) {
+            Ok(_) => drop(self.fetching.insert(attempt, executor)),
+            Err(e) => {
+                self.fetching.insert(attempt, executor);
+                self.fetched(attempt, Err(format!("no thread to fetch it: {e}")));
+            }
+        }
+    }
+
+    fn fetched(&mut self, attempt: AttemptId, result: Result<Vec<u8>, String>) {
+        let Some(executor) = self.fetching.remove(&attempt) else { return };
+        self.tell(executor, Order::RemoveBlock(BlockId::TaskResult(attempt)));
+        match (result, self.left.get_mut(&attempt)) {
+            (Ok(bytes), Some(left)) => {
+                left.output = Some(Output::Bytes(bytes));
+                self.feed(Event::ResultFetched { attempt });
+            }
+            (Err(why), _) => {
+                tracing::warn!("the result of attempt {attempt} is lost: {why}");
+                self.feed(Event::AttemptFailed { attempt, failure: Failure::ResultLost });
+            }
+            (Ok(_), None) => {}
+        }
+        self.forget_attempt(attempt);
+    }
+
+    /// The scheduler has said what becomes of what the attempt left.
+    fn forget_attempt(&mut self, attempt: AttemptId) {
+        let left = self.left.remove(&attempt);
+        guarded("dropping a result", || drop(left));
+        self.report.attempt_over(attempt);
+    }
+
+    /// An executor is gone, with what ran there and what it held.
+    fn executor_gone(&mut self, executor: ExecutorId, words: String) {
+        let Some(link) = self.executors.remove(&executor) else { return };
+        link.gone(true);
+        let reason = match &self.supplier {
+            Some(supplier) => supplier.why_gone(executor, words),
+            None => LossReason::Exited { message: words, caused_by_app: false },
+        };
+        tracing::warn!("executor {executor} is lost: {reason}");
+        self.running.retain(|_, running| running.launch.executor != executor);
+        self.report.executor_gone(executor);
+        self.feed(Event::ExecutorLost { executor, reason, outputs_survive: false });
+    }
+
     fn footprint(&self) -> Footprint {
         let known = self.scheduler.footprint();
+        let known_outputs = self.executors.values().map(|executor| executor.known_outputs()).sum::<usize>();
         Footprint {
             jobs: known.jobs + self.jobs.len(),
             stages: known.stages + self.stages.len(),
-            attempts: known.attempts + self.running.len() + self.left.len() + self.commit_asked.len(),
-            shuffles: known.shuffles + self.outputs.len() + self.executor.known_outputs(),
+            attempts: known.attempts + self.running.len() + self.left.len(),
+            shuffles: known.shuffles + self.outputs.len() + known_outputs,
             known_blocks: known.blocks,
             other: known.other,
             ..Footprint::default()
@@ -308,6 +424,11 @@ impl Driver {
     }
 
     fn submit(&mut self, new: Submission) {
+        if let Some(why) = &self.hopeless {
+            let reason = format!("because {why}");
+            let _ = new.done.send(JobNews::Ended(Err(Error::Cancelled { job: new.job, reason })));
+            return;
+        }
         for stage in &new.stages {
             let known = self.stages.entry(stage.spec.stage).or_insert_with(|| (stage.clone(), 0));
             known.1 += 1;
@@ -342,13 +463,8 @@ impl Driver {
     fn task_ended(&mut self, end: TaskEnd) {
         let Some(running) = self.running.remove(&end.attempt) else { return };
         let launch = running.launch;
-        self.commit_asked.remove(&end.attempt);
-        for (block, _, status) in &end.blocks {
-            // It may have had to make room since.
-            let now = self.executor.shared.blocks.status(*block);
-            let gone = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
-            let status = if status.level == StorageLevel::NONE { status } else { &now.unwrap_or(gone) };
-            self.report.block(*block, Some(*status));
+        for (block, status) in &end.blocks {
+            self.report.block(launch.executor, *block, Some(*status));
             if let BlockId::Rdd(rdd, partition) = *block {
                 let (executor, attempt) = (launch.executor, Some(end.attempt));
                 self.feed(match status.level {
@@ -359,13 +475,26 @@ impl Driver {
         }
         self.report.attempt_ended(&end);
         let attempt = end.attempt;
+        if let (Ok(_), Some(supplier)) = (&end.outcome, &self.supplier) {
+            supplier.works();
+        }
+        let mut kept = false;
         let event = match end.outcome {
-            Ok(output) => {
-                let success = match output.downcast_ref::<MapWritten>() {
-                    Some(written) => {
+            Ok(mut output) => {
+                kept = matches!(output, Output::Kept);
+                let written = match running.of_map_stage {
+                    true => output.typed::<MapWritten>().map(Some),
+                    false => Ok(None),
+                };
+                let success = match written {
+                    Ok(Some(written)) => {
                         Success::MapOutput { sizes: MapSizes::of(&written.sizes), checksum: written.checksum }
                     }
-                    None => Success::Result { bytes: end.metrics.result_size, inline: true },
+                    Ok(None) => Success::Result { bytes: end.metrics.result_size, inline: !kept },
+                    Err(e) => {
+                        let failure = Failure::Error { message: e.to_string(), fatal: false };
+                        return self.feed(Event::AttemptFailed { attempt, failure });
+                    }
                 };
                 let task = (launch.stage, launch.partition);
                 self.left.insert(attempt, Left { output: Some(output), task, accumulators: end.accumulators });
@@ -374,9 +503,14 @@ impl Driver {
             Err(failure) => Event::AttemptFailed { attempt, failure: self.failure(failure, &launch, running.killed) },
         };
         self.feed(event);
-        let left = self.left.remove(&attempt);
-        guarded("dropping a result", || drop(left));
-        self.report.attempt_over(attempt);
+        if self.fetching.contains_key(&attempt) {
+            return;
+        }
+        if kept {
+            // Nobody wants it.
+            self.tell(launch.executor, Order::RemoveBlock(BlockId::TaskResult(attempt)));
+        }
+        self.forget_attempt(attempt);
     }
 
     fn failure(&self, failure: TaskFailure, launch: &TaskLaunch, killed: Option<String>) -> Failure {
@@ -389,13 +523,19 @@ impl Driver {
             }
             TaskFailure::Damaged(message) => Failure::Error { message, fatal: false },
             TaskFailure::CommitDenied => Failure::CommitDenied,
-            TaskFailure::Fetch { shuffle, map, attempt, message } => Failure::FetchFailed(FetchFailure {
-                shuffle,
-                map: attempt.map(|attempt| MapRef { partition: map, attempt, executor: self.executor.shared.id }),
-                reduce: launch.partition,
-                unreachable: false,
-                message,
-            }),
+            TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => {
+                Failure::FetchFailed(FetchFailure {
+                    shuffle,
+                    map: attempt.map(|attempt| MapRef {
+                        partition: map,
+                        attempt,
+                        executor: holder.unwrap_or(launch.executor),
+                    }),
+                    reduce: launch.partition,
+                    unreachable,
+                    message,
+                })
+            }
             // What cannot be written once cannot be written at the next attempt either.
             TaskFailure::Engine(e @ Error::Serialization(_)) => Failure::Error { message: e.to_string(), fatal: true },
             TaskFailure::Engine(e) => Failure::Error { message: e.to_string(), fatal: false },
@@ -414,11 +554,11 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Launch(launch) => self.launch(launch),
-            Command::Kill { attempt, reason, .. } => {
+            Command::Kill { attempt, executor, reason } => {
                 if let Some(running) = self.running.get_mut(&attempt) {
                     running.killed = Some(reason);
-                    running.kill.kill();
                 }
+                self.tell(executor, Order::Kill(attempt));
             }
             Command::AllowCommit { attempt } => self.answer_commit(attempt, true),
             Command::DenyCommit { attempt } => self.answer_commit(attempt, false),
@@ -442,49 +582,51 @@ impl Driver {
                     job.provisional.retain(|(_, _, held), _| *held != attempt);
                 }
             }
-            Command::InvalidateOutput { shuffle, map, attempt, .. } => {
-                let shuffles = &self.executor.shared.shuffles;
-                guarded("dropping a map output", || shuffles.remove_output(shuffle, map, attempt));
+            Command::InvalidateOutput { executor, shuffle, map, attempt } => {
+                self.tell(executor, Order::RemoveOutput(shuffle, map, attempt));
             }
             Command::RemoveShuffle { shuffle } => {
                 self.outputs.remove(&shuffle);
-                self.executor.forget_outputs(shuffle);
-                let shuffles = &self.executor.shared.shuffles;
-                guarded("dropping a shuffle", || shuffles.remove_shuffle(shuffle));
+                self.tell_all(Order::RemoveShuffle(shuffle));
             }
-            Command::RemoveRdd { rdd } => {
-                let blocks = &self.executor.shared.blocks;
-                guarded("dropping the blocks of an RDD", || blocks.remove_rdd(rdd));
+            Command::RemoveRdd { rdd } => self.tell_all(Order::RemoveRdd(rdd)),
+            Command::RemoveBlock { executor, rdd, partition } => {
+                self.tell(executor, Order::RemoveBlock(BlockId::Rdd(rdd, partition)));
             }
-            Command::RemoveBlock { rdd, partition, .. } => {
-                let block = BlockId::Rdd(rdd, partition);
-                let blocks = &self.executor.shared.blocks;
-                let mut removed = false;
-                guarded("dropping a block", || removed = blocks.remove(block).is_some());
-                if removed {
-                    self.report.block(block, None);
-                }
-            }
+            Command::FetchResult { attempt, executor } => self.fetch_result(attempt, executor),
             Command::TimeUp { job } => {
                 if let Some(job) = self.jobs.get(&job) {
                     let _ = job.done.send(JobNews::TimeUp);
                 }
             }
-            Command::Publish(event) => self.report.publish(&event, &self.accumulators),
+            Command::Publish(event) => {
+                self.report.publish(&event, &self.accumulators);
+                if let SchedulerEvent::ExecutorRemoved { executor, .. } = event {
+                    self.give_up(executor);
+                }
+            }
+            Command::LetGo { executor } => self.give_up(executor),
             Command::EndJob { job, outcome } => self.end_job(job, outcome),
-            // Results come with the task's end in one process, and the number of executors is fixed: nothing to do.
-            Command::IgnoreReport { .. }
-            | Command::FetchResult { .. }
-            | Command::ReleaseBarrier { .. }
-            | Command::WantExecutors { .. }
-            | Command::LetGo { .. } => {}
+            // The number of executors is fixed for now: nothing to do.
+            Command::IgnoreReport { .. } | Command::ReleaseBarrier { .. } | Command::WantExecutors { .. } => {}
             other => tracing::error!("the driver does not know the scheduler's command {other:?}"),
         }
     }
 
+    /// Tells an executor. To one that is gone nothing needs to be told.
+    fn tell(&mut self, executor: ExecutorId, order: Order) {
+        if let Some(link) = self.executors.get_mut(&executor) {
+            link.tell(order);
+        }
+    }
+
+    fn tell_all(&mut self, order: Order) {
+        self.executors.values_mut().for_each(|link| link.tell(order.clone()));
+    }
+
     fn answer_commit(&mut self, attempt: AttemptId, allowed: bool) {
-        if let Some(answer) = self.commit_asked.remove(&attempt) {
-            let _ = answer.send(allowed);
+        if let Some(running) = self.running.get(&attempt) {
+            self.tell(running.launch.executor, Order::Commit(attempt, allowed));
         }
     }
 
@@ -514,10 +656,11 @@ impl Driver {
     }
 
     fn launch(&mut self, launch: TaskLaunch) {
-        let kill = KillFlag::default();
-        self.running.insert(launch.attempt, Running { launch, kill: kill.clone(), killed: None });
+        let stage = self.stages.get(&launch.stage).map(|(stage, _)| stage.clone());
+        let of_map_stage = stage.as_ref().is_some_and(|stage| matches!(stage.spec.output, StageOutput::Shuffle(_)));
+        self.running.insert(launch.attempt, Running { launch, of_map_stage, killed: None });
         // Splits are written here, by code that may be the user's.
-        let parcel = match panics::caught(|| self.parcel(&launch, kill)) {
+        let parcel = match panics::caught(|| self.parcel(&launch, stage)) {
             Ok(Ok(parcel)) => parcel,
             failed => {
                 let message = match failed {
@@ -529,16 +672,17 @@ impl Driver {
                 return self.feed(Event::AttemptFailed { attempt: launch.attempt, failure });
             }
         };
-        if let Some(parcels) = &self.parcels {
-            let _ = parcels.send(parcel);
+        let sent = self.executors.get_mut(&launch.executor).map(|link| panics::caught(|| link.launch(parcel)));
+        if let Some(Ok(Err(e))) = sent {
+            let failure = Failure::Error { message: e.to_string(), fatal: true };
+            self.running.remove(&launch.attempt);
+            self.feed(Event::AttemptFailed { attempt: launch.attempt, failure });
         }
     }
 
-    fn parcel(&mut self, launch: &TaskLaunch, kill: KillFlag) -> Result<Parcel> {
-        let Some((stage, _)) = self.stages.get(&launch.stage) else {
-            return Err(Error::InvalidArgument(format!("stage {} has no job any more", launch.stage)));
-        };
-        let stage = stage.clone();
+    fn parcel(&mut self, launch: &TaskLaunch, stage: Option<Arc<Stage>>) -> Result<Parcel> {
+        let stage =
+            stage.ok_or_else(|| Error::InvalidArgument(format!("stage {} has no job any more", launch.stage)))?;
         let (split, splits) = stage.task_splits(launch.partition)?;
         let mut outputs = Vec::new();
         for shuffle in stage.shuffles() {
@@ -546,8 +690,7 @@ impl Driver {
             let (version, bytes) = match self.outputs.get(&shuffle) {
                 Some((version, bytes)) if *version == known.version => (*version, bytes.clone()),
                 _ => {
-                    let attempts = known.outputs.iter().map(|output| output.attempt).collect();
-                    let bytes = Arc::new(encode(&firesteel_rdd::MapOutputs { attempts })?);
+                    let bytes = Arc::new(encode(&self.places.outputs(&known))?);
                     self.outputs.insert(shuffle, (known.version, bytes.clone()));
                     (known.version, bytes)
                 }
@@ -571,7 +714,14 @@ impl Driver {
             split,
             shuffles: outputs.iter().map(|(shuffle, version, _)| (*shuffle, *version)).collect(),
         };
-        Ok(Parcel { task: encode(&task)?, stage: Arc::new(move || stage.bytes()), outputs, kill })
+        let task = encode(&task)?;
+        Ok(Parcel {
+            attempt: launch.attempt,
+            of_stage: launch.stage,
+            task,
+            stage: Arc::new(move || stage.bytes()),
+            outputs,
+        })
     }
 
     fn end_job(&mut self, job: JobId, outcome: Outcome) {
@@ -586,6 +736,7 @@ impl Driver {
                 known.1 -= 1;
                 if known.1 == 0 {
                     unused.extend(self.stages.remove(stage));
+                    self.executors.values_mut().for_each(|link| link.forget_stage(*stage));
                 }
             }
         }

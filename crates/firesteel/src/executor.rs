@@ -1,5 +1,5 @@
-//! The executor of local mode: threads that decode what the driver sends, run it and report, through the same messages as
-//! an executor in another process.
+//! An executor: threads that decode what the driver sends, run it and report. Threads of the driver's process and executors in
+//! processes of their own are this same code, told and telling by the same messages.
 
 use crate::{
     driver::Msg,
@@ -9,16 +9,21 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, PartitionIndex, RddId, Result, ShuffleId, StorageLevel, TaskMetrics,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, RddId, Result, ShuffleId, StageId,
+    StorageLevel, TaskMetrics,
 };
 use firesteel_rdd::{
-    EndHook, Executor, KillFlag, MapOutputs, Output, SplitTable, StageBytes, Task, TaskFailure, TaskInfo, enter,
+    EndHook, Executor, KillFlag, MapOutputs, Output, RootExec, SplitTable, StageBytes, Task, TaskFailure, TaskInfo,
+    enter,
 };
 use firesteel_store::BlockStatus;
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
+    convert::Infallible,
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::Instant,
 };
 
@@ -37,12 +42,30 @@ pub(crate) struct TaskMsg {
 /// Gives a stage's bytes, which are made at the first call.
 pub(crate) type GetStage = Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>;
 
-/// What travels beside a task's own message.
+/// A task, and what travels beside its message.
 pub(crate) struct Parcel {
+    pub(crate) attempt: AttemptId,
+    pub(crate) of_stage: StageId,
     pub(crate) task: Vec<u8>,
     pub(crate) stage: GetStage,
     pub(crate) outputs: Vec<(ShuffleId, u64, Arc<Vec<u8>>)>,
-    pub(crate) kill: KillFlag,
+}
+
+/// What an executor is told besides tasks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// The attempt is to stop.
+    Kill(AttemptId),
+    /// The answer to an attempt that asked whether it may commit.
+    Commit(AttemptId, bool),
+    /// A map output does not count.
+    RemoveOutput(ShuffleId, PartitionIndex, AttemptId),
+    /// Nobody reads the shuffle any more.
+    RemoveShuffle(ShuffleId),
+    /// The RDD's blocks shall go.
+    RemoveRdd(RddId),
+    /// A block shall go.
+    RemoveBlock(BlockId),
 }
 
 /// How a task attempt ended.
@@ -51,9 +74,10 @@ pub(crate) struct TaskEnd {
     pub(crate) outcome: Result<Output, TaskFailure>,
     pub(crate) metrics: TaskMetrics,
     /// The most memory that each of its operators held.
-    pub(crate) peaks: Vec<(&'static str, u64)>,
+    pub(crate) peaks: Vec<(Cow<'static, str>, u64)>,
     pub(crate) accumulators: Vec<(AccumulatorId, Vec<u8>)>,
-    pub(crate) blocks: Vec<(BlockId, StorageLevel, BlockStatus)>,
+    /// The blocks that it stored or dropped, as they are at its end.
+    pub(crate) blocks: Vec<(BlockId, BlockStatus)>,
 }
 
 impl TaskEnd {
@@ -81,23 +105,183 @@ pub enum Moment {
     After,
 }
 
-/// What the executor's threads share.
-pub(crate) struct LocalExecutor {
-    pub(crate) shared: Arc<Executor>,
-    pub(crate) to_driver: Sender<Msg>,
-    pub(crate) tamper: Option<Tamper>,
-    files: Arc<AddedFiles>,
-    outputs: Mutex<HashMap<ShuffleId, (u64, Arc<MapOutputs>)>>,
+/// How an executor reaches the driver. What one executor says arrives in the order in which it was said.
+pub(crate) trait ToDriver: Send + Sync {
+    /// A task attempt ended.
+    fn ended(&self, end: TaskEnd);
+    /// A task waits to be told whether it may commit its output. False if nobody will answer.
+    fn may_commit(&self, attempt: AttemptId) -> bool;
+    /// A block takes another place, or none: it had to make room, or was removed.
+    fn block(&self, id: BlockId, status: Option<BlockStatus>);
+    /// Whether results have to become bytes; those of more than so many are kept here until they are fetched.
+    fn wants_bytes(&self) -> Option<u64>;
 }
 
-impl LocalExecutor {
+/// The driver of this process.
+pub(crate) struct InProcess {
+    pub(crate) executor: ExecutorId,
+    pub(crate) to: Sender<Msg>,
+}
+
+impl ToDriver for InProcess {
+    fn ended(&self, end: TaskEnd) {
+        let _ = self.to.send(Msg::TaskEnded(Box::new(end)));
+    }
+    fn may_commit(&self, attempt: AttemptId) -> bool {
+        self.to.send(Msg::MayCommit(attempt)).is_ok()
+    }
+    fn block(&self, id: BlockId, status: Option<BlockStatus>) {
+        let _ = self.to.send(Msg::BlockMoved(self.executor, id, status));
+    }
+    fn wants_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// The attempts that wait for leave to commit; none once nobody answers any more.
+pub(crate) struct Commits(Mutex<Option<HashMap<AttemptId, Sender<bool>>>>);
+
+impl Commits {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Commits(Mutex::new(Some(HashMap::new()))))
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&self, attempt: AttemptId, driver: &dyn ToDriver) -> bool {
+        let (answer, wait) = crossbeam_channel::bounded(1);
+        match &mut *lock(&self.0) {
+            Some(waiting) => waiting.insert(attempt, answer),
+            None => return false,
+        };
+        driver.may_commit(attempt) && wait.recv().unwrap_or(false)
+    }
+
+    fn answer(&self, attempt: AttemptId, allowed: bool) {
+        let waiting = lock(&self.0).as_mut().and_then(|waiting| waiting.remove(&attempt));
+        if let Some(answer) = waiting {
+            let _ = answer.send(allowed);
+        }
+    }
+
+    /// Whoever waits, and whoever asks from now on, may not.
+    fn close(&self) {
+        *lock(&self.0) = None;
+    }
+}
+
+/// What an executor's threads share.
+pub(crate) struct Runner {
+    pub(crate) shared: Arc<Executor>,
+    pub(crate) driver: Arc<dyn ToDriver>,
+    pub(crate) tamper: Option<Tamper>,
+    files: Arc<AddedFiles>,
+    commits: Arc<Commits>,
+    outputs: Mutex<HashMap<ShuffleId, (u64, Arc<MapOutputs>)>>,
+    /// The attempts that it was given and has not reported the end of.
+    running: Mutex<HashMap<AttemptId, KillFlag>>,
+    /// Held while blocks are looked at and told of, so that the driver is not told of an older state after a newer one.
+    telling: Mutex<()>,
+}
+
+/// An executor's threads: they run what they are given until this is dropped.
+pub(crate) struct Threads {
+    parcels: Sender<Parcel>,
+    handles: Vec<JoinHandle<()>>,
+    /// Disconnected when all have ended.
+    end: Receiver<Infallible>,
+}
+
+impl Runner {
     pub(crate) fn new(
         shared: Arc<Executor>,
-        to_driver: Sender<Msg>,
+        driver: Arc<dyn ToDriver>,
+        commits: Arc<Commits>,
         tamper: Option<Tamper>,
         files: Arc<AddedFiles>,
-    ) -> Self {
-        LocalExecutor { shared, to_driver, tamper, files, outputs: Mutex::default() }
+    ) -> Arc<Self> {
+        let runner = Arc::new(Runner {
+            shared,
+            driver,
+            tamper,
+            files,
+            commits,
+            outputs: Mutex::default(),
+            running: Mutex::default(),
+            telling: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&runner);
+        runner.shared.blocks.on_eviction(move |id, status| {
+            if let Some(runner) = weak.upgrade() {
+                let _telling = lock(&runner.telling);
+                runner.driver.block(id, status);
+            }
+        });
+        runner
+    }
+
+    /// Starts so many threads.
+    pub(crate) fn start(self: &Arc<Self>, slots: usize) -> Result<Threads> {
+        let (parcels, tasks) = crossbeam_channel::unbounded();
+        let (alive, end) = crossbeam_channel::bounded(0);
+        let mut handles = Vec::with_capacity(slots);
+        for i in 0..slots {
+            let (runner, tasks, alive) = (self.clone(), tasks.clone(), alive.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("firesteel-task-{i}"))
+                .stack_size(8 << 20)
+                .spawn(move || {
+                    runner.work(&tasks);
+                    drop(alive);
+                })
+                .map_err(|e| Error::io("start", "a task thread", e))?;
+            handles.push(thread);
+        }
+        Ok(Threads { parcels, handles, end })
+    }
+
+    /// Takes a task; a thread that is free runs it.
+    pub(crate) fn launch(&self, threads: &Threads, parcel: Parcel) {
+        lock(&self.running).insert(parcel.attempt, KillFlag::default());
+        let _ = threads.parcels.send(parcel);
+    }
+
+    /// The attempts that it was given and has not reported the end of.
+    pub(crate) fn attempts(&self) -> Vec<AttemptId> {
+        lock(&self.running).keys().copied().collect()
+    }
+
+    /// Does what the driver says.
+    pub(crate) fn obey(&self, order: Order) {
+        match order {
+            Order::Kill(attempt) => {
+                if let Some(kill) = lock(&self.running).get(&attempt) {
+                    kill.kill();
+                }
+            }
+            Order::Commit(attempt, allowed) => self.commits.answer(attempt, allowed),
+            Order::RemoveOutput(shuffle, map, attempt) => {
+                guarded("dropping a map output", || self.shared.shuffles.remove_output(shuffle, map, attempt));
+            }
+            Order::RemoveShuffle(shuffle) => {
+                self.forget_outputs(shuffle);
+                guarded("dropping a shuffle", || self.shared.shuffles.remove_shuffle(shuffle));
+            }
+            Order::RemoveRdd(rdd) => {
+                guarded("dropping the blocks of an RDD", || self.shared.blocks.remove_rdd(rdd));
+            }
+            Order::RemoveBlock(block) => {
+                let _telling = lock(&self.telling);
+                if guarded("dropping a block", || self.shared.blocks.remove(block)).flatten().is_some() {
+                    self.driver.block(block, None);
+                }
+            }
+        }
+    }
+
+    /// From now on nobody answers, and everything that runs is to stop.
+    pub(crate) fn close(&self) {
+        lock(&self.running).values().for_each(KillFlag::kill);
+        self.commits.close();
     }
 
     /// Forgets what it knows of a shuffle.
@@ -110,24 +294,30 @@ impl LocalExecutor {
         lock(&self.outputs).len()
     }
 
-    /// Runs tasks until the driver hangs up.
-    pub(crate) fn work(&self, parcels: &Receiver<Parcel>) {
+    /// Runs tasks until the threads are let go.
+    fn work(&self, parcels: &Receiver<Parcel>) {
         crate::engine::on_own_thread();
         crate::files::on_task_thread(&self.files);
-        for Parcel { task, stage, outputs, kill } in parcels {
-            let msg: TaskMsg = decode(&task).expect("the driver of this process wrote the message");
-            let attempt = msg.info.attempt;
-            let run = panics::caught(|| self.run(msg, &stage, &outputs, kill.clone()));
-            let end = run.unwrap_or_else(|failure| TaskEnd::failed(attempt, failure));
+        for Parcel { attempt, task, stage, outputs, .. } in parcels {
+            let kill = lock(&self.running).get(&attempt).cloned().unwrap_or_default();
+            let run = panics::caught(|| match decode(&task) {
+                Ok(msg) => self.run(msg, &stage, &outputs, kill.clone()),
+                Err(e) => TaskEnd::failed(attempt, TaskFailure::Engine(e)),
+            });
+            let mut end = run.unwrap_or_else(|failure| TaskEnd::failed(attempt, failure));
             if kill.is_killed() {
                 // It may have begun after its shuffles were released: nobody would forget what it learned of them.
                 outputs.iter().for_each(|(shuffle, ..)| self.forget_outputs(*shuffle));
             }
             // Whoever is the last to know a stage drops what it holds of the user's.
             guarded("dropping a stage", || drop(stage));
-            if self.to_driver.send(Msg::TaskEnded(Box::new(end))).is_err() {
-                return;
+            let _telling = (!end.blocks.is_empty()).then(|| lock(&self.telling));
+            for (block, status) in &mut end.blocks {
+                // It may have had to make room since.
+                *status = self.shared.blocks.status(*block).unwrap_or(GONE);
             }
+            self.driver.ended(end);
+            lock(&self.running).remove(&attempt);
         }
     }
 
@@ -168,7 +358,7 @@ impl LocalExecutor {
                 Vec::new()
             }
         };
-        let blocks = task.changed_blocks();
+        let blocks = task.changed_blocks().into_iter().map(|(block, _, status)| (block, status)).collect();
         // Drops elements of the user's types; what is left after a panic goes at the next call.
         while let Err(panic) = panics::caught(|| task.close()) {
             fail(&mut outcome, panic);
@@ -176,7 +366,7 @@ impl LocalExecutor {
         if outcome.is_err() {
             let _ = panics::caught(|| task.drop_run());
         }
-        let peaks = task.memory().peaks();
+        let peaks = task.memory().peaks().into_iter().map(|(operator, peak)| (operator.into(), peak)).collect();
         let _ = panics::caught(|| drop(task));
         TaskEnd { attempt, outcome, metrics, peaks, accumulators, blocks }
     }
@@ -197,7 +387,10 @@ impl LocalExecutor {
             let root = stage.decode(task)?;
             task.measure(|m| m.deserialize_ns = begin.elapsed().as_nanos() as u64);
             task.check();
-            let output = root.run(task.root_split(split), task);
+            let mut output = root.run(task.root_split(split), task);
+            if let Some(at_once) = self.driver.wants_bytes() {
+                output = self.encoded(&*root, output, task, at_once)?;
+            }
             if let Some(tamper) = &self.tamper {
                 tamper(task.info(), &self.shared, Moment::After);
             }
@@ -207,6 +400,46 @@ impl LocalExecutor {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(e)) => Err(TaskFailure::Engine(e)),
             Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// What a block shows that is not kept.
+pub(crate) const GONE: BlockStatus = BlockStatus { level: StorageLevel::NONE, memory_bytes: 0, disk_bytes: 0 };
+
+impl Runner {
+    fn encoded(&self, root: &dyn RootExec, output: Output, task: &Task, at_once: u64) -> Result<Output> {
+        let begin = Instant::now();
+        let bytes = root.encode(output)?;
+        task.measure(|m| {
+            m.result_size = bytes.len() as u64;
+            m.result_serialize_ns = begin.elapsed().as_nanos() as u64;
+        });
+        if bytes.len() as u64 <= at_once {
+            return Ok(Output::Bytes(bytes));
+        }
+        self.shared.blocks.put_bytes(BlockId::TaskResult(task.info().attempt), &bytes)?;
+        Ok(Output::Kept)
+    }
+}
+
+impl Threads {
+    /// Disconnected when all threads have ended, which they do when they are idle after [`hang_up`](Threads::hang_up).
+    pub(crate) fn end(&self) -> &Receiver<Infallible> {
+        &self.end
+    }
+
+    /// No more tasks.
+    pub(crate) fn hang_up(&mut self) {
+        self.parcels = crossbeam_channel::bounded(0).0;
+    }
+
+    /// Waits for the threads that have ended or are about to; leaves the others to themselves if `patient` is false.
+    pub(crate) fn join(self, patient: bool) {
+        for thread in self.handles {
+            if patient || thread.is_finished() {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -235,6 +468,6 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     postcard::to_stdvec(value).map_err(|e| Error::Serialization(e.to_string()))
 }
 
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     postcard::from_bytes(bytes).map_err(|e| Error::Serialization(e.to_string()))
 }

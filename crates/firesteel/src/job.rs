@@ -12,6 +12,7 @@ use firesteel_events::{Queue, failure_summary};
 use firesteel_model::{Error, PartitionIndex, RddId, Result};
 use firesteel_rdd::{Action, Ending, Output, Pipeline};
 use firesteel_scheduler::{JobKind, StageOutput};
+use serde::de::DeserializeOwned;
 use std::{
     collections::HashSet,
     sync::{Arc, Weak},
@@ -139,17 +140,22 @@ impl RunningJob {
     }
 
     /// Looks at the results that there are so far.
-    pub(crate) fn look_at_results<O: 'static, R>(&self, look: impl FnOnce(&[&O]) -> R) -> R {
+    pub(crate) fn look_at_results<O: DeserializeOwned + Send + 'static, R>(
+        &self,
+        look: impl FnOnce(&[&O]) -> R,
+    ) -> Result<R> {
         // Taken out meanwhile, so that the driver's loop need not wait for the user's `Eq` and `Clone`.
-        let taken = std::mem::take(&mut *lock(&self.results));
-        let seen: Vec<&O> = taken.values().map(typed_ref).collect();
-        let made = look(&seen);
+        let mut taken = std::mem::take(&mut *lock(&self.results));
+        let made = {
+            let seen: Vec<&O> = taken.values_mut().map(Output::typed).collect::<Result<_>>()?;
+            look(&seen)
+        };
         let mut results = lock(&self.results);
         for (index, output) in taken {
             // What was delivered anew meanwhile stays; what was withdrawn is delivered anew before the job ends.
             results.entry(index).or_insert(output);
         }
-        made
+        Ok(made)
     }
 
     /// What is to happen after a success: RDDs that the job computed and that wait for their checkpoint get it.
@@ -195,15 +201,5 @@ pub(crate) fn run<P: Pipeline, A: Action<P::Item>>(
     site: CallSite,
 ) -> Result<Vec<A::Out>> {
     let outputs = submit(rdd, wanted, action, site, Patience::Endless)?.wait()?;
-    Ok(outputs.into_iter().map(typed::<A::Out>).collect())
-}
-
-/// A result as the type that its action made.
-pub(crate) fn typed<R: 'static>(output: Output) -> R {
-    *output.downcast::<R>().expect("a task's result is of its action's type")
-}
-
-/// A result as the type that its action made, where it lies.
-fn typed_ref<R: 'static>(output: &Output) -> &R {
-    output.downcast_ref::<R>().expect("a task's result is of its action's type")
+    outputs.into_iter().map(Output::into_typed).collect()
 }

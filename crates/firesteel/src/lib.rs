@@ -15,6 +15,7 @@
 
 mod allocator;
 mod clock;
+mod cluster;
 mod context;
 mod driver;
 mod engine;
@@ -28,6 +29,7 @@ mod getters;
 mod graph;
 mod job;
 mod jobs;
+mod link;
 mod logging;
 mod machine;
 mod main_fn;

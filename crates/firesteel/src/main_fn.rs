@@ -4,6 +4,7 @@ use std::{
     fmt::Display,
     panic::{catch_unwind, resume_unwind},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// What a program's `main` may return.
@@ -27,11 +28,23 @@ impl<E: Display> MainResult for Result<(), E> {
     }
 }
 
+/// Whether this program's `main` was run by [`run_main`].
+static HAS_MAIN: AtomicBool = AtomicBool::new(false);
+
+/// Whether a process of this program can become an executor.
+pub(crate) fn can_be_executor() -> bool {
+    HAS_MAIN.load(Ordering::Relaxed)
+}
+
 /// Runs a program's `main`; afterwards, also after a panic, every context that still runs is stopped, so that its end is written and nothing stays
 /// behind.
 pub fn run_main<T: MainResult>(main: fn() -> T) -> ExitCode {
     crate::logging::is_ours();
     crate::allocator::count_for_budgets();
+    if let Some(role) = crate::cluster::role::take() {
+        return crate::cluster::run_executor(role);
+    }
+    HAS_MAIN.store(true, Ordering::Relaxed);
     let ended = catch_unwind(main);
     crate::engine::stop_all();
     match ended.map(MainResult::into_failure) {

@@ -74,7 +74,7 @@ pub struct PartialResult<R> {
 /// A job whose time was up before its end.
 struct Rest<R> {
     job: RunningJob,
-    finish: Box<dyn FnOnce(Vec<Output>) -> R + Send>,
+    finish: Box<dyn FnOnce(Vec<Output>) -> Result<R> + Send>,
 }
 
 impl<R> PartialResult<R> {
@@ -82,7 +82,11 @@ impl<R> PartialResult<R> {
         PartialResult { initial: value, rest: None }
     }
 
-    pub(crate) fn so_far(initial: R, job: RunningJob, finish: impl FnOnce(Vec<Output>) -> R + Send + 'static) -> Self {
+    pub(crate) fn so_far(
+        initial: R,
+        job: RunningJob,
+        finish: impl FnOnce(Vec<Output>) -> Result<R> + Send + 'static,
+    ) -> Self {
         PartialResult { initial, rest: Some(Rest { job, finish: Box::new(finish) }) }
     }
 
@@ -103,7 +107,7 @@ impl<R> PartialResult<R> {
     pub fn final_value(self) -> Result<R> {
         match self.rest {
             None => Ok(self.initial),
-            Some(rest) => Ok((rest.finish)(rest.job.wait()?)),
+            Some(rest) => (rest.finish)(rest.job.wait()?),
         }
     }
 }

@@ -13,15 +13,17 @@ use crate::{
     clock::Clock,
     engine::Accumulators,
     executor::TaskEnd,
+    link::Place,
     plan::Stage,
     properties::{self, Properties},
 };
 use firesteel_events::{
     Bus, Event,
     event::{
-        AccumulableInfo, AccumulableValue, ApplicationEnd, BlockManagerId, BlockUpdated, ExecutorAdded, ExecutorInfo,
-        ExecutorRemoved, InternalAccumulables, JobEnd, JobResult, JobStart, SpeculativeTaskSubmitted, StageCompleted,
-        StageInfo, StageSubmitted, TaskEndReason, TaskGettingResult, TaskStart, TaskType, UnpersistRdd,
+        AccumulableInfo, AccumulableValue, ApplicationEnd, BlockManagerAdded, BlockManagerId, BlockManagerRemoved,
+        BlockUpdated, ExecutorAdded, ExecutorInfo, ExecutorRemoved, InternalAccumulables, JobEnd, JobResult, JobStart,
+        SpeculativeTaskSubmitted, StageCompleted, StageInfo, StageSubmitted, TaskEndReason, TaskGettingResult,
+        TaskStart, TaskType, UnpersistRdd,
     },
 };
 use firesteel_model::{
@@ -29,9 +31,10 @@ use firesteel_model::{
     TaskMetrics,
 };
 use firesteel_rdd::Tally;
-use firesteel_scheduler::{Outcome, SchedulerEvent, TaskLaunch};
+use firesteel_scheduler::{Failure, FetchFailure, Outcome, SchedulerEvent, TaskEndReason as Reason, TaskLaunch};
 use firesteel_store::BlockStatus;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -42,7 +45,10 @@ pub(crate) struct Reporter {
     clock: Clock,
     /// Milliseconds since 1970 at the clock's zero.
     start_time: u64,
+    /// The driver's.
     manager: BlockManagerId,
+    /// Those of executors in other processes.
+    managers: BTreeMap<ExecutorId, BlockManagerId>,
     jobs: HashMap<JobId, Reported>,
     /// The stages of running jobs.
     stages: HashMap<StageId, Live>,
@@ -89,7 +95,7 @@ struct LiveAttempt {
     /// The users' accumulators that its tasks have changed.
     changed: BTreeMap<AccumulatorId, AccumulableInfo>,
     /// The most memory that each operator held in one task, and the accumulator's id under which it is told.
-    operators: BTreeMap<&'static str, (AccumulatorId, u64)>,
+    operators: BTreeMap<Cow<'static, str>, (AccumulatorId, u64)>,
 }
 
 impl LiveAttempt {
@@ -116,7 +122,7 @@ struct Launched {
 
 struct Ended {
     metrics: TaskMetrics,
-    peaks: Vec<(&'static str, u64)>,
+    peaks: Vec<(Cow<'static, str>, u64)>,
     accumulators: Vec<(AccumulatorId, Vec<u8>)>,
 }
 
@@ -130,6 +136,7 @@ impl Reporter {
             clock,
             start_time: application.start_time,
             manager,
+            managers: BTreeMap::new(),
             jobs: HashMap::new(),
             stages: HashMap::new(),
             announced: None,
@@ -223,13 +230,13 @@ impl Reporter {
     }
 
     /// A block was stored or, with [`StorageLevel::NONE`], dropped.
-    pub(crate) fn block(&self, block: BlockId, status: Option<BlockStatus>) {
+    pub(crate) fn block(&self, executor: ExecutorId, block: BlockId, status: Option<BlockStatus>) {
         self.bus.post_with(|| {
             let (level, memory, disk) = match status {
                 Some(status) => (status.level, status.memory_bytes, status.disk_bytes),
                 None => (StorageLevel::NONE, 0, 0),
             };
-            BlockUpdated::new(self.manager.clone(), block, level, memory, disk)
+            BlockUpdated::new(self.manager(executor).clone(), block, level, memory, disk)
         });
     }
 
@@ -298,12 +305,12 @@ impl Reporter {
             SchedulerEvent::TaskStarted(launch) => {
                 let task_type = self.stages.get(&launch.stage).map_or(TaskType::Result, |live| task::kind(&live.stage));
                 self.launched.insert(launch.attempt, Launched { launch: *launch, at: time, task_type });
-                let task = task::info(launch, time, &self.manager);
+                let task = task::info(launch, time, self.manager(launch.executor));
                 TaskStart { stage: launch.stage, stage_attempt: launch.stage_attempt, task }.into()
             }
             SchedulerEvent::TaskGettingResult { attempt } => {
                 let known = self.launched.get(attempt)?;
-                let mut task = task::info(&known.launch, known.at, &self.manager);
+                let mut task = task::info(&known.launch, known.at, self.manager(known.launch.executor));
                 task.getting_result = time;
                 TaskGettingResult { task }.into()
             }
@@ -312,9 +319,9 @@ impl Reporter {
                 let (at, task_type) = known.map_or((time, TaskType::Result), |known| (known.at, known.task_type));
                 let ended = self.ended.remove(&launch.attempt);
                 let metrics = ended.as_ref().map(|ended| ended.metrics);
-                let mut task = task::info(launch, at, &self.manager);
+                let mut task = task::info(launch, at, self.manager(launch.executor));
                 task.finished = time;
-                let reason = task::reason(reason, launch, &self.manager);
+                let reason = task::reason(reason, self.manager_of_failure(reason, launch), launch);
                 task::mark(&mut task, &reason);
                 if let Some(mut ended) = ended {
                     if reason != TaskEndReason::Success {
@@ -336,7 +343,7 @@ impl Reporter {
                 SpeculativeTaskSubmitted { stage, stage_attempt, index: *index, partition: *partition }.into()
             }
             SchedulerEvent::ExecutorAdded { executor, slots, .. } => {
-                let host = self.manager.host.clone();
+                let host = self.manager(*executor).host.clone();
                 let info = ExecutorInfo { host, cores: *slots, registered: Some(time), ..Default::default() };
                 ExecutorAdded { time, executor: self.executor(*executor), info }.into()
             }
@@ -352,9 +359,42 @@ impl Reporter {
         })
     }
 
-    /// The one executor of local mode is the driver.
-    fn executor(&self, _: ExecutorId) -> Arc<str> {
-        self.manager.executor.clone()
+    /// An executor's name and place. The one executor of local mode is the driver.
+    fn manager(&self, executor: ExecutorId) -> &BlockManagerId {
+        self.managers.get(&executor).unwrap_or(&self.manager)
+    }
+
+    /// Whose fault a failed fetch is.
+    fn manager_of_failure(&self, reason: &Reason, launch: &TaskLaunch) -> &BlockManagerId {
+        match reason {
+            Reason::Failed(Failure::FetchFailed(FetchFailure { map: Some(map), .. })) => self.manager(map.executor),
+            _ => self.manager(launch.executor),
+        }
+    }
+
+    fn executor(&self, executor: ExecutorId) -> Arc<str> {
+        self.manager(executor).executor.clone()
+    }
+
+    /// An executor in another process is about to be there, with room for so many bytes of blocks.
+    pub(crate) fn executor_ready(&mut self, executor: ExecutorId, place: &Place) {
+        let host: Arc<str> = place.host.as_str().into();
+        let manager = BlockManagerId { executor: executor.to_string().into(), host, port: place.port };
+        self.managers.insert(executor, manager.clone());
+        self.bus.post_with(|| BlockManagerAdded {
+            manager,
+            max_memory: place.memory,
+            time: self.now(),
+            max_on_heap_memory: place.memory,
+            max_off_heap_memory: 0,
+        });
+    }
+
+    /// Its blocks are gone. Its name is kept: tasks that ran there are told of yet.
+    pub(crate) fn executor_gone(&self, executor: ExecutorId) {
+        if let Some(manager) = self.managers.get(&executor) {
+            self.bus.post_with(|| BlockManagerRemoved { manager: manager.clone(), time: self.now() });
+        }
     }
 
     fn job_result(&self, job: JobId, outcome: &Outcome) -> JobResult {
@@ -389,13 +429,13 @@ impl Reporter {
         }
         all.extend(attempt.internal.add(&ended.metrics));
         for (operator, peak) in ended.peaks {
-            let (id, most) = attempt.operators.entry(operator).or_insert_with(|| {
+            let (id, most) = attempt.operators.entry(operator.clone()).or_insert_with(|| {
                 let id = AccumulatorId(self.next_internal);
                 self.next_internal += 1;
                 (id, 0)
             });
             *most = peak.max(*most);
-            all.push(LiveAttempt::of_operator(operator, *id, Some(peak), *most));
+            all.push(LiveAttempt::of_operator(&operator, *id, Some(peak), *most));
         }
         all
     }

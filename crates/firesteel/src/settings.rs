@@ -2,7 +2,7 @@
 
 use firesteel_model::{
     Result,
-    conf::{Conf, keys},
+    conf::{Conf, Master, keys},
 };
 use firesteel_scheduler::{Config, LocalityWait, PoolConfig, SchedulingMode, Speculation};
 use std::{
@@ -19,16 +19,33 @@ pub(crate) fn budget(conf: &Conf) -> Result<u64> {
         Some(memory) => memory.0,
         None => crate::machine::memory(),
     };
+    share(conf, of)
+}
+
+/// The same for an executor in a process of its own that may take so many bytes in all.
+pub(crate) fn executor_budget(conf: &Conf, memory: u64) -> Result<u64> {
+    match conf.get(keys::MEMORY_BUDGET)? {
+        Some(budget) => Ok(budget.0),
+        None => share(conf, memory),
+    }
+}
+
+fn share(conf: &Conf, of: u64) -> Result<u64> {
     Ok(((of as f64 * conf.get(keys::MEMORY_FRACTION)?) as u64).max(1 << 20))
 }
 
-/// The scheduler's configuration for threads of this process: a task may fail once, unless the master says otherwise.
-pub(crate) fn scheduler_config(conf: &Conf, max_failures: std::num::NonZeroU32) -> Result<Config> {
-    let said = match conf.contains(keys::TASK_MAX_FAILURES.info.key()) {
-        true => conf.get(keys::TASK_MAX_FAILURES)?,
-        false => 1,
+/// The scheduler's configuration. On threads of this process a task may fail once, unless the master or the setting says otherwise.
+pub(crate) fn scheduler_config(conf: &Conf, master: Master) -> Result<Config> {
+    let is_set = conf.contains(keys::TASK_MAX_FAILURES.info.key());
+    let max_task_failures = match master {
+        Master::Local { max_failures, .. } if !is_set => max_failures.get(),
+        Master::Local { max_failures, .. } => conf.get(keys::TASK_MAX_FAILURES)?.max(max_failures.get()),
+        Master::LocalCluster { .. } => conf.get(keys::TASK_MAX_FAILURES)?,
     };
-    let max_task_failures = said.max(max_failures.get());
+    let heartbeat_timeout = match master {
+        Master::Local { .. } => None,
+        Master::LocalCluster { .. } => Some(conf.get(keys::NETWORK_TIMEOUT)?),
+    };
     let mode = |mode| match mode {
         firesteel_model::conf::SchedulingMode::Fifo => SchedulingMode::Fifo,
         firesteel_model::conf::SchedulingMode::Fair => SchedulingMode::Fair,
@@ -62,6 +79,7 @@ pub(crate) fn scheduler_config(conf: &Conf, max_failures: std::num::NonZeroU32) 
             })
             .collect(),
         speculation,
+        heartbeat_timeout,
         ..Config::default()
     })
 }

@@ -179,6 +179,19 @@ keys! {
     /// Whether what tasks put on disk for lack of memory is compressed.
     SHUFFLE_SPILL_COMPRESS: bool = "shuffle.spill.compress", default "true";
 
+    /// A task's result of more bytes than this is fetched from the executor that made it, when the driver is ready for it.
+    TASK_MAX_DIRECT_RESULT_SIZE: ByteSize = "task.maxDirectResultSize", default "1m";
+    /// How often an executor says that it is there.
+    EXECUTOR_HEARTBEAT_INTERVAL: Duration = "executor.heartbeatInterval", default "10s";
+    /// An executor that says nothing for so long is given up.
+    NETWORK_TIMEOUT: Duration = "network.timeout", default "120s";
+    /// How often a fetch that found its holder silent is tried again.
+    SHUFFLE_IO_MAX_RETRIES: u32 = "shuffle.io.maxRetries", default "3";
+    /// How long it waits before that.
+    SHUFFLE_IO_RETRY_WAIT: Duration = "shuffle.io.retryWait", default "5s";
+    /// Where executors' logs and work folders are kept; they stay when the application has ended.
+    WORKER_DIR: Option<String> = "worker.dir", unset "in a scratch folder, removed at the application's end";
+
     /// The folder for checkpoints, as if the program had called `set_checkpoint_dir` at its start.
     CHECKPOINT_DIR: Option<String> = "checkpoint.dir", unset "checkpoints need a call of `set_checkpoint_dir`";
 
@@ -249,7 +262,6 @@ const NOT_YET: &[&str] = &[
     "executor.extraClassPath",
     "executor.extraJavaOptions",
     "executor.heartbeat.maxFailures",
-    "executor.heartbeatInterval",
     "executor.instances",
     "executor.maxNumFailures",
     "executor.memoryOverhead",
@@ -274,7 +286,6 @@ const NOT_YET: &[&str] = &[
     "modify.acls",
     "network.crypto.enabled",
     "network.maxRemoteBlockSizeFetchToMem",
-    "network.timeout",
     "port.maxRetries",
     "pyspark.driver.python",
     "pyspark.python",
@@ -295,8 +306,6 @@ const NOT_YET: &[&str] = &[
     "shuffle.checksum.enabled",
     "shuffle.detectCorrupt",
     "shuffle.file.buffer",
-    "shuffle.io.maxRetries",
-    "shuffle.io.retryWait",
     "shuffle.manager",
     "shuffle.manager.incremental",
     "shuffle.readHostLocalDisk",
@@ -311,7 +320,6 @@ const NOT_YET: &[&str] = &[
     "submit.deployMode",
     "submit.pyFiles",
     "task.cpus",
-    "task.maxDirectResultSize",
     "task.reaper.enabled",
     "task.reaper.killTimeout",
     "task.reaper.pollingInterval",
@@ -435,7 +443,7 @@ mod tests {
 
     #[test]
     fn keys_that_only_spark_reads_are_told_as_such() {
-        for key in ["spark.executor.cores", "spark.sql.shuffle.partitions", "firesteel.network.timeout"] {
+        for key in ["spark.executor.cores", "spark.sql.shuffle.partitions", "firesteel.rpc.askTimeout"] {
             assert!(complaint(key).unwrap().contains("not supported by this version yet"), "{key}");
         }
     }

@@ -5,7 +5,6 @@ use std::{fmt, num::NonZeroU32, thread};
 
 /// Who supplies the executors, read from a master URL.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
 pub enum Master {
     /// Threads of this process.
     Local {
@@ -14,6 +13,15 @@ pub enum Master {
         /// How often one task may fail before its job does, if the URL says so; 1 if not.
         max_failures: NonZeroU32,
     },
+    /// Executors in processes of this machine.
+    LocalCluster {
+        /// How many.
+        executors: NonZeroU32,
+        /// How many tasks each runs at a time.
+        cores: NonZeroU32,
+        /// How much memory each may take, in MiB.
+        memory: NonZeroU32,
+    },
 }
 
 impl Master {
@@ -21,7 +29,7 @@ impl Master {
     pub const ALL_CORES: Master = Master::Local { threads: None, max_failures: NonZeroU32::MIN };
 
     /// Reads a master URL: `local`, `local[N]`, `local[*]`, `local[N,F]` or `local[*,F]`, where N is a number of
-    /// threads and F how often one task may fail.
+    /// threads and F how often one task may fail; `local-cluster[N,C,M]`: N executor processes of C cores and M MiB each.
     ///
     /// # Errors
     /// [`Error::Config`]: a master that Spark or Firesteel has but this version has not, and anything else.
@@ -33,8 +41,8 @@ impl Master {
     /// # Ok::<(), firesteel_model::Error>(())
     /// ```
     pub fn parse(url: &str) -> Result<Self> {
-        const FORMS: &str = "local, local[N], local[*], local[N,F] and local[*,F]";
-        const LATER: [&str; 6] = ["local-cluster[", "firesteel://", "spark://", "yarn", "k8s://", "mesos://"];
+        const FORMS: &str = "local, local[N], local[*], local[N,F], local[*,F] and local-cluster[N,C,M]";
+        const LATER: [&str; 5] = ["firesteel://", "spark://", "yarn", "k8s://", "mesos://"];
         let url = url.trim();
         if LATER.iter().any(|other| url.starts_with(other)) {
             return Err(Error::Config(format!(
@@ -48,6 +56,15 @@ impl Master {
             NonZeroU32::new(number)
                 .ok_or_else(|| Error::Config(format!("the master '{url}' asks for 0 {what}: at least 1 is needed")))
         };
+        if let Some(sizes) = url.strip_prefix("local-cluster[").and_then(|rest| rest.strip_suffix(']')) {
+            let sizes: Vec<&str> = sizes.split(',').map(str::trim).collect();
+            let [executors, cores, memory] = sizes[..] else { return Err(garbage()) };
+            return Ok(Master::LocalCluster {
+                executors: positive(executors, "executors")?,
+                cores: positive(cores, "cores")?,
+                memory: positive(memory, "MiB")?,
+            });
+        }
         if url == "local" {
             return Ok(Master::Local { threads: Some(NonZeroU32::MIN), max_failures: NonZeroU32::MIN });
         }
@@ -64,14 +81,22 @@ impl Master {
 
     /// How many tasks this master runs at a time on this machine.
     pub fn threads(self) -> NonZeroU32 {
-        let Master::Local { threads, .. } = self;
+        let threads = match self {
+            Master::Local { threads, .. } => threads,
+            Master::LocalCluster { executors, cores, .. } => Some(executors.saturating_mul(cores)),
+        };
         threads.or_else(|| thread::available_parallelism().ok()?.try_into().ok()).unwrap_or(NonZeroU32::MIN)
     }
 }
 
 impl fmt::Display for Master {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Master::Local { threads, max_failures } = self;
+        let (threads, max_failures) = match self {
+            Master::Local { threads, max_failures } => (threads, max_failures),
+            Master::LocalCluster { executors, cores, memory } => {
+                return write!(f, "local-cluster[{executors},{cores},{memory}]");
+            }
+        };
         f.write_str("local[")?;
         match threads {
             Some(threads) => write!(f, "{threads}")?,
@@ -96,6 +121,7 @@ mod tests {
             (" local[*] ", "local[*]"),
             ("local[4,2]", "local[4,2]"),
             ("local[*, 2]", "local[*,2]"),
+            ("local-cluster[2, 1,1024]", "local-cluster[2,1,1024]"),
         ] {
             assert_eq!(Master::parse(url).unwrap().to_string(), shown, "{url}");
         }
@@ -105,7 +131,7 @@ mod tests {
 
     #[test]
     fn masters_of_later_versions_are_named_as_such() {
-        for url in ["local-cluster[2,1,1024]", "spark://h:7077", "firesteel://h:7077", "yarn", "k8s://https://h"] {
+        for url in ["spark://h:7077", "firesteel://h:7077", "yarn", "k8s://https://h"] {
             let error = Master::parse(url).unwrap_err().to_string();
             assert!(error.contains(url) && error.contains("not available in this version"), "{error}");
         }

@@ -4,15 +4,20 @@ use crate::{
     Data,
     failure::TaskFailure,
     node::Erased,
+    peers::{RemoteOutputs, RemotePart},
     pipeline::Pipeline,
     segment::PortStream,
     stream::{Flow, Loan, Own, Sink, Stream},
     task::{MapOutputs, Stride, Task},
 };
-use firesteel_model::{PartitionIndex, RddId, ShuffleId};
+use firesteel_model::{AttemptId, ExecutorId, PartitionIndex, RddId, ShuffleId};
 use firesteel_store::{DiskPart, MapOutput, StoreError};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
 
 /// Lends the records of one reduce partition: map output after map output, each in its order of arrival.
 pub struct RunStream<R> {
@@ -20,6 +25,8 @@ pub struct RunStream<R> {
     shuffle: ShuffleId,
     partition: usize,
     outputs: Arc<MapOutputs>,
+    /// What other executors hold; none if they hold nothing.
+    elsewhere: Option<Box<Elsewhere>>,
     next_map: usize,
     current: Option<Reading<R>>,
     stride: Stride,
@@ -27,11 +34,74 @@ pub struct RunStream<R> {
 
 /// Where in a map output the reader is: first in its pieces on disk, then in memory.
 struct Reading<R> {
-    output: Arc<MapOutput<R>>,
+    /// None if another executor holds it: then it is one piece, and already opened.
+    output: Option<Arc<MapOutput<R>>>,
     next_piece: usize,
     piece: Option<Box<DiskPart<R>>>,
     /// How many of the records in memory were read.
     read: usize,
+}
+
+impl<R> Reading<R> {
+    fn has_pieces(&self) -> bool {
+        self.piece.is_some() || self.output.as_ref().is_some_and(|output| output.pieces_on_disk() > 0)
+    }
+}
+
+/// So many executors are asked ahead of the one that is read from.
+const AHEAD: usize = 8;
+
+/// What a reduce partition reads from other executors.
+struct Elsewhere {
+    /// Those that were asked, by their place among the holders, and how many of their map outputs are still to come.
+    asked: BTreeMap<u32, (Box<dyn RemoteOutputs>, usize)>,
+    /// Those that are to be asked, in the order of their first map output, and for which.
+    to_ask: VecDeque<(u32, Vec<(PartitionIndex, AttemptId)>)>,
+}
+
+impl Elsewhere {
+    /// Everything that this executor does not hold itself.
+    fn of(outputs: &MapOutputs, here: ExecutorId) -> Option<Box<Self>> {
+        let mut to_ask: VecDeque<(u32, Vec<_>)> = VecDeque::new();
+        let mut places = BTreeMap::new();
+        for (map, attempt) in outputs.attempts.iter().enumerate() {
+            let Some((place, _)) = outputs.holder(map).filter(|(_, holder)| holder.executor != here) else { continue };
+            let at = *places.entry(place).or_insert_with(|| {
+                to_ask.push_back((place, Vec::new()));
+                to_ask.len() - 1
+            });
+            to_ask[at].1.push((PartitionIndex(map as u32), *attempt));
+        }
+        (!to_ask.is_empty()).then(|| Box::new(Elsewhere { asked: BTreeMap::new(), to_ask }))
+    }
+
+    /// The next map output of the holder at this place.
+    fn next(
+        &mut self,
+        place: u32,
+        outputs: &MapOutputs,
+        reader: (&Task, ShuffleId, u32),
+    ) -> Result<RemotePart, StoreError> {
+        let (task, shuffle, partition) = reader;
+        while self.asked.len() < AHEAD || !self.asked.contains_key(&place) {
+            let at = match self.asked.contains_key(&place) {
+                true => 0,
+                false => self.to_ask.iter().position(|(other, _)| *other == place).unwrap_or(0),
+            };
+            let Some((place, maps)) = self.to_ask.remove(at) else { break };
+            let (holder, count) = (&outputs.holders[place as usize], maps.len());
+            let peers = task.executor().peers.as_ref().expect("only executors with peers are told of other holders");
+            self.asked.insert(place, (peers.map_outputs(holder, shuffle, partition, maps), count));
+        }
+        let (remote, left) = self.asked.get_mut(&place).expect("whoever holds something was asked");
+        *left -= 1;
+        let last = *left == 0;
+        let part = remote.next();
+        if last {
+            self.asked.remove(&place);
+        }
+        part
+    }
 }
 
 impl<R: Data> RunStream<R> {
@@ -42,6 +112,8 @@ impl<R: Data> RunStream<R> {
                 shuffle,
                 map: PartitionIndex(0),
                 attempt: None,
+                holder: None,
+                unreachable: false,
                 message: "the map outputs are not complete".into(),
             }
             .raise()
@@ -50,6 +122,7 @@ impl<R: Data> RunStream<R> {
             task: task.clone(),
             shuffle,
             partition: partition as usize,
+            elsewhere: Elsewhere::of(&outputs, task.executor().id),
             outputs,
             next_map: 0,
             current: None,
@@ -58,14 +131,16 @@ impl<R: Data> RunStream<R> {
     }
 
     /// Leaves the task: the map output that is being read is lost, or damaged.
-    fn lost(&self, message: String) -> ! {
+    fn lost(&self, message: String, unreachable: bool) -> ! {
         let map = self.next_map.saturating_sub(1);
         let attempt = self.outputs.attempts.get(map).copied();
-        TaskFailure::Fetch { shuffle: self.shuffle, map: PartitionIndex(map as u32), attempt, message }.raise()
+        let holder = self.outputs.holder(map).map_or(self.task.executor().id, |(_, holder)| holder.executor);
+        let (shuffle, map, holder) = (self.shuffle, PartitionIndex(map as u32), Some(holder));
+        TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message }.raise()
     }
 
     fn unless_lost<T>(&self, result: Result<T, StoreError>) -> T {
-        result.unwrap_or_else(|e| self.lost(e.to_string()))
+        result.unwrap_or_else(|e| self.lost(e.to_string(), matches!(e, StoreError::Unreachable { .. })))
     }
 
     fn next_output(&mut self) -> bool {
@@ -73,15 +148,34 @@ impl<R: Data> RunStream<R> {
         self.stride.begin(&self.task);
         let map = PartitionIndex(self.next_map as u32);
         self.next_map += 1;
+        if let Some((place, holder)) = self.outputs.holder(map.index())
+            && let Some(elsewhere) = &mut self.elsewhere
+            && holder.executor != self.task.executor().id
+        {
+            let since = Instant::now();
+            let part = elsewhere.next(place, &self.outputs, (&self.task, self.shuffle, self.partition as u32));
+            let part = self.unless_lost(part);
+            self.task.measure(|m| {
+                m.shuffle_fetch_wait_ns += since.elapsed().as_nanos() as u64;
+                m.shuffle_read_records += part.records;
+                m.shuffle_read_remote_bytes += part.bytes;
+                m.shuffle_read_remote_blocks += u64::from(part.records > 0);
+            });
+            if part.records > 0 {
+                let piece = DiskPart::of_stream(part.stream, holder.to_string(), part.records, part.bytes);
+                self.current = Some(Reading { output: None, next_piece: 0, piece: Some(Box::new(piece)), read: 0 });
+            }
+            return true;
+        }
         let Some(output) = self.task.executor().shuffles.get::<R>(self.shuffle, map, attempt) else {
-            self.lost(format!("the output of map task {map} (attempt {attempt}) is gone"))
+            self.lost(format!("the output of map task {map} (attempt {attempt}) is gone"), false)
         };
         let records = output.records_in_memory(self.partition) as u64;
         if records == 0 && output.pieces_on_disk() == 0 {
             return true;
         }
         self.count(records, records * size_of::<R>() as u64);
-        self.current = Some(Reading { output, next_piece: 0, piece: None, read: 0 });
+        self.current = Some(Reading { output: Some(output), next_piece: 0, piece: None, read: 0 });
         true
     }
 
@@ -106,11 +200,9 @@ impl<R: Data> RunStream<R> {
                 }
                 continue;
             }
-            if reading.next_piece == reading.output.pieces_on_disk() {
-                return None;
-            }
+            let output = reading.output.as_ref().filter(|output| reading.next_piece < output.pieces_on_disk())?;
             self.task.check();
-            let piece = reading.output.on_disk(reading.next_piece, self.partition);
+            let piece = output.on_disk(reading.next_piece, self.partition);
             reading.next_piece += 1;
             let piece = self.unless_lost(piece);
             self.count(piece.records(), piece.bytes());
@@ -125,7 +217,7 @@ impl<R: Data> Stream for RunStream<R> {
     #[inline]
     fn drive<S: Sink<R>>(&mut self, sink: &mut S) -> Flow {
         loop {
-            if self.current.as_ref().is_some_and(|reading| reading.output.pieces_on_disk() > 0) {
+            if self.current.as_ref().is_some_and(Reading::has_pieces) {
                 let mut until_look = Stride::MAX;
                 while let Some(record) = self.next_on_disk() {
                     until_look -= 1;
@@ -138,7 +230,7 @@ impl<R: Data> Stream for RunStream<R> {
                     }
                 }
             }
-            if let Some(Reading { output, read, .. }) = &mut self.current {
+            if let Some(Reading { output: Some(output), read, .. }) = &mut self.current {
                 let mut skip = *read;
                 for slice in output.in_memory(self.partition) {
                     if skip >= slice.len() {
@@ -155,8 +247,8 @@ impl<R: Data> Stream for RunStream<R> {
                         }
                     }
                 }
-                self.current = None;
             }
+            self.current = None;
             if !self.next_output() {
                 return Flow::Done;
             }

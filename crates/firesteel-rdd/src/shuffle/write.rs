@@ -62,7 +62,7 @@ fn publish<R: Data>(
     task.measure(|m| {
         m.shuffle_write_records += records;
         m.memory_bytes_spilled += spilled;
-        m.disk_bytes_spilled += on_disk;
+        m.disk_bytes_spilled += if spilled > 0 { on_disk } else { 0 };
         m.shuffle_write_bytes += bytes;
         m.shuffle_write_ns += since.elapsed().as_nanos() as u64;
     });

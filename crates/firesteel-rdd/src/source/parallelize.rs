@@ -51,7 +51,7 @@ impl<T: Data> Pipeline for Parallelize<T> {
             return BlockStream::new(None, task);
         }
         let id = BlockId::Source(self.rdd, PartitionIndex(split));
-        let block = match task.executor().blocks.get::<T>(id) {
+        let block = match task.executor().block::<T>(id) {
             Ok(Some(block)) => block,
             Ok(None) => lost(id, "it is gone"),
             Err(e) => lost(id, e),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 fn taken(limit: u64, pipeline: impl firesteel_rdd::Pipeline<Item = u64>, lineage: &Lineage) -> Vec<u64> {
     let mut outs = Hand::new().run(lineage, pipeline, Collect { limit: Some(limit) });
-    *outs.remove(0).1.downcast().unwrap()
+    outs.remove(0).1.into_typed().unwrap()
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn a_long_erased_lineage_needs_no_deep_stack() {
             hand.collect(&lineage, Erased::<u64>::of(RddId(STEPS)))[0],
             (STEPS..STEPS + 100).collect::<Vec<_>>()
         );
-        let counts = hand.run(&lineage, Erased::<u64>::of(RddId(STEPS)), Count);
-        assert_eq!(*counts[0].1.downcast_ref::<u64>().unwrap(), 100);
+        let mut counts = hand.run(&lineage, Erased::<u64>::of(RddId(STEPS)), Count);
+        assert_eq!(*counts[0].1.typed::<u64>().unwrap(), 100);
     };
     std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap().join().unwrap();
 }

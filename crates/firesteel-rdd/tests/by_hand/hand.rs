@@ -119,7 +119,8 @@ impl Hand {
                 let mut metrics = self.metrics.get();
                 metrics += task.metrics();
                 self.metrics.set(metrics);
-                (task.info().attempt, out)
+                // As it would come from another process.
+                (task.info().attempt, Output::Bytes(root.encode(out).unwrap()))
             })
             .collect()
     }
@@ -127,7 +128,7 @@ impl Hand {
     /// The elements of each partition.
     pub(crate) fn collect<P: Pipeline<Item: Data>>(&self, lineage: &Lineage, pipeline: P) -> Vec<Vec<P::Item>> {
         let outs = self.run(lineage, pipeline, Collect { limit: None });
-        outs.into_iter().map(|(_, out)| *out.downcast().unwrap()).collect()
+        outs.into_iter().map(|(_, out)| out.into_typed().unwrap()).collect()
     }
 
     /// Runs the map side of a shuffle; tasks made from now on may read it.
@@ -140,8 +141,8 @@ impl Hand {
     ) -> Vec<MapWritten> {
         let outs = self.run(lineage, pipeline, action);
         let attempts = outs.iter().map(|(attempt, _)| *attempt).collect();
-        self.outputs.insert(shuffle, Arc::new(MapOutputs { attempts }));
-        outs.into_iter().map(|(_, out)| *out.downcast().unwrap()).collect()
+        self.outputs.insert(shuffle, Arc::new(MapOutputs { attempts, ..MapOutputs::default() }));
+        outs.into_iter().map(|(_, out)| out.into_typed().unwrap()).collect()
     }
 }
 

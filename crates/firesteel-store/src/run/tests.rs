@@ -140,7 +140,7 @@ proptest! {
         let files = RunFiles::new(Scratch::new(vec![dir.path().into()]), true);
         let memory = Memory::new(budget, 0.5);
         let task = memory.task(|| false);
-        let room = Room { reservation: task.reservation(), files, shuffle: ShuffleId(0), fail: |e| panic!("{e}") };
+        let room = Room { reservation: task.reservation(), files, shuffle: ShuffleId(0), to_disk: false, fail: |e| panic!("{e}") };
         let place = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % partitions;
         let record = |i: u64| (i, "x".repeat(length));
         let pushed = || (0..n).map(|i| (place(i), i, record(i)));

@@ -5,10 +5,10 @@ use crate::{
     BoundedDouble, PartialResult,
     estimate::{self, Asked},
     graph::CallSite,
-    job::{self, Patience, Waited, Wanted, typed},
+    job::{self, Patience, Waited, Wanted},
 };
 use firesteel_model::{Error, Result};
-use firesteel_rdd::{Action, Count, CountEach, Key, Number, Pipeline, Stats};
+use firesteel_rdd::{Action, Count, CountEach, Key, Number, Output, Pipeline, Stats};
 use std::{collections::HashMap, time::Duration};
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
@@ -56,16 +56,16 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         let job = job::submit(self, Wanted::All, action, site, Patience::Until(timeout))?;
         let total = job.partitions;
         let finish = move |outputs: Vec<_>| {
-            let parts: Vec<A::Out> = outputs.into_iter().map(typed).collect();
+            let parts: Vec<A::Out> = outputs.into_iter().map(Output::into_typed).collect::<Result<_>>()?;
             let parts: Vec<&A::Out> = parts.iter().collect();
-            estimate(&parts, Asked { done: parts.len(), total, confidence })
+            Ok(estimate(&parts, Asked { done: parts.len(), total, confidence }))
         };
         match job.wait_for_a_while()? {
-            Waited::Ended(outputs) => Ok(PartialResult::complete(finish(outputs))),
+            Waited::Ended(outputs) => Ok(PartialResult::complete(finish(outputs)?)),
             Waited::TimeUp(job) => {
                 let initial = job.look_at_results(|parts: &[&A::Out]| {
                     estimate(parts, Asked { done: parts.len(), total, confidence })
-                });
+                })?;
                 Ok(PartialResult::so_far(initial, job, finish))
             }
         }

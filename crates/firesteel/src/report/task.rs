@@ -49,7 +49,7 @@ pub(super) fn mark(task: &mut TaskInfo, reason: &TaskEndReason) {
     }
 }
 
-pub(super) fn reason(reason: &Reason, launch: &TaskLaunch, executor: &BlockManagerId) -> TaskEndReason {
+pub(super) fn reason(reason: &Reason, executor: &BlockManagerId, launch: &TaskLaunch) -> TaskEndReason {
     match reason {
         Reason::Success => TaskEndReason::Success,
         Reason::Unknown => TaskEndReason::Unknown,

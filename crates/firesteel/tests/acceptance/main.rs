@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-const MASTERS: [&str; 3] = ["local[1]", "local[4]", "local[4,2]"];
+const MASTERS: [&str; 4] = ["local[1]", "local[4]", "local[4,2]", "local-cluster[2,1,1024]"];
 
 /// Where cargo puts the examples of the build that this test belongs to.
 fn example(name: &str) -> PathBuf {

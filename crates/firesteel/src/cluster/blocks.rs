@@ -1,0 +1,561 @@
+//! What one process holds and another reads: map outputs, cached partitions, broadcast values, the driver's items.
+//!
+//! Each process serves its own, a thread for each connection; whoever asks has a connection to itself until it has read the
+//! answer, so what the reader does not take waits in the sockets' buffers, and then at its holder. That bounds the bytes in flight.
+
+use crate::{
+    executor::{decode, encode},
+    graph::lock,
+};
+use firesteel_model::{AttemptId, BlockId, ExecutorId, PartitionIndex, ShuffleId};
+use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetError, Options, Secret, connect};
+use firesteel_rdd::{Holder, Peers, RemoteOutputs, RemotePart};
+use firesteel_store::{BlockStore, RemoteChunks, ShuffleStore, StoreError};
+use serde::{Deserialize, Serialize};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    io::{self, Read},
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+const PROTOCOL: (&str, u32) = ("firesteel-blocks", 1);
+/// Bytes are sent in frames of so many.
+const FRAME: usize = 256 << 10;
+/// So many idle connections to one process are kept.
+const IDLE: usize = 4;
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Ask {
+    /// One partition of map outputs, in this order; the first without so many bytes.
+    Outputs {
+        shuffle: ShuffleId,
+        partition: u32,
+        maps: Vec<(PartitionIndex, AttemptId)>,
+        skip: u64,
+    },
+    Block(BlockId),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    /// So many bytes follow, which are so many records (without what was skipped).
+    Part {
+        records: u64,
+        bytes: u64,
+    },
+    /// Chunks follow, each after its own `Chunk`.
+    Block {
+        chunks: u64,
+        records: u64,
+    },
+    Chunk {
+        records: u64,
+        bytes: u64,
+    },
+    /// It is not here.
+    Nothing,
+    /// It cannot be given; why.
+    Failed(String),
+}
+
+/// Serves what a process holds, until it is dropped.
+pub(super) struct Server {
+    listener: Listener,
+}
+
+impl Server {
+    pub(super) fn start(
+        address: SocketAddr,
+        secret: &Secret,
+        blocks: Arc<BlockStore>,
+        shuffles: Arc<ShuffleStore>,
+    ) -> Result<Self, NetError> {
+        let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
+        let listener = Listener::bind(address, Some(secret), &hello, &Options::default(), move |connection| {
+            let serving = Serving { blocks: blocks.clone(), shuffles: shuffles.clone() };
+            let started = std::thread::Builder::new().name("firesteel-serve".into()).spawn(move || {
+                let peer = connection.peer().to_string();
+                if let Err(e) = serving.serve(connection) {
+                    tracing::debug!("serving {peer}: {e}");
+                }
+            });
+            if let Err(e) = started {
+                tracing::warn!("no thread to serve another process: {e}");
+            }
+        })?;
+        Ok(Server { listener })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.listener.local_addr().port()
+    }
+}
+
+struct Serving {
+    blocks: Arc<BlockStore>,
+    shuffles: Arc<ShuffleStore>,
+}
+
+impl Serving {
+    fn serve(&self, connection: Connection) -> Result<(), NetError> {
+        let (mut asks, mut out) = connection.split();
+        let mut frame = Vec::new();
+        while asks.recv(&mut frame)? {
+            match decode::<Ask>(&frame) {
+                Ok(Ask::Outputs { shuffle, partition, maps, skip }) => {
+                    self.outputs(&mut out, shuffle, partition, &maps, skip)?;
+                }
+                Ok(Ask::Block(id)) => self.block(&mut out, id)?,
+                Err(e) => say(&mut out, &Answer::Failed(e.to_string()))?,
+            }
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Stops at the first that cannot be given.
+    fn outputs(
+        &self,
+        out: &mut FrameWriter,
+        shuffle: ShuffleId,
+        partition: u32,
+        maps: &[(PartitionIndex, AttemptId)],
+        skip: u64,
+    ) -> Result<(), NetError> {
+        let mut buffer = vec![0; FRAME];
+        for (i, (map, attempt)) in maps.iter().enumerate() {
+            let mut part = match self.shuffles.part(shuffle, *map, *attempt, partition as usize) {
+                Ok(Some(part)) => part,
+                Ok(None) => return say(out, &Answer::Nothing),
+                Err(e) => return say(out, &Answer::Failed(e.to_string())),
+            };
+            let skipped = if i == 0 { skip.min(part.length()) } else { 0 };
+            part.skip(skipped);
+            let bytes = part.length() - skipped;
+            say(out, &Answer::Part { records: part.records(), bytes })?;
+            let mut left = bytes;
+            while left > 0 {
+                match part.read(&mut buffer) {
+                    Ok(read) if read > 0 && read as u64 <= left => {
+                        out.send(&[&buffer[..read]])?;
+                        left -= read as u64;
+                    }
+                    // A frame without bytes says that no more of them come.
+                    _ => return out.send(&[]),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&self, out: &mut FrameWriter, id: BlockId) -> Result<(), NetError> {
+        let block = match self.blocks.encoded(id) {
+            Ok(Some(block)) => block,
+            Ok(None) => return say(out, &Answer::Nothing),
+            Err(e) => return say(out, &Answer::Failed(e.to_string())),
+        };
+        say(out, &Answer::Block { chunks: block.chunks() as u64, records: block.records() })?;
+        for i in 0..block.chunks() {
+            match block.chunk(i) {
+                Ok((bytes, records)) => {
+                    say(out, &Answer::Chunk { records, bytes: bytes.len() as u64 })?;
+                    for frame in bytes.chunks(FRAME) {
+                        out.send(&[frame])?;
+                    }
+                }
+                Err(e) => return say(out, &Answer::Failed(e.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn say(out: &mut FrameWriter, answer: &Answer) -> Result<(), NetError> {
+    let bytes = encode(answer).unwrap_or_default();
+    out.send(&[&bytes])
+}
+
+/// Who can say where blocks are, and who is still there: the driver.
+pub(super) trait Directory: Send + Sync {
+    fn holders(&self, block: BlockId) -> Vec<Holder>;
+    fn is_alive(&self, executor: ExecutorId) -> bool;
+}
+
+/// Asks other processes.
+#[derive(Clone)]
+pub(super) struct Client(Arc<Shared>);
+
+struct Shared {
+    secret: Secret,
+    options: Options,
+    directory: Box<dyn Directory>,
+    retries: u32,
+    retry_wait: Duration,
+    idle: Mutex<HashMap<String, Vec<Talk>>>,
+}
+
+/// A connection to another process that serves.
+struct Talk {
+    reader: FrameReader,
+    writer: FrameWriter,
+}
+
+impl Talk {
+    fn ask(&mut self, ask: &Ask) -> Result<(), NetError> {
+        self.writer.send(&[&encode(ask).unwrap_or_default()])?;
+        self.writer.flush()
+    }
+    fn answer(&mut self, frame: &mut Vec<u8>) -> Result<Answer, String> {
+        self.frame(frame)?;
+        decode(frame).map_err(|e| e.to_string())
+    }
+    fn frame(&mut self, frame: &mut Vec<u8>) -> Result<(), String> {
+        match self.reader.recv(frame) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("it ended the connection".into()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn new(secret: Secret, directory: Box<dyn Directory>, retries: u32, retry_wait: Duration) -> Self {
+        let options = Options { read_timeout: Some(Duration::from_secs(120)), ..Options::default() };
+        Client(Arc::new(Shared { secret, options, directory, retries, retry_wait, idle: Mutex::default() }))
+    }
+
+    fn talk(&self, address: &str) -> Result<Talk, NetError> {
+        if let Some(talk) = lock(&self.0.idle).get_mut(address).and_then(Vec::pop) {
+            return Ok(talk);
+        }
+        let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
+        let (reader, writer) = connect(address, Some(&self.0.secret), &hello, &self.0.options)?.split();
+        Ok(Talk { reader, writer })
+    }
+
+    /// Keeps a connection whose answers were all read.
+    fn rest(&self, address: &str, talk: Talk) {
+        let mut idle = lock(&self.0.idle);
+        let waiting = idle.entry(address.to_string()).or_default();
+        if waiting.len() < IDLE {
+            waiting.push(talk);
+        }
+    }
+
+    /// Asks on a connection that rests, or on a new one if that has ended meanwhile.
+    fn ask(&self, address: &str, ask: &Ask) -> Result<(Talk, Answer, Vec<u8>), String> {
+        let mut frame = Vec::new();
+        loop {
+            let rested = lock(&self.0.idle).get(address).is_some_and(|waiting| !waiting.is_empty());
+            let mut talk = self.talk(address).map_err(|e| e.to_string())?;
+            let answered = talk.ask(ask).map_err(|e| e.to_string()).and_then(|()| talk.answer(&mut frame));
+            match answered {
+                Ok(answer) => return Ok((talk, answer, frame)),
+                Err(_) if rested => continue,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl Peers for Client {
+    fn map_outputs(
+        &self,
+        holder: &Holder,
+        shuffle: ShuffleId,
+        partition: u32,
+        maps: Vec<(PartitionIndex, AttemptId)>,
+    ) -> Box<dyn RemoteOutputs> {
+        let mut fetch = Fetch {
+            client: self.clone(),
+            holder: holder.clone(),
+            shuffle,
+            partition,
+            maps: maps.into(),
+            talk: None,
+            begun: false,
+            read: 0,
+            left: 0,
+            frame: Vec::new(),
+            used: 0,
+        };
+        // What fails now is tried again when the answer is wanted.
+        if let Ok(talk) = self.talk(&holder.address) {
+            fetch.begin(talk);
+        }
+        Box::new(FetchHandle(Rc::new(RefCell::new(fetch))))
+    }
+
+    fn block(&self, id: BlockId) -> Result<Option<(Box<dyn RemoteChunks>, String)>, StoreError> {
+        let mut failed = None;
+        for holder in self.0.directory.holders(id) {
+            match self.block_of(&holder, id) {
+                Ok(Some(chunks)) => return Ok(Some((chunks, holder.to_string()))),
+                Ok(None) => {}
+                Err(e) => failed = Some(e),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+}
+
+impl Client {
+    /// A block that this process holds, if it does.
+    pub(super) fn block_of(&self, holder: &Holder, id: BlockId) -> Result<Option<Box<dyn RemoteChunks>>, StoreError> {
+        let from = holder.to_string();
+        let unreachable = |what| Err(StoreError::Unreachable { from: holder.to_string(), what });
+        match self.ask(&holder.address, &Ask::Block(id)) {
+            Ok((talk, Answer::Block { chunks, records }, _)) => {
+                let (client, address) = (self.clone(), holder.address.clone());
+                let mut arriving =
+                    Arriving { client, address, from, talk: Some(talk), left: chunks, count: chunks, records };
+                arriving.rest_if_done();
+                Ok(Some(Box::new(arriving)))
+            }
+            Ok((talk, Answer::Nothing, _)) => {
+                self.rest(&holder.address, talk);
+                Ok(None)
+            }
+            Ok((_, Answer::Failed(what), _)) => {
+                Err(StoreError::Corrupt { place: format!("block {id} of {holder}"), what })
+            }
+            Ok((_, other, _)) => unreachable(format!("it answered {other:?}")),
+            Err(what) => unreachable(what),
+        }
+    }
+}
+
+/// A block that is arriving.
+struct Arriving {
+    client: Client,
+    address: String,
+    from: String,
+    talk: Option<Talk>,
+    left: u64,
+    count: u64,
+    records: u64,
+}
+
+impl Arriving {
+    fn receive(&mut self) -> Result<(Vec<u8>, u64), String> {
+        let talk = self.talk.as_mut().ok_or("it has ended")?;
+        let mut frame = Vec::new();
+        let (records, length) = match talk.answer(&mut frame)? {
+            Answer::Chunk { records, bytes } => (records, bytes),
+            Answer::Failed(what) => return Err(what),
+            other => return Err(format!("it answered {other:?}")),
+        };
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < length {
+            talk.frame(&mut frame)?;
+            if frame.is_empty() || (bytes.len() + frame.len()) as u64 > length {
+                return Err("it sent another number of bytes than it said".into());
+            }
+            bytes.extend_from_slice(&frame);
+        }
+        self.left -= 1;
+        self.rest_if_done();
+        Ok((bytes, records))
+    }
+
+    fn rest_if_done(&mut self) {
+        if self.left == 0
+            && let Some(talk) = self.talk.take()
+        {
+            self.client.rest(&self.address, talk);
+        }
+    }
+}
+
+impl RemoteChunks for Arriving {
+    fn count(&self) -> usize {
+        self.count as usize
+    }
+    fn records(&self) -> u64 {
+        self.records
+    }
+    fn next(&mut self) -> Result<(Vec<u8>, u64), StoreError> {
+        self.receive().map_err(|what| StoreError::Unreachable { from: self.from.clone(), what })
+    }
+}
+
+/// Map outputs that are arriving from one holder.
+struct Fetch {
+    client: Client,
+    holder: Holder,
+    shuffle: ShuffleId,
+    partition: u32,
+    /// Those that have not come yet, first the one that is being read.
+    maps: VecDeque<(PartitionIndex, AttemptId)>,
+    /// None before the first, after a failure, and at the end.
+    talk: Option<Talk>,
+    /// Whether the first of `maps` has begun to come, how many of its bytes were read, and how many are to come.
+    begun: bool,
+    read: u64,
+    left: u64,
+    frame: Vec<u8>,
+    used: usize,
+}
+
+impl Fetch {
+    /// Asks for all that has not come yet.
+    fn begin(&mut self, mut talk: Talk) -> bool {
+        let (shuffle, partition) = (self.shuffle, self.partition);
+        let skip = if self.begun { self.read } else { 0 };
+        let ask = Ask::Outputs { shuffle, partition, maps: self.maps.iter().copied().collect(), skip };
+        let asked = talk.ask(&ask).is_ok();
+        self.talk = asked.then_some(talk);
+        asked
+    }
+
+    /// Does something with the connection; when that fails, makes it anew and goes on from where it was.
+    fn persist<T>(&mut self, mut step: impl FnMut(&mut Self) -> Result<T, Failed>) -> Result<T, StoreError> {
+        let mut failures = 0;
+        loop {
+            let failed = match self.connected() {
+                Ok(()) => match step(self) {
+                    Ok(done) => return Ok(done),
+                    Err(failed) => failed,
+                },
+                Err(what) => Failed::Reach(what),
+            };
+            self.talk = None;
+            match failed {
+                Failed::Data(what) => {
+                    let (map, attempt) = self.maps.front().copied().unwrap_or_default();
+                    let place = format!("the output of map task {map} (attempt {attempt}) on {}", self.holder);
+                    return Err(StoreError::Corrupt { place, what });
+                }
+                Failed::Reach(what) => {
+                    failures += 1;
+                    let shared = &self.client.0;
+                    if failures > shared.retries || !shared.directory.is_alive(self.holder.executor) {
+                        return Err(StoreError::Unreachable { from: self.holder.to_string(), what });
+                    }
+                    tracing::info!("{} did not answer ({what}): asked again in {:?}", self.holder, shared.retry_wait);
+                    std::thread::sleep(shared.retry_wait);
+                }
+            }
+        }
+    }
+
+    fn connected(&mut self) -> Result<(), String> {
+        if self.talk.is_some() {
+            return Ok(());
+        }
+        self.frame.clear();
+        self.used = 0;
+        let talk = self.client.talk(&self.holder.address).map_err(|e| e.to_string())?;
+        if !self.begin(talk) {
+            return Err("it ended the connection".into());
+        }
+        if self.begun {
+            let (_, bytes) = self.header().map_err(|failed| match failed {
+                Failed::Data(what) | Failed::Reach(what) => what,
+            })?;
+            self.left = bytes;
+        }
+        Ok(())
+    }
+
+    fn header(&mut self) -> Result<(u64, u64), Failed> {
+        let Some(talk) = &mut self.talk else { return Err(Failed::Reach("it ended the connection".into())) };
+        match talk.answer(&mut self.frame).map_err(Failed::Reach)? {
+            Answer::Part { records, bytes } => {
+                self.frame.clear();
+                self.used = 0;
+                Ok((records, bytes))
+            }
+            Answer::Nothing => Err(Failed::Data("it is gone".into())),
+            Answer::Failed(what) => Err(Failed::Data(what)),
+            other => Err(Failed::Reach(format!("it answered {other:?}"))),
+        }
+    }
+
+    /// The next map output.
+    fn next(&mut self) -> Result<(u64, u64), StoreError> {
+        while self.begun {
+            let mut rest = [0; 4096];
+            if self
+                .read(&mut rest)
+                .map_err(|e| StoreError::Unreachable { from: self.holder.to_string(), what: e.to_string() })?
+                == 0
+            {
+                break;
+            }
+        }
+        let (records, bytes) = self.persist(Self::header)?;
+        (self.begun, self.read, self.left) = (true, 0, bytes);
+        if bytes == 0 {
+            self.end_part();
+        }
+        Ok((records, bytes))
+    }
+
+    fn end_part(&mut self) {
+        self.begun = false;
+        self.maps.pop_front();
+        if self.maps.is_empty()
+            && let Some(talk) = self.talk.take()
+        {
+            self.client.rest(&self.holder.address, talk);
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, StoreError> {
+        if !self.begun || into.is_empty() {
+            return Ok(0);
+        }
+        if self.used == self.frame.len() {
+            self.persist(|fetch| {
+                let Some(talk) = &mut fetch.talk else { return Err(Failed::Reach("it ended the connection".into())) };
+                talk.frame(&mut fetch.frame).map_err(Failed::Reach)?;
+                fetch.used = 0;
+                match fetch.frame.len() as u64 {
+                    0 => Err(Failed::Data("its file ends too early".into())),
+                    length if length > fetch.left => Err(Failed::Reach("it sent more than it said".into())),
+                    _ => Ok(()),
+                }
+            })?;
+        }
+        let step = into.len().min(self.frame.len() - self.used);
+        into[..step].copy_from_slice(&self.frame[self.used..self.used + step]);
+        self.used += step;
+        self.read += step as u64;
+        self.left -= step as u64;
+        if self.left == 0 {
+            self.end_part();
+        }
+        Ok(step)
+    }
+}
+
+/// Why a step of a fetch did not succeed.
+enum Failed {
+    /// What is asked for is not there, or damaged.
+    Data(String),
+    /// The holder did not answer.
+    Reach(String),
+}
+
+struct FetchHandle(Rc<RefCell<Fetch>>);
+
+impl RemoteOutputs for FetchHandle {
+    fn next(&mut self) -> Result<RemotePart, StoreError> {
+        let (records, bytes) = self.0.borrow_mut().next()?;
+        Ok(RemotePart { records, bytes, stream: Box::new(FetchHandle(self.0.clone())) })
+    }
+}
+
+impl Read for FetchHandle {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(into).map_err(|e| match e.is_corrupt() {
+            true => io::Error::new(io::ErrorKind::InvalidData, e),
+            false => io::Error::other(e),
+        })
+    }
+}

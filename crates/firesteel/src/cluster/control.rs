@@ -1,0 +1,364 @@
+//! The driver's side: it listens for executors, and reaches each by its connection.
+
+use super::{
+    blocks::{Client, Directory, Server},
+    messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
+};
+use crate::{
+    driver::Msg,
+    executor::{Order, Parcel, TaskEnd, decode, encode},
+    graph::lock,
+    link::{Link, NewExecutor, Place},
+    setup::Setup,
+};
+use crossbeam_channel::{Receiver, Sender};
+use firesteel_model::{BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId};
+use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
+use firesteel_rdd::{Holder, MapOutputs, Output, TaskFailure};
+use firesteel_store::{BlockStore, ShuffleStore};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    convert::Infallible,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// So many bytes may wait for an executor that does not read; one that lets more wait is given up.
+const UNSENT: usize = 512 << 20;
+
+/// A stage of more bytes is not sent: it must fit a frame beside a task.
+const LARGEST_STAGE: usize = Options::DEFAULT_MAX_FRAME / 2;
+
+/// What a driver gives its executors.
+pub(crate) struct Hosting {
+    pub(crate) app_id: String,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) setups: Vec<Setup>,
+    pub(crate) slots: u32,
+    /// Bytes for tasks and what is kept, of each executor.
+    pub(crate) budget: u64,
+}
+
+/// Where executors register. Dropping it closes the door; those that are in stay.
+pub(crate) struct Control {
+    pub(crate) secret: Secret,
+    listener: Listener,
+    _blocks: Server,
+}
+
+struct Door {
+    hosting: Hosting,
+    driver: Holder,
+    /// The hash that executables must have; none where they are the driver's own.
+    module: Option<u128>,
+    directory: Arc<Places>,
+    to_driver: Sender<Msg>,
+}
+
+/// Brings what an executor keeps for the driver.
+pub(crate) type Fetcher = Arc<dyn Fn(ExecutorId, BlockId) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// The driver asks nobody but whom it means.
+struct Nobody;
+
+impl Directory for Nobody {
+    fn holders(&self, _: BlockId) -> Vec<Holder> {
+        Vec::new()
+    }
+    fn is_alive(&self, _: ExecutorId) -> bool {
+        false
+    }
+}
+
+/// Where executors serve what they hold.
+#[derive(Default)]
+pub(crate) struct Places(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    addresses: BTreeMap<ExecutorId, String>,
+    /// The application ends: nobody comes in any more.
+    closed: bool,
+}
+
+impl Places {
+    pub(crate) fn holder(&self, executor: ExecutorId) -> Option<Holder> {
+        let address = lock(&self.0).addresses.get(&executor)?.clone();
+        Some(Holder { executor, address })
+    }
+    /// Adds an executor and tells of it, unless it comes too late; says whether it did.
+    fn add(&self, executor: ExecutorId, address: String, tell: impl FnOnce()) -> bool {
+        let mut known = lock(&self.0);
+        if !known.closed {
+            known.addresses.insert(executor, address);
+            tell();
+        }
+        !known.closed
+    }
+    fn remove(&self, executor: ExecutorId) {
+        lock(&self.0).addresses.remove(&executor);
+    }
+    /// From now on nobody is added.
+    pub(crate) fn close(&self) {
+        lock(&self.0).closed = true;
+    }
+    /// What a reader of a shuffle is told. An executor that is gone has an address where nobody answers.
+    pub(crate) fn outputs(&self, known: &firesteel_scheduler::MapOutputs) -> MapOutputs {
+        let attempts = known.outputs.iter().map(|output| output.attempt).collect();
+        let places = &lock(&self.0).addresses;
+        if places.is_empty() {
+            return MapOutputs { attempts, ..MapOutputs::default() };
+        }
+        let mut numbers: BTreeMap<ExecutorId, u32> = BTreeMap::new();
+        let mut holders = Vec::new();
+        let held_by = known.outputs.iter().map(|output| {
+            *numbers.entry(output.executor).or_insert_with(|| {
+                let address = places.get(&output.executor).cloned().unwrap_or_default();
+                holders.push(Holder { executor: output.executor, address });
+                holders.len() as u32 - 1
+            })
+        });
+        let held_by = held_by.collect();
+        MapOutputs { attempts, held_by, holders }
+    }
+}
+
+/// What the driver is called where it holds something.
+pub(crate) const DRIVER: ExecutorId = ExecutorId(u64::MAX);
+
+impl Control {
+    /// Listens on loopback for executors of this machine, with a secret of its own.
+    pub(crate) fn on_loopback(
+        hosting: Hosting,
+        blocks: Arc<BlockStore>,
+        places: Arc<Places>,
+        to_driver: Sender<Msg>,
+    ) -> Result<Self> {
+        let failed = |e: firesteel_net::NetError| Error::Other(Arc::new(e));
+        let secret = Secret::random().map_err(failed)?;
+        let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let nothing =
+            ShuffleStore::new(firesteel_store::RunFiles::new(firesteel_store::Scratch::new(Vec::new()), true));
+        let server = Server::start(local, &secret, blocks, Arc::new(nothing)).map_err(failed)?;
+        let driver = Holder { executor: DRIVER, address: format!("127.0.0.1:{}", server.port()) };
+        let door = Arc::new(Door { hosting, driver, module: None, directory: places, to_driver });
+        let hello = Hello::new(CONTROL.0, CONTROL.1);
+        let listener = Listener::bind(local, Some(&secret), &hello, &Options::default(), move |connection| {
+            let door = door.clone();
+            let started = std::thread::Builder::new().name("firesteel-executor-link".into()).spawn(move || {
+                let peer = connection.peer().to_string();
+                if let Err(what) = door.enter(connection) {
+                    tracing::warn!("an executor at {peer} could not begin: {what}");
+                }
+            });
+            if let Err(e) = started {
+                tracing::warn!("no thread for an executor that registers: {e}");
+            }
+        })
+        .map_err(failed)?;
+        Ok(Control { secret, listener, _blocks: server })
+    }
+
+    /// Fetches bytes that executors keep.
+    pub(crate) fn fetcher(&self, places: Arc<Places>) -> Fetcher {
+        // Tried once: the task whose result is lost runs again.
+        let client = Client::new(self.secret.clone(), Box::new(Nobody), 0, Duration::ZERO);
+        Arc::new(move |executor, block| {
+            let holder = places.holder(executor).ok_or_else(|| format!("executor {executor} is gone"))?;
+            let found = client.block_of(&holder, block).map_err(|e| e.to_string())?;
+            let mut chunks = found.ok_or_else(|| format!("{holder} has no {block}"))?;
+            let mut bytes = Vec::new();
+            for _ in 0..chunks.count() {
+                bytes.extend_from_slice(&chunks.next().map_err(|e| e.to_string())?.0);
+            }
+            Ok(bytes)
+        })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+}
+
+impl Door {
+    /// Lets an executor in, and listens to it until it ends.
+    fn enter(&self, connection: Connection) -> Result<(), String> {
+        let host = connection.peer_addr().ip();
+        let introduction: Introduction = decode(&connection.hello().details).map_err(|e| e.to_string())?;
+        let closer = connection.closer();
+        let (mut reader, writer) = connection.split();
+        let outbox = Outbox::new(writer, UNSENT).map_err(|e| e.to_string())?;
+        let say = |message: &ToExecutor| -> Result<(), String> {
+            outbox.try_send(encode(message).map_err(|e| e.to_string())?).map_err(|e| e.to_string())
+        };
+        if introduction.module != self.module {
+            let why =
+                "it is another program than the driver's, or another build of it: start the same executable everywhere";
+            say(&ToExecutor::Refused(why.into()))?;
+            return Err(why.into());
+        }
+        let hosting = &self.hosting;
+        say(&ToExecutor::Welcome(Box::new(Welcome {
+            app_id: hosting.app_id.clone(),
+            slots: hosting.slots,
+            budget: hosting.budget,
+            settings: hosting.settings.clone(),
+            setups: hosting.setups.clone(),
+            driver: self.driver.clone(),
+        })))?;
+        let mut frame = Vec::new();
+        let port = match receive(&mut reader, &mut frame)? {
+            FromExecutor::Ready { port } => port,
+            FromExecutor::Failed(why) => return Err(why),
+            other => return Err(format!("it began with {other:?}")),
+        };
+        let executor = introduction.executor;
+        let (alive, end) = crossbeam_channel::bounded(0);
+        let link = RemoteLink { executor, outbox, closer, end, stages: HashSet::new(), outputs: HashMap::new() };
+        let place = Place { host: host.to_string(), port, memory: hosting.budget };
+        let (host_id, slots) = (HostId(0), hosting.slots);
+        let new = NewExecutor { executor, host: host_id, slots, place: Some(place), link: Box::new(link) };
+        let address = SocketAddr::new(host, port).to_string();
+        if !self.directory.add(executor, address, || self.tell(Msg::ExecutorReady(Box::new(new)))) {
+            return Err("the application has ended".into());
+        }
+        let why = loop {
+            match receive(&mut reader, &mut frame) {
+                Ok(message) => self.heard(executor, message),
+                Err(why) => break why,
+            }
+        };
+        self.directory.remove(executor);
+        self.tell(Msg::ExecutorGone(executor, why));
+        drop::<Sender<Infallible>>(alive);
+        Ok(())
+    }
+
+    fn tell(&self, msg: Msg) {
+        let _ = self.to_driver.send(msg);
+    }
+
+    fn heard(&self, executor: ExecutorId, message: FromExecutor) {
+        self.tell(match message {
+            FromExecutor::Ended(ended) => Msg::TaskEnded(Box::new((*ended).into())),
+            FromExecutor::MayCommit(attempt) => Msg::MayCommit(attempt),
+            FromExecutor::Block(block, status) => Msg::BlockMoved(executor, block, status),
+            FromExecutor::Heartbeat { number, running } => {
+                Msg::Scheduler(firesteel_scheduler::Event::Heartbeat { executor, number, running })
+            }
+            FromExecutor::Locate { question, block } => Msg::Locate { executor, question, block },
+            FromExecutor::IsAlive { question, executor: other } => Msg::IsAlive { executor, question, other },
+            FromExecutor::Ready { .. } => return,
+            FromExecutor::Failed(why) => return tracing::error!("executor {executor}: {why}"),
+        })
+    }
+}
+
+impl From<Ended> for TaskEnd {
+    fn from(ended: Ended) -> Self {
+        TaskEnd {
+            attempt: ended.attempt,
+            outcome: match ended.outcome {
+                Ok(Some(bytes)) => Ok(Output::Bytes(bytes.0)),
+                Ok(None) => Ok(Output::Kept),
+                Err(failure) => Err(TaskFailure::from(failure)),
+            },
+            metrics: ended.metrics,
+            peaks: ended.peaks,
+            accumulators: ended.accumulators.into_iter().map(|(id, bytes)| (id, bytes.0)).collect(),
+            blocks: ended.blocks,
+        }
+    }
+}
+
+/// The next message; why there is none, if there is none.
+pub(super) fn receive<T: serde::de::DeserializeOwned>(
+    reader: &mut FrameReader,
+    frame: &mut Vec<u8>,
+) -> Result<T, String> {
+    match reader.recv(frame) {
+        Ok(true) => decode(frame).map_err(|e| format!("a message that makes no sense: {e}")),
+        Ok(false) => Err("the other side has ended the connection".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// An executor in another process.
+struct RemoteLink {
+    executor: ExecutorId,
+    outbox: Outbox,
+    closer: Closer,
+    end: Receiver<Infallible>,
+    /// What it was sent and has not been told to forget.
+    stages: HashSet<StageId>,
+    outputs: HashMap<ShuffleId, u64>,
+}
+
+impl RemoteLink {
+    fn send(&self, message: &ToExecutor) {
+        let sent = encode(message)
+            .map_err(|e| e.to_string())
+            .and_then(|frame| self.outbox.try_send(frame).map_err(|e| e.to_string()));
+        if let Err(what) = sent {
+            tracing::warn!("executor {} is given up: {what}", self.executor);
+            self.closer.close();
+        }
+    }
+}
+
+impl Link for RemoteLink {
+    fn launch(&mut self, parcel: Parcel) -> Result<()> {
+        let Parcel { attempt, of_stage, task, stage, outputs } = parcel;
+        let stage_bytes = match self.stages.contains(&of_stage) {
+            true => Bytes::default(),
+            false => Bytes(stage()?.to_vec()),
+        };
+        if stage_bytes.0.len() > LARGEST_STAGE {
+            return Err(Error::Serialization(format!(
+                "the environments of stage {of_stage} take {} MiB, and at most {} MiB can be sent with a stage: hand large values over \
+                 as a broadcast",
+                stage_bytes.0.len() >> 20,
+                LARGEST_STAGE >> 20
+            )));
+        }
+        self.stages.insert(of_stage);
+        let known = &mut self.outputs;
+        let outputs = outputs.into_iter().map(|(shuffle, version, bytes)| {
+            let is_new = known.insert(shuffle, version) != Some(version);
+            (shuffle, version, Bytes(if is_new { bytes.to_vec() } else { Vec::new() }))
+        });
+        let outputs = outputs.collect();
+        self.send(&ToExecutor::Launch(Launch { attempt, stage: of_stage, stage_bytes, task: Bytes(task), outputs }));
+        Ok(())
+    }
+    fn tell(&mut self, order: Order) {
+        if let Order::RemoveShuffle(shuffle) = &order {
+            self.outputs.remove(shuffle);
+        }
+        self.send(&ToExecutor::Order(order));
+    }
+    fn forget_stage(&mut self, stage: StageId) {
+        if self.stages.remove(&stage) {
+            self.send(&ToExecutor::ForgetStage(stage));
+        }
+    }
+    fn located(&mut self, question: u64, holders: Vec<Holder>) {
+        self.send(&ToExecutor::Located { question, holders });
+    }
+    fn alive(&mut self, question: u64, alive: bool) {
+        self.send(&ToExecutor::Alive { question, alive });
+    }
+    fn close(&mut self) {
+        self.send(&ToExecutor::Close);
+    }
+    fn end(&self) -> Receiver<Infallible> {
+        self.end.clone()
+    }
+    fn gone(self: Box<Self>, _: bool) {
+        self.closer.close();
+    }
+    fn known_outputs(&self) -> usize {
+        self.outputs.len()
+    }
+}

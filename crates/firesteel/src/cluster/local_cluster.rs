@@ -1,0 +1,229 @@
+//! Executors in processes of this machine: `local-cluster[executors,cores,MiB]`.
+
+use super::{Control, role::Role};
+use crate::{driver::Msg, graph::lock, link::Supplier};
+use crossbeam_channel::Sender;
+use firesteel_model::{Error, ExecutorId, Result};
+use firesteel_scheduler::LossReason;
+use std::{
+    fs::{self, File},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// Executors that end by themselves are replaced so often, one after another without a task that succeeded in between; as Spark's
+/// `deploy.maxExecutorRetries`.
+const MOST_RETRIES: u32 = 10;
+/// The numbers of SIGKILL and SIGTERM.
+const KILL: i32 = rustix::process::Signal::KILL.as_raw();
+const TERM: i32 = rustix::process::Signal::TERM.as_raw();
+/// How long an executor that was told to end may take.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
+/// Starts executor processes and keeps so many of them.
+pub(crate) struct LocalCluster {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    control: Control,
+    folder: PathBuf,
+    keep_logs: bool,
+    to_driver: Sender<Msg>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    failed: u32,
+    stopping: bool,
+    /// How executors have ended.
+    ended: Vec<(ExecutorId, ExitStatus)>,
+    running: Vec<(ExecutorId, Arc<Mutex<Child>>)>,
+}
+
+impl LocalCluster {
+    /// Starts so many processes of this program, which register with `control`. What they print goes to files in `folder`.
+    pub(crate) fn start(
+        executors: u32,
+        control: Control,
+        folder: PathBuf,
+        keep_logs: bool,
+        to_driver: Sender<Msg>,
+    ) -> Result<Arc<Self>> {
+        let shared = Shared { control, folder, keep_logs, to_driver, state: Mutex::default(), changed: Condvar::new() };
+        let cluster = Arc::new(LocalCluster { shared: Arc::new(shared), threads: Mutex::default() });
+        for i in 0..executors {
+            // The first is started here, so that what is wrong is an error of the context.
+            let first = if i == 0 { Some(cluster.shared.spawn()?) } else { None };
+            let shared = cluster.shared.clone();
+            let thread = std::thread::Builder::new()
+                .name("firesteel-executor-keeper".into())
+                .spawn(move || shared.keep(first))
+                .map_err(|e| Error::io("start", "a thread that looks after an executor", e))?;
+            lock(&cluster.threads).push(thread);
+        }
+        Ok(cluster)
+    }
+
+    /// How an executor has ended, if that is known within a second.
+    fn how_ended(&self, executor: ExecutorId) -> Option<ExitStatus> {
+        let state = lock(&self.shared.state);
+        let known = |state: &State| state.ended.iter().find(|(id, _)| *id == executor).map(|(_, status)| *status);
+        let waited =
+            self.shared.changed.wait_timeout_while(state, Duration::from_secs(1), |state| known(state).is_none());
+        let (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        known(&state)
+    }
+}
+
+impl Supplier for LocalCluster {
+    fn why_gone(&self, executor: ExecutorId, words: String) -> LossReason {
+        let Some(status) = self.how_ended(executor) else {
+            return LossReason::Exited { message: words, caused_by_app: false };
+        };
+        let log = self.shared.folder.join(executor.to_string()).join("stderr");
+        // What others do to a process (kill it, the machine's memory being full) is not the program's fault.
+        let by_others = matches!(status.signal(), Some(KILL | TERM));
+        let message = format!("its process has ended ({status}); what it printed is in {}", log.display());
+        LossReason::Exited { message, caused_by_app: !by_others }
+    }
+
+    /// Executors that end are a misfortune then, not a habit.
+    fn works(&self) {
+        lock(&self.shared.state).failed = 0;
+    }
+
+    fn give_up(&self, executor: ExecutorId) {
+        let state = lock(&self.shared.state);
+        if let Some((_, child)) = state.running.iter().find(|(id, _)| *id == executor) {
+            let _ = lock(child).kill();
+        }
+    }
+
+    fn ending(&self) {
+        lock(&self.shared.state).stopping = true;
+    }
+
+    fn stop(&self) {
+        self.ending();
+        let state = lock(&self.shared.state);
+        let waited = self.shared.changed.wait_timeout_while(state, LAST_WAIT, |state| !state.running.is_empty());
+        let (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left: Vec<_> = state.running.iter().map(|(_, child)| child.clone()).collect();
+        drop(state);
+        for child in left {
+            let _ = lock(&child).kill();
+        }
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            let _ = thread.join();
+        }
+        if !self.shared.keep_logs {
+            let _ = fs::remove_dir_all(&self.shared.folder);
+        }
+    }
+}
+
+impl Drop for LocalCluster {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn spawn(&self) -> Result<(ExecutorId, Child)> {
+        let executor = {
+            let mut state = lock(&self.state);
+            state.next += 1;
+            ExecutorId(state.next - 1)
+        };
+        let folder = self.folder.join(executor.to_string());
+        fs::create_dir_all(&folder).map_err(|e| Error::io("create", folder.display(), e))?;
+        let log = |name: &str| {
+            let path: &Path = &folder.join(name);
+            File::create(path).map_err(|e| Error::io("create", path.display(), e))
+        };
+        let secret = self.control.secret.expose().to_vec();
+        let role = Role { driver: self.control.address().to_string(), secret, executor, module: None };
+        // What runs, even if its path has been given to another build since.
+        let child = Command::new("/proc/self/exe")
+            .stdin(role.stdin()?)
+            .stdout(log("stdout")?)
+            .stderr(log("stderr")?)
+            .spawn()
+            .map_err(|e| Error::io("start", "an executor process", e))?;
+        tracing::info!("executor {executor} is process {}; what it prints is in {}", child.id(), folder.display());
+        Ok((executor, child))
+    }
+
+    /// Looks after one executor, and after the one that takes its place.
+    fn keep(&self, first: Option<(ExecutorId, Child)>) {
+        let mut next = first;
+        loop {
+            let (executor, child) = match next.take().map_or_else(|| self.spawn(), Ok) {
+                Ok(started) => started,
+                Err(e) => {
+                    let _ = self.to_driver.send(Msg::Hopeless(format!("an executor could not be started: {e}")));
+                    return;
+                }
+            };
+            let pid = child.id();
+            let child = Arc::new(Mutex::new(child));
+            {
+                let mut state = lock(&self.state);
+                state.running.push((executor, child.clone()));
+                if state.stopping {
+                    let _ = lock(&child).kill();
+                }
+            }
+            // Not under the lock that whoever ends it needs.
+            let status = wait(pid, &child);
+            let mut state = lock(&self.state);
+            state.running.retain(|(id, _)| *id != executor);
+            if let Some(status) = status {
+                state.ended.push((executor, status));
+            }
+            state.failed += 1;
+            let give_up = state.failed > MOST_RETRIES;
+            let stopping = state.stopping;
+            drop(state);
+            self.changed.notify_all();
+            if stopping {
+                return;
+            }
+            if give_up {
+                let why = format!(
+                    "executors have ended {MOST_RETRIES} times without a task that succeeded, and no more are started; what the last \
+                     one printed is in {}",
+                    self.folder.join(executor.to_string()).display()
+                );
+                tracing::error!("{why}");
+                let _ = self.to_driver.send(Msg::Hopeless(why));
+                return;
+            }
+            tracing::warn!(
+                "executor {executor} has ended ({}); another takes its place",
+                status.map_or("how is unknown".into(), |s| s.to_string())
+            );
+        }
+    }
+}
+
+/// Waits for a process without holding its lock while it runs.
+fn wait(pid: u32, child: &Mutex<Child>) -> Option<ExitStatus> {
+    let pid = rustix::process::Pid::from_raw(pid as i32)?;
+    let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    while let Err(e) = rustix::process::waitid(rustix::process::WaitId::Pid(pid), options) {
+        if e != rustix::io::Errno::INTR {
+            return None;
+        }
+    }
+    lock(child).wait().ok()
+}

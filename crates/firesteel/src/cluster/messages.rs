@@ -1,0 +1,174 @@
+//! What the driver and its executors say to each other. Both are the same executable, so these are plain serde types.
+
+use crate::{executor::Order, setup::Setup};
+use firesteel_model::{
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, ShuffleId, StageId, TaskMetrics,
+};
+use firesteel_rdd::{Holder, TaskFailure};
+use firesteel_store::BlockStatus;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, sync::Arc};
+
+/// The protocol between driver and executor, and its version.
+pub(super) const CONTROL: (&str, u32) = ("firesteel-executor", 1);
+
+/// What an executor says of itself when it connects.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Introduction {
+    /// The hash of its executable; none if the driver has started its own again.
+    pub(super) module: Option<u128>,
+    pub(super) executor: ExecutorId,
+    pub(super) pid: u32,
+}
+
+/// What an executor needs to begin.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Welcome {
+    pub(super) app_id: String,
+    pub(super) slots: u32,
+    /// Bytes for tasks and what is kept.
+    pub(super) budget: u64,
+    /// The settings that are not defaults.
+    pub(super) settings: Vec<(String, String)>,
+    /// What to do before the first task.
+    pub(super) setups: Vec<Setup>,
+    /// Where the driver serves blocks.
+    pub(super) driver: Holder,
+}
+
+/// From the driver.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToExecutor {
+    /// First of all.
+    Welcome(Box<Welcome>),
+    /// It cannot be an executor of this driver; why.
+    Refused(String),
+    /// Run a task.
+    Launch(Launch),
+    /// No more tasks of the stage.
+    ForgetStage(StageId),
+    Order(Order),
+    /// Who holds what was asked for.
+    Located {
+        question: u64,
+        holders: Vec<Holder>,
+    },
+    /// Whether the executor that was asked about is there.
+    Alive {
+        question: u64,
+        alive: bool,
+    },
+    /// End.
+    Close,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Launch {
+    pub(super) attempt: AttemptId,
+    pub(super) stage: StageId,
+    /// Nothing if this executor has them.
+    pub(super) stage_bytes: Bytes,
+    pub(super) task: Bytes,
+    /// The map outputs that it may read, by version; nothing for those that this executor has.
+    pub(super) outputs: Vec<(ShuffleId, u64, Bytes)>,
+}
+
+/// From an executor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum FromExecutor {
+    /// It can run tasks, and serves what it holds at this port.
+    Ready {
+        port: u16,
+    },
+    /// It cannot begin; why.
+    Failed(String),
+    Heartbeat {
+        number: u64,
+        running: Vec<AttemptId>,
+    },
+    Ended(Box<Ended>),
+    MayCommit(AttemptId),
+    Block(BlockId, Option<BlockStatus>),
+    /// Who holds a block?
+    Locate {
+        question: u64,
+        block: BlockId,
+    },
+    /// Is an executor still there?
+    IsAlive {
+        question: u64,
+        executor: ExecutorId,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ended {
+    pub(super) attempt: AttemptId,
+    /// No bytes if they are kept until they are fetched.
+    pub(super) outcome: Result<Option<Bytes>, SentFailure>,
+    pub(super) metrics: TaskMetrics,
+    pub(super) peaks: Vec<(Cow<'static, str>, u64)>,
+    pub(super) accumulators: Vec<(AccumulatorId, Bytes)>,
+    pub(super) blocks: Vec<(BlockId, BlockStatus)>,
+}
+
+/// Bytes that are written and read in one piece, where serde alone would take them one by one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Bytes(#[serde(with = "firesteel_rdd::in_one_piece")] pub(super) Vec<u8>);
+
+/// A [`TaskFailure`] on its way.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum SentFailure {
+    Killed,
+    User(String),
+    Fetch {
+        shuffle: ShuffleId,
+        map: PartitionIndex,
+        attempt: Option<AttemptId>,
+        holder: Option<ExecutorId>,
+        unreachable: bool,
+        message: String,
+    },
+    Damaged(String),
+    CommitDenied,
+    Serialization(String),
+    Engine(String),
+}
+
+impl From<TaskFailure> for SentFailure {
+    fn from(failure: TaskFailure) -> Self {
+        match failure {
+            TaskFailure::Killed => SentFailure::Killed,
+            TaskFailure::User(message) => SentFailure::User(message),
+            TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => {
+                SentFailure::Fetch { shuffle, map, attempt, holder, unreachable, message }
+            }
+            TaskFailure::Damaged(message) => SentFailure::Damaged(message),
+            TaskFailure::CommitDenied => SentFailure::CommitDenied,
+            TaskFailure::Engine(Error::Serialization(message)) => SentFailure::Serialization(message),
+            TaskFailure::Engine(e) => SentFailure::Engine(e.to_string()),
+        }
+    }
+}
+
+/// An error of another process, in its own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Elsewhere(String);
+
+impl From<SentFailure> for TaskFailure {
+    fn from(failure: SentFailure) -> Self {
+        match failure {
+            SentFailure::Killed => TaskFailure::Killed,
+            SentFailure::User(message) => TaskFailure::User(message),
+            SentFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => {
+                TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message }
+            }
+            SentFailure::Damaged(message) => TaskFailure::Damaged(message),
+            SentFailure::CommitDenied => TaskFailure::CommitDenied,
+            SentFailure::Serialization(message) => TaskFailure::Engine(Error::Serialization(message)),
+            SentFailure::Engine(message) => TaskFailure::Engine(Error::Other(Arc::new(Elsewhere(message)))),
+        }
+    }
+}

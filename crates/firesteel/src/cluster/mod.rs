@@ -1,0 +1,16 @@
+//! Executors in processes of their own.
+//!
+//! The driver listens ([`control`]); whoever supplies executors ([`local_cluster`]) starts the program's own executable again,
+//! which finds its role where it starts ([`role`]) and becomes an executor ([`process`]) instead of running `main`. What they say to
+//! each other is in [`messages`]. What one process holds and another reads goes by [`blocks`], between any two of them.
+
+mod blocks;
+mod control;
+mod local_cluster;
+mod messages;
+mod process;
+pub(crate) mod role;
+
+pub(crate) use control::{Control, Fetcher, Hosting, Places};
+pub(crate) use local_cluster::LocalCluster;
+pub(crate) use process::run as run_executor;

@@ -1,0 +1,335 @@
+//! A process that is an executor.
+
+use super::{
+    blocks::{Client, Directory, Server},
+    control::receive,
+    messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
+    role::Role,
+};
+use crate::{
+    executor::{Commits, Parcel, Runner, TaskEnd, Threads, ToDriver, encode},
+    files::AddedFiles,
+    graph::lock,
+};
+use crossbeam_channel::Sender;
+use firesteel_model::{
+    AttemptId, BlockId, Error, ExecutorId, Result, ShuffleId, StageId,
+    conf::{Conf, keys},
+};
+use firesteel_net::{FrameReader, Hello, Options, Outbox, connect};
+use firesteel_rdd::{Executor, Holder, Output};
+use firesteel_store::{BlockStatus, BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// So many bytes may wait for the driver before tasks wait, too.
+const UNSENT: usize = 256 << 20;
+/// How long tasks may take to end when the driver has gone.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Is the executor that the role says, until the driver lets it go or is gone.
+pub(crate) fn run(role: Result<Role>) -> ExitCode {
+    match role.and_then(|role| serve(&role)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("firesteel executor: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn other(e: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Other(Arc::new(e))
+}
+
+fn serve(role: &Role) -> Result<()> {
+    let introduction = Introduction { module: role.module, executor: role.executor, pid: std::process::id() };
+    let hello = Hello::new(CONTROL.0, CONTROL.1).details(encode(&introduction)?);
+    let secret = role.secret()?;
+    let connection = connect(role.driver.as_str(), Some(&secret), &hello, &Options::default()).map_err(other)?;
+    let local = connection.local_addr().ip();
+    let (mut reader, writer) = connection.split();
+    let mut frame = Vec::new();
+    let welcome = match receive(&mut reader, &mut frame).map_err(Error::Stopped)? {
+        ToExecutor::Welcome(welcome) => *welcome,
+        ToExecutor::Refused(why) => return Err(Error::Config(why)),
+        _ => return Err(Error::Config("the driver does not speak as drivers do".into())),
+    };
+    let conf = welcome.conf();
+    let voice = Arc::new(Voice {
+        at_once: conf.get(keys::TASK_MAX_DIRECT_RESULT_SIZE)?.0.min(Options::DEFAULT_MAX_FRAME as u64 / 2),
+        outbox: Outbox::new(writer, UNSENT).map_err(other)?,
+        questions: AtomicU64::new(0),
+        waiting: Mutex::default(),
+    });
+    match Process::start(role, &welcome, &conf, local, voice.clone()) {
+        Ok((process, port)) => {
+            voice.say(&FromExecutor::Ready { port });
+            process.listen(&mut reader);
+            Ok(())
+        }
+        Err(e) => {
+            voice.say(&FromExecutor::Failed(e.to_string()));
+            Err(e)
+        }
+    }
+}
+
+/// What this process says to the driver.
+struct Voice {
+    outbox: Outbox,
+    /// Results of up to so many bytes are sent at once.
+    at_once: u64,
+    questions: AtomicU64,
+    /// Those who wait for an answer.
+    waiting: Mutex<HashMap<u64, Sender<Reply>>>,
+}
+
+enum Reply {
+    Holders(Vec<Holder>),
+    Alive(bool),
+}
+
+impl Voice {
+    /// Says something; waits while too much waits to be sent. Says whether it is on its way.
+    fn say(&self, message: &FromExecutor) -> bool {
+        let sent = encode(message)
+            .map_err(|e| e.to_string())
+            .and_then(|frame| self.outbox.send(frame).map_err(|e| e.to_string()));
+        if let Err(what) = &sent {
+            tracing::warn!("the driver was not told: {what}");
+        }
+        sent.is_ok()
+    }
+
+    fn ask(&self, message: impl FnOnce(u64) -> FromExecutor) -> Option<Reply> {
+        let question = self.questions.fetch_add(1, Ordering::Relaxed);
+        let (answer, wait) = crossbeam_channel::bounded(1);
+        lock(&self.waiting).insert(question, answer);
+        if !self.say(&message(question)) {
+            lock(&self.waiting).remove(&question);
+            return None;
+        }
+        wait.recv().ok()
+    }
+
+    fn answered(&self, question: u64, reply: Reply) {
+        if let Some(waiting) = lock(&self.waiting).remove(&question) {
+            let _ = waiting.send(reply);
+        }
+    }
+}
+
+impl ToDriver for Voice {
+    fn ended(&self, end: TaskEnd) {
+        let attempt = end.attempt;
+        let outcome = end.outcome.map_err(Into::into).map(|output| match output {
+            Output::Bytes(bytes) => Some(Bytes(bytes)),
+            Output::Kept => None,
+            Output::Value(_) => unreachable!("results become bytes where the driver is another process"),
+        });
+        let accumulators = end.accumulators.into_iter().map(|(id, bytes)| (id, Bytes(bytes))).collect();
+        let ended =
+            Ended { attempt, outcome, metrics: end.metrics, peaks: end.peaks, accumulators, blocks: end.blocks };
+        self.say(&FromExecutor::Ended(Box::new(ended)));
+    }
+    fn may_commit(&self, attempt: AttemptId) -> bool {
+        self.say(&FromExecutor::MayCommit(attempt))
+    }
+    fn block(&self, id: BlockId, status: Option<BlockStatus>) {
+        self.say(&FromExecutor::Block(id, status));
+    }
+    fn wants_bytes(&self) -> Option<u64> {
+        Some(self.at_once)
+    }
+}
+
+/// Asks the driver.
+struct AskDriver {
+    voice: Arc<Voice>,
+    driver: Holder,
+}
+
+impl Directory for AskDriver {
+    fn holders(&self, block: BlockId) -> Vec<Holder> {
+        match block {
+            // What the program gave out is the driver's.
+            BlockId::Source(..) | BlockId::Broadcast(_) => vec![self.driver.clone()],
+            _ => match self.voice.ask(|question| FromExecutor::Locate { question, block }) {
+                Some(Reply::Holders(holders)) => holders,
+                _ => Vec::new(),
+            },
+        }
+    }
+    fn is_alive(&self, executor: ExecutorId) -> bool {
+        executor == self.driver.executor
+            || matches!(
+                self.voice.ask(|question| FromExecutor::IsAlive { question, executor }),
+                Some(Reply::Alive(true))
+            )
+    }
+}
+
+impl Welcome {
+    fn conf(&self) -> Conf {
+        let mut conf = Conf::new();
+        for (key, value) in &self.settings {
+            conf.set(key, value);
+        }
+        conf
+    }
+}
+
+struct Process {
+    runner: Arc<Runner>,
+    threads: Threads,
+    voice: Arc<Voice>,
+    files: Arc<AddedFiles>,
+    stages: HashMap<StageId, Arc<Vec<u8>>>,
+    outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
+    heartbeat: Duration,
+    _server: Server,
+}
+
+impl Process {
+    fn start(role: &Role, welcome: &Welcome, conf: &Conf, local: IpAddr, voice: Arc<Voice>) -> Result<(Self, u16)> {
+        crate::logging::apply(conf)?;
+        for setup in &welcome.setups {
+            setup.once()?;
+        }
+        let id = role.executor;
+        let dirs = conf.local_dirs()?;
+        let files =
+            AddedFiles::new(dirs.first().map_or(Path::new("."), |dir| dir), &format!("{}-{id}", welcome.app_id));
+        let scratch = Scratch::new(dirs);
+        let memory = Memory::new(welcome.budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
+        let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
+        let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);
+        let shuffles = Arc::new(ShuffleStore::new(runs));
+        let secret = role.secret()?;
+        let server = Server::start((local, 0).into(), &secret, blocks.clone(), shuffles.clone()).map_err(other)?;
+        let port = server.port();
+        let directory = AskDriver { voice: voice.clone(), driver: welcome.driver.clone() };
+        let (retries, wait) = (conf.get(keys::SHUFFLE_IO_MAX_RETRIES)?, conf.get(keys::SHUFFLE_IO_RETRY_WAIT)?);
+        let peers = Client::new(secret, Box::new(directory), retries, wait);
+        let commits = Commits::new();
+        let may_commit = {
+            let (commits, voice) = (commits.clone(), voice.clone());
+            Box::new(move |attempt| commits.ask(attempt, &*voice))
+        };
+        let shared = Arc::new(Executor {
+            id,
+            blocks,
+            shuffles,
+            memory,
+            scratch,
+            compress_spills: conf.get(keys::SHUFFLE_SPILL_COMPRESS)?,
+            may_commit,
+            peers: Some(Arc::new(peers)),
+            fetching: Mutex::default(),
+        });
+        let runner = Runner::new(shared, voice.clone(), commits, None, files.clone());
+        let threads = runner.start(welcome.slots as usize)?;
+        let heartbeat = conf.get(keys::EXECUTOR_HEARTBEAT_INTERVAL)?;
+        let (stages, outputs) = (HashMap::new(), HashMap::new());
+        Ok((Process { runner, threads, voice, files, stages, outputs, heartbeat, _server: server }, port))
+    }
+
+    /// Does what the driver says until it says no more.
+    fn listen(mut self, reader: &mut FrameReader) {
+        let (ended, until) = crossbeam_channel::bounded::<()>(0);
+        let (runner, voice, every) = (self.runner.clone(), self.voice.clone(), self.heartbeat);
+        let beating = std::thread::Builder::new().name("firesteel-heartbeat".into()).spawn(move || {
+            let mut number = 0;
+            while until.recv_timeout(every) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+                number += 1;
+                if !voice.say(&FromExecutor::Heartbeat { number, running: runner.attempts() }) {
+                    return;
+                }
+            }
+        });
+        let mut frame = Vec::new();
+        let orderly = loop {
+            match receive(reader, &mut frame) {
+                Ok(ToExecutor::Close) => break true,
+                Ok(message) => self.heard(message),
+                Err(why) => {
+                    tracing::warn!("the driver is gone: {why}");
+                    break false;
+                }
+            }
+        };
+        self.runner.close();
+        drop(ended);
+        lock(&self.voice.waiting).clear();
+        self.threads.hang_up();
+        let end = self.threads.end().clone();
+        let in_time = end.recv_timeout(LAST_WAIT) != Err(crossbeam_channel::RecvTimeoutError::Timeout);
+        self.threads.join(in_time);
+        self.runner.shared.shuffles.clear();
+        self.runner.shared.blocks.close();
+        self.files.close();
+        if let Ok(beating) = beating {
+            let _ = beating.join();
+        }
+        if !in_time || !orderly {
+            // Threads that do not end would keep the process.
+            std::process::exit(if orderly { 0 } else { 1 });
+        }
+    }
+
+    fn heard(&mut self, message: ToExecutor) {
+        match message {
+            ToExecutor::Launch(launch) => self.launch(launch),
+            ToExecutor::ForgetStage(stage) => {
+                self.stages.remove(&stage);
+            }
+            ToExecutor::Order(order) => {
+                if let crate::executor::Order::RemoveShuffle(shuffle) = &order {
+                    self.outputs.remove(shuffle);
+                }
+                self.runner.obey(order);
+            }
+            ToExecutor::Located { question, holders } => {
+                let here = self.runner.shared.id;
+                let holders = holders.into_iter().filter(|holder| holder.executor != here).collect();
+                self.voice.answered(question, Reply::Holders(holders));
+            }
+            ToExecutor::Alive { question, alive } => self.voice.answered(question, Reply::Alive(alive)),
+            ToExecutor::Welcome(_) | ToExecutor::Refused(_) | ToExecutor::Close => {}
+        }
+    }
+
+    fn launch(&mut self, launch: Launch) {
+        let Launch { attempt, stage, stage_bytes, task, outputs } = launch;
+        let stage_bytes = match stage_bytes.0.is_empty() {
+            true => self.stages.get(&stage).cloned().unwrap_or_default(),
+            false => {
+                let bytes = Arc::new(stage_bytes.0);
+                self.stages.insert(stage, bytes.clone());
+                bytes
+            }
+        };
+        let known = &mut self.outputs;
+        let outputs = outputs.into_iter().map(|(shuffle, version, bytes)| {
+            if !bytes.0.is_empty() {
+                known.insert(shuffle, (version, Arc::new(bytes.0)));
+            }
+            let bytes = known.get(&shuffle).map(|(_, bytes)| bytes.clone()).unwrap_or_default();
+            (shuffle, version, bytes)
+        });
+        let outputs = outputs.collect();
+        let stage_of = Arc::new(move || Ok(stage_bytes.clone()));
+        let parcel = Parcel { attempt, of_stage: stage, task: task.0, stage: stage_of, outputs };
+        self.runner.launch(&self.threads, parcel);
+    }
+}

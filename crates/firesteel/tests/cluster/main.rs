@@ -1,0 +1,338 @@
+//! Executors in processes of their own: the same answers as on threads, also while the processes die.
+//!
+//! Its own harness, because executors are this program again: `cargo test --test cluster [part of a name]`.
+
+use firesteel::{ContextBuilder, prelude::*};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+/// What a test needs, removed at its end: a scratch folder and a folder for executors' logs.
+struct Ground {
+    dir: tempfile::TempDir,
+}
+
+impl Ground {
+    fn new() -> Self {
+        Ground { dir: tempfile::tempdir().unwrap() }
+    }
+    fn logs(&self) -> PathBuf {
+        self.dir.path().join("logs")
+    }
+    fn scratch(&self) -> PathBuf {
+        self.dir.path().join("scratch")
+    }
+    fn builder(&self, master: &str) -> ContextBuilder {
+        fs::create_dir_all(self.scratch()).unwrap();
+        Context::builder()
+            .master(master)
+            .conf("firesteel.local.dir", self.scratch().display())
+            .conf("firesteel.worker.dir", self.logs().display())
+            .conf("firesteel.shuffle.io.retryWait", "100ms")
+            .conf("firesteel.ui.showConsoleProgress", false)
+    }
+    fn cluster(&self) -> Context {
+        self.builder(TWO).build().unwrap()
+    }
+    /// What executors have printed to `stream`.
+    fn printed(&self, stream: &str) -> String {
+        files(&self.logs())
+            .iter()
+            .filter(|path| path.ends_with(stream))
+            .map(|p| fs::read_to_string(p).unwrap())
+            .collect()
+    }
+}
+
+const TWO: &str = "local-cluster[2,1,512]";
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn kill(pid: u32) {
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+}
+
+/// The processes that run tasks.
+fn executors(sc: &Context) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    // A task for each slot, until both executors have answered: one may begin later than the other.
+    while found.len() < 2 {
+        found.extend(sc.range_n(0..8, 8).map(|_| std::process::id()).collect().unwrap());
+    }
+    found
+}
+
+fn numbers(sc: &Context) -> Rdd<(u64, u64)> {
+    sc.range_n(0..20_000, 8).map(|i| (i % 97, i)).erase()
+}
+
+/// Answers of many kinds of jobs, with the order of the records.
+fn answers(sc: &Context, dir: &Path) -> Vec<String> {
+    let numbers = numbers(sc);
+    let words = sc.parallelize_n((0..1000).map(|i| format!("word {}", i % 37)), 5).erase();
+    let limit = sc.broadcast((0..5000u64).collect::<Vec<_>>());
+    let seen = sc.long_accumulator("seen");
+    let kept = numbers.filter_with(limit, |limit, (_, i)| limit.value().binary_search(i).is_ok()).cache();
+    let sums = numbers.reduce_by_key_into(5, |a, b| a + b);
+    let text = dir.join("text");
+    words.save_as_text_file(text.display().to_string()).unwrap();
+    vec![
+        format!("{:?}", sums.collect().unwrap()),
+        format!("{:?}", numbers.group_by_key_into(3).map_values(|all| all.len()).glom().collect().unwrap()),
+        format!("{:?}", numbers.map(|(k, i)| (i % 1000, k)).sort_by_key_n(true, 4).glom().collect().unwrap()),
+        format!("{:?}", sums.join_into(&numbers.filter(|(_, i)| *i < 300), 4).collect().unwrap()),
+        format!("{:?}", kept.count().unwrap()),
+        format!("{:?}", kept.values().sum().unwrap()),
+        format!("{:?}", words.distinct_into(3).glom().collect().unwrap()),
+        format!("{:?}", words.zip_with_index().filter(|(_, i)| i % 250 == 0).collect().unwrap()),
+        format!(
+            "{:?}",
+            sc.text_file_n(text.display().to_string(), 4).map(|line| line.len() as u64).reduce(|a, b| a + b).unwrap()
+        ),
+        format!("{:?}", numbers.for_each_with(seen.clone(), |seen, _| seen.add(1)).map(|()| seen.value()).unwrap()),
+        format!("{:?}", numbers.take(5).unwrap()),
+        format!("{:?}", words.count_by_value().unwrap().into_iter().collect::<BTreeMap<_, _>>()),
+        format!("{:?}", numbers.repartition(3).glom().collect().unwrap()),
+    ]
+}
+
+fn answers_are_those_of_threads_record_by_record() {
+    let ground = Ground::new();
+    let on_threads = answers(&ground.builder("local[2]").build().unwrap(), &ground.dir.path().join("a"));
+    let on_processes = answers(&ground.cluster(), &ground.dir.path().join("b"));
+    for (threads, processes) in on_threads.iter().zip(&on_processes) {
+        assert_eq!(threads, processes);
+    }
+}
+
+fn tasks_run_in_other_processes_and_print_to_their_logs() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let pids = executors(&sc);
+    assert_eq!(pids.len(), 2);
+    assert!(!pids.contains(&std::process::id()));
+    sc.range_n(0..4, 2).for_each(|i| println!("this is {i}")).unwrap();
+    sc.stop().unwrap();
+    assert!(ground.printed("stdout").contains("this is 3"));
+    for pid in pids {
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "executor {pid} is still there");
+    }
+    assert_eq!(files(&ground.scratch()), Vec::<PathBuf>::new());
+}
+
+fn executors_are_set_up_once_and_children_of_tasks_are_no_executors() {
+    static SET_UP: AtomicU64 = AtomicU64::new(0);
+    let ground = Ground::new();
+    let setup = || {
+        SET_UP.fetch_add(1, SeqCst);
+        Ok(())
+    };
+    let sc = ground.builder(TWO).executor_setup(setup).build().unwrap();
+    assert_eq!(sc.range_n(0..6, 6).map(|_| SET_UP.load(SeqCst)).distinct().collect().unwrap(), [1]);
+    assert_eq!(SET_UP.load(SeqCst), 0, "the driver is no executor");
+    // What a task starts finds an empty standard input.
+    let read = sc.range_n(0..2, 2).try_map(|_| Command::new("cat").output().map(|out| out.stdout.len()));
+    assert_eq!(read.collect().unwrap(), [0, 0]);
+}
+
+fn panic_of_user_code_is_told_with_message_place_and_executor() {
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.task.maxFailures", 2).build().unwrap();
+    let line = line!() + 1;
+    let error = sc.range_n(0..10, 5).map(|i| if i == 7 { panic!("seven is {i}") } else { i }).count().unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("seven is 7") && text.contains(&format!("main.rs:{line}:")), "{text}");
+    let Error::Job(failure) = error else { panic!("{text}") };
+    assert_eq!(failure.failures, 2);
+    assert_eq!(sc.range(0..10).count().unwrap(), 10);
+}
+
+fn killed_executor_costs_what_it_held_and_nothing_else() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let computed = sc.long_accumulator("computed");
+    let kept = numbers(&sc)
+        .map_with(computed.clone(), |computed, pair| {
+            computed.add(1);
+            pair
+        })
+        .cache();
+    let sums = kept.reduce_by_key_into(4, |a, b| a + b);
+    let expected = sums.collect().unwrap();
+    assert_eq!(computed.value(), 20_000);
+    let one = *executors(&sc).first().unwrap();
+    kill(one);
+    assert_eq!(sums.collect().unwrap(), expected, "its map outputs are made again");
+    assert_eq!(kept.count().unwrap(), 20_000);
+    assert!(computed.value() <= 40_000, "{} computed: what was not lost was computed again", computed.value());
+    assert_eq!(executors(&sc).len(), 2, "another one has taken its place");
+}
+
+fn all_executors_killed_at_once_cost_time_only() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let sums = numbers(&sc).reduce_by_key_into(4, |a, b| a + b);
+    let expected = sums.collect().unwrap();
+    executors(&sc).into_iter().for_each(kill);
+    assert_eq!(sums.collect().unwrap(), expected);
+}
+
+/// Kills the executor that gets here, if it is the first to.
+fn dying<T>(mark: &String, here: bool, item: T) -> T {
+    if here && fs::create_dir(mark).is_ok() {
+        kill(std::process::id());
+        loop {
+            std::thread::park();
+        }
+    }
+    item
+}
+
+fn executor_killed_by_its_own_task_is_tried_elsewhere() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let mark = ground.dir.path().join("mark").display().to_string();
+    let counted = sc.long_accumulator("counted");
+    // In the middle of the map stage, and while map outputs are read: each time once.
+    for stage in 0..2 {
+        let mark = format!("{mark}-{stage}");
+        let pairs = numbers(&sc);
+        let pairs = match stage {
+            0 => pairs
+                .map_with(mark, |mark, pair| dying(mark, pair.1 == 12_345, pair))
+                .reduce_by_key_into(4, |a, b| a + b)
+                .erase(),
+            _ => pairs
+                .reduce_by_key_into(4, |a, b| a + b)
+                .map_with(mark, |mark, pair| dying(mark, pair.0 == 50, pair))
+                .erase(),
+        };
+        let counting = pairs.map_with(counted.clone(), |counted, pair| {
+            counted.add(1);
+            pair
+        });
+        assert_eq!(counting.values().sum().unwrap(), (0..20_000u64).sum::<u64>() as f64);
+        assert_eq!(counted.value(), 97 * (stage + 1), "exactly once in an action");
+    }
+}
+
+fn program_that_ends_its_executors_is_told_so() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let error = sc.range_n(0..2, 2).map(|i| if i == 1 { std::process::exit(3) } else { i }).count().unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("exit status: 3") && text.contains("stderr"), "{text}");
+    assert_eq!(sc.range(0..10).count().unwrap(), 10);
+}
+
+fn large_values_travel() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let large = sc.broadcast((0..2_000_000u64).collect::<Vec<_>>());
+    let sums = sc.range_n(0..4, 4).map_with(large, |large, i| large.value().iter().sum::<u64>() + i);
+    assert_eq!(sums.collect().unwrap(), (0..4).map(|i| 1_999_999_000_000 + i).collect::<Vec<_>>());
+    let long = sc.range_n(0..3_000_000, 3).collect().unwrap();
+    assert!(long.iter().copied().eq(0..3_000_000));
+    let items = sc.parallelize_n((0..500_000u64).map(|i| i.to_string()), 4);
+    assert_eq!(items.map(|text| text.len() as u64).reduce(|a, b| a + b).unwrap(), 2_888_890);
+}
+
+fn cached_partitions_are_read_from_the_executor_that_has_them() {
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.locality.wait", "0s").build().unwrap();
+    executors(&sc);
+    for level in [StorageLevel::MEMORY_ONLY, StorageLevel::MEMORY_ONLY_SER, StorageLevel::DISK_ONLY] {
+        let computed = sc.long_accumulator("computed");
+        let kept = sc
+            .range_n(0..40_000, 8)
+            .map_with(computed.clone(), |computed, i| {
+                computed.add(1);
+                i
+            })
+            .persist(level);
+        for _ in 0..4 {
+            assert_eq!(kept.map(|i| i * 2).reduce(|a, b| a + b).unwrap(), 39_999 * 40_000, "{level:?}");
+        }
+        assert_eq!(computed.value(), 40_000, "{level:?}: nothing is computed twice");
+    }
+}
+
+fn results_larger_than_the_limit_are_refused_before_they_are_fetched() {
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.driver.maxResultSize", "4m").build().unwrap();
+    let large = |i: u64| vec![i as u8; 3 << 20];
+    assert_eq!(sc.range_n(0..1, 1).map(large).collect().unwrap()[0].len(), 3 << 20);
+    let error = sc.range_n(0..4, 4).map(large).collect().unwrap_err().to_string();
+    assert!(error.contains("maxResultSize"), "{error}");
+}
+
+fn executor_that_is_silent_is_given_up() {
+    let ground = Ground::new();
+    let sc = ground
+        .builder(TWO)
+        .conf("firesteel.network.timeout", "2s")
+        .conf("firesteel.executor.heartbeatInterval", "200ms")
+        .build()
+        .unwrap();
+    let pids = executors(&sc);
+    let one = *pids.first().unwrap();
+    assert!(Command::new("kill").args(["-STOP", &one.to_string()]).status().unwrap().success());
+    assert_eq!(numbers(&sc).reduce_by_key_into(4, |a, b| a + b).count().unwrap(), 97);
+    assert!(!executors(&sc).contains(&one));
+}
+
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => { const TESTS: &[(&str, fn())] = &[$((stringify!($name), $name)),*]; };
+}
+tests!(
+    answers_are_those_of_threads_record_by_record,
+    tasks_run_in_other_processes_and_print_to_their_logs,
+    executors_are_set_up_once_and_children_of_tasks_are_no_executors,
+    panic_of_user_code_is_told_with_message_place_and_executor,
+    killed_executor_costs_what_it_held_and_nothing_else,
+    all_executors_killed_at_once_cost_time_only,
+    executor_killed_by_its_own_task_is_tried_elsewhere,
+    program_that_ends_its_executors_is_told_so,
+    large_values_travel,
+    cached_partitions_are_read_from_the_executor_that_has_them,
+    results_larger_than_the_limit_are_refused_before_they_are_fetched,
+    executor_that_is_silent_is_given_up,
+);
+
+#[firesteel::main]
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let chosen: Vec<_> =
+        TESTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part))).collect();
+    println!("\nrunning {} tests", chosen.len());
+    let mut failed = 0;
+    for (name, test) in chosen {
+        let begun = std::time::Instant::now();
+        let ended = std::panic::catch_unwind(test);
+        failed += u32::from(ended.is_err());
+        println!(
+            "test {name} ... {} ({:.1} s)",
+            if ended.is_ok() { "ok" } else { "FAILED" },
+            begun.elapsed().as_secs_f64()
+        );
+    }
+    println!("\ntest result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" });
+    if failed > 0 {
+        std::process::exit(1);
+    }
+}
