@@ -3,7 +3,10 @@
 //! In a task an accumulator is bound to the *attempt* at the moment when the stage is decoded, so threads that user code starts
 //! add to the same attempt. The attempt's updates travel with its end; the driver counts them once per partition.
 
-use crate::{Data, current};
+use crate::{
+    Data, current,
+    encoding::{ContextMark, check_home},
+};
 use firesteel_code::{Captureless, Code, CodeRef, Named, code_ref};
 use firesteel_model::{AccumulatorId, Error, Result};
 use firesteel_store::record;
@@ -121,6 +124,7 @@ impl AttemptAccumulators {
 }
 
 struct Shared<T> {
+    context: ContextMark,
     id: AccumulatorId,
     name: String,
     zero: T,
@@ -234,15 +238,17 @@ impl<T: Data + fmt::Debug> fmt::Debug for Accumulator<T> {
 impl<T: Data> Accumulator<T> {
     /// A new accumulator, and the driver's view of it that merges updates. `Context::accumulator` registers it.
     pub fn make<M: Fn(&mut T, T) + Captureless>(
+        context: ContextMark,
         id: AccumulatorId,
         name: String,
         zero: T,
         merge: M,
     ) -> (Self, Arc<dyn AnyAccumulator>) {
-        Self::made(id, name, zero, merge, false)
+        Self::made(context, id, name, zero, merge, false)
     }
 
     fn made<M: Fn(&mut T, T) + Captureless>(
+        context: ContextMark,
         id: AccumulatorId,
         name: String,
         zero: T,
@@ -252,6 +258,7 @@ impl<T: Data> Accumulator<T> {
         let code = Code::new(merge);
         let bytes = record::to_vec(&code).expect("the name of a code record is plain data");
         let shared = Arc::new(Shared {
+            context,
             id,
             name,
             value: Mutex::new(zero.clone()),
@@ -309,8 +316,8 @@ impl<T: Data> Accumulator<T> {
 
 impl<T: Data> Accumulator<Vec<T>> {
     /// A new accumulator that collects values, and the driver's view of it.
-    pub fn collecting(id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
-        Self::made(id, name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more), true)
+    pub fn collecting(context: ContextMark, id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
+        Self::made(context, id, name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more), true)
     }
 }
 
@@ -326,14 +333,17 @@ struct Wire {
 impl<T: Data> Serialize for Accumulator<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Side::Driver(shared) => Wire {
-                id: shared.id,
-                name: shared.name.clone(),
-                zero: encode(&shared.zero).map_err(serde::ser::Error::custom)?,
-                code: shared.code.0,
-                merge: shared.code.1.clone(),
+            Side::Driver(shared) => {
+                check_home(&shared.context, format_args!("accumulator {} ({:?})", shared.id, shared.name))?;
+                Wire {
+                    id: shared.id,
+                    name: shared.name.clone(),
+                    zero: encode(&shared.zero).map_err(serde::ser::Error::custom)?,
+                    code: shared.code.0,
+                    merge: shared.code.1.clone(),
+                }
+                .serialize(serializer)
             }
-            .serialize(serializer),
             Side::Task { name, .. } => Err(serde::ser::Error::custom(format!(
                 "accumulator {name:?} is part of an element: accumulators travel in environments only (`map_with(acc, ..)`)"
             ))),
@@ -369,9 +379,9 @@ macro_rules! number_accumulators {
 
         impl $name {
             /// A new accumulator, and the driver's view of it that merges updates.
-            pub fn make(id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
+            pub fn make(context: ContextMark, id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
                 let zero = (<$t>::default(), 0);
-                let (inner, any) = Accumulator::make(id, name, zero, |a: &mut ($t, u64), b: ($t, u64)| {
+                let (inner, any) = Accumulator::make(context, id, name, zero, |a: &mut ($t, u64), b: ($t, u64)| {
                     a.0 = $add(a.0, b.0);
                     a.1 += b.1;
                 });

@@ -18,8 +18,8 @@ use firesteel_model::{
     conf::{Conf, Master, keys},
 };
 use firesteel_rdd::{
-    Accumulator, Broadcast, Captureless, Data, DoubleAccumulator, Erased, Executor, LongAccumulator, MAX_PARTITIONS,
-    Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
+    Accumulator, Broadcast, Captureless, ContextMark, Data, DoubleAccumulator, Erased, Executor, LongAccumulator,
+    MAX_PARTITIONS, Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
 };
 use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
@@ -318,6 +318,10 @@ impl Context {
         Rdd::at(self, Erased::of(id), node)
     }
 
+    fn mark(&self) -> ContextMark {
+        self.engine.mark.clone()
+    }
+
     /// A value that tasks read in place; every executor gets it once.
     ///
     /// A value that the record format cannot carry (a serde attribute that needs a self-describing one) fails the first action
@@ -329,19 +333,19 @@ impl Context {
                 engine.release_broadcast(id);
             }
         });
-        Broadcast::make(self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release)
+        Broadcast::make(self.mark(), self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release)
     }
 
     /// An accumulator of whole numbers.
     pub fn long_accumulator(&self, name: impl Into<String>) -> LongAccumulator {
-        let (accumulator, any) = LongAccumulator::make(self.engine.ids.accumulator(), name.into());
+        let (accumulator, any) = LongAccumulator::make(self.mark(), self.engine.ids.accumulator(), name.into());
         self.engine.accumulators.add(&any);
         accumulator
     }
 
     /// An accumulator of floating-point numbers.
     pub fn double_accumulator(&self, name: impl Into<String>) -> DoubleAccumulator {
-        let (accumulator, any) = DoubleAccumulator::make(self.engine.ids.accumulator(), name.into());
+        let (accumulator, any) = DoubleAccumulator::make(self.mark(), self.engine.ids.accumulator(), name.into());
         self.engine.accumulators.add(&any);
         accumulator
     }
@@ -363,14 +367,15 @@ impl Context {
         zero: T,
         merge: M,
     ) -> Accumulator<T> {
-        let (accumulator, any) = Accumulator::make(self.engine.ids.accumulator(), name.into(), zero, merge);
+        let (accumulator, any) =
+            Accumulator::make(self.mark(), self.engine.ids.accumulator(), name.into(), zero, merge);
         self.engine.accumulators.add(&any);
         accumulator
     }
 
     /// An accumulator that collects values (`add(vec![value])`), partition after partition.
     pub fn collection_accumulator<T: Data>(&self, name: impl Into<String>) -> Accumulator<Vec<T>> {
-        let (accumulator, any) = Accumulator::collecting(self.engine.ids.accumulator(), name.into());
+        let (accumulator, any) = Accumulator::collecting(self.mark(), self.engine.ids.accumulator(), name.into());
         self.engine.accumulators.add(&any);
         accumulator
     }

@@ -13,7 +13,7 @@ use firesteel_io::CheckpointDir;
 use firesteel_model::{
     AccumulatorId, BlockId, BroadcastId, Error, JobId, RddId, Result, ShuffleId, StageId, conf::Conf,
 };
-use firesteel_rdd::AnyAccumulator;
+use firesteel_rdd::{AnyAccumulator, ContextMark};
 use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
@@ -71,7 +71,7 @@ pub(crate) struct Engine {
     driver: Mutex<Option<JoinHandle<()>>>,
     stopped: AtomicBool,
     /// What tells this engine from all others, for as long as anyone remembers it.
-    pub(crate) mark: Arc<()>,
+    pub(crate) mark: ContextMark,
 }
 
 /// The accumulators of one context that somebody on the driver still holds.
@@ -142,7 +142,7 @@ impl Engine {
             to_driver,
             driver: Mutex::new(Some(thread)),
             stopped: AtomicBool::new(false),
-            mark: Arc::new(()),
+            mark: ContextMark::default(),
         });
         lock(&RUNNING).push(Arc::downgrade(&engine));
         Ok(engine)

@@ -2,13 +2,14 @@
 
 use crate::hand::{Hand, Lineage};
 use firesteel_model::AccumulatorId;
-use firesteel_rdd::{Accumulator, LongAccumulator, enter};
+use firesteel_rdd::{Accumulator, ContextMark, LongAccumulator, enter};
 use firesteel_store::record;
 use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn texts(id: u64) -> (Accumulator<Vec<String>>, std::sync::Arc<dyn firesteel_rdd::AnyAccumulator>) {
-    Accumulator::make(AccumulatorId(id), "texts".into(), Vec::new(), |all: &mut Vec<String>, more| all.extend(more))
+    let merge = |all: &mut Vec<String>, more| all.extend(more);
+    Accumulator::make(ContextMark::default(), AccumulatorId(id), "texts".into(), Vec::new(), merge)
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn decoded_outside_of_a_task_it_counts_for_itself() {
 #[test]
 fn in_a_task_all_copies_add_to_the_attempt_and_the_driver_merges_its_update() {
     let (driver, any) = texts(1);
-    let (count, count_any) = LongAccumulator::make(AccumulatorId(2), "count".into());
+    let (count, count_any) = LongAccumulator::make(ContextMark::default(), AccumulatorId(2), "count".into());
     let sent = record::to_vec(&(&driver, &count)).unwrap();
     let task = Hand::new().task(&Lineage::default(), 0, 1);
     let current = enter(&task);
@@ -61,7 +62,7 @@ fn one_that_came_with_a_task_is_no_element() {
 #[test]
 fn two_types_under_one_id_are_refused() {
     let (driver, _) = texts(1);
-    let (other, _) = LongAccumulator::make(AccumulatorId(1), "count".into());
+    let (other, _) = LongAccumulator::make(ContextMark::default(), AccumulatorId(1), "count".into());
     let task = Hand::new().task(&Lineage::default(), 0, 1);
     let _current = enter(&task);
     let first: Result<Accumulator<Vec<String>>, _> = record::from_slice(&record::to_vec(&driver).unwrap());
@@ -72,10 +73,16 @@ fn two_types_under_one_id_are_refused() {
 
 #[test]
 fn a_merge_that_panics_leaves_the_value_as_it_was() {
-    let (driver, any) = Accumulator::make(AccumulatorId(1), "small".into(), 1u64, |sum: &mut u64, more: u64| {
-        *sum += more;
-        assert!(*sum < 10, "too large");
-    });
+    let (driver, any) = Accumulator::make(
+        ContextMark::default(),
+        AccumulatorId(1),
+        "small".into(),
+        1u64,
+        |sum: &mut u64, more: u64| {
+            *sum += more;
+            assert!(*sum < 10, "too large");
+        },
+    );
     any.merge(&record::to_vec(&5u64).unwrap()).unwrap();
     let update = record::to_vec(&5u64).unwrap();
     assert!(any.tally().add(&update).is_none());

@@ -45,3 +45,29 @@ fn rdds_of_two_contexts_are_not_mixed_up() {
     }
     assert_eq!(here.count().unwrap() + there.count().unwrap(), 6);
 }
+
+#[test]
+fn what_belongs_to_one_context_is_not_read_in_anothers_tasks() {
+    let [here, there] = [1, 2].map(|n| Context::builder().master(format!("local[{n}]")).build().unwrap());
+    // Each has the number of one of the other's.
+    let (ours, theirs) = (here.broadcast(1u64), there.broadcast(2u64));
+    let (our_sum, their_sum) = (here.long_accumulator("ours"), there.long_accumulator("theirs"));
+    let their_text = there.accumulator("text", String::new(), |a, b: String| a.push_str(&b));
+    let numbers = here.range_n(0..4, 2).erase();
+    let refused = |what: &str, found: Result<u64>| {
+        let error = found.expect_err(what).to_string();
+        assert!(error.contains(what) && error.contains("belongs to another context"), "{what}: {error}");
+    };
+    refused("broadcast 0", numbers.map_with(theirs.clone(), |b, x| x + b.value()).count());
+    refused("broadcast 0", numbers.map_with((1, vec![theirs.clone()]), |(_, b), x| x + b[0].value()).erase().count());
+    refused("broadcast 0", numbers.map_with(theirs, |b, x| (x + b.value(), x)).group_by_key().count());
+    refused("\"theirs\"", numbers.for_each_with(their_sum.clone(), |sum, _| sum.add(1)).map(|()| 0));
+    refused("\"text\"", numbers.for_each_with(their_text, |text, _| text.add("x".into())).map(|()| 0));
+    assert_eq!((our_sum.value(), their_sum.value()), (0, 0));
+    // In their own they are as ever.
+    let sum = numbers.map_with((ours, our_sum.clone()), |(b, sum), x| {
+        sum.add(1);
+        x + b.value()
+    });
+    assert_eq!((sum.reduce(|a, b| a + b).unwrap(), our_sum.value()), (10, 4));
+}
