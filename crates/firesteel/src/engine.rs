@@ -3,6 +3,7 @@
 use crate::{
     driver::{Driver, Msg},
     files::AddedFiles,
+    future::Background,
     graph::{RddNode, lock},
     properties,
     report::Application,
@@ -63,6 +64,7 @@ pub(crate) struct Engine {
     pub(crate) progress: Option<ConsoleProgress>,
     checkpoint_dir: Mutex<Option<CheckpointDir>>,
     pub(crate) accumulators: Arc<Accumulators>,
+    pub(crate) background: Arc<Background>,
     /// The RDDs that are kept, by id.
     nodes: Mutex<HashMap<RddId, Weak<RddNode>>>,
     /// RDDs that are to be checkpointed after their first job.
@@ -137,6 +139,7 @@ impl Engine {
             progress: new.progress,
             checkpoint_dir: Mutex::new(checkpoint_dir),
             accumulators,
+            background: Arc::default(),
             nodes: Mutex::default(),
             to_checkpoint: Mutex::default(),
             to_driver,
