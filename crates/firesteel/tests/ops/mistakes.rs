@@ -71,3 +71,60 @@ fn what_belongs_to_one_context_is_not_read_in_anothers_tasks() {
     });
     assert_eq!((sum.reduce(|a, b| a + b).unwrap(), our_sum.value()), (10, 4));
 }
+
+/// What would fail the job in a task fails the action on the driver, in the same words.
+fn told_on_the_driver<R: std::fmt::Debug>(what: &str, message: &str, found: Result<R>) {
+    match found {
+        Err(Error::Function { call_site, message: told }) => {
+            assert!(call_site.starts_with(&format!("{what} at mistakes.rs:")), "{what}: {call_site}");
+            assert!(told.contains(message), "{what}: {told}");
+        }
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_panic_where_the_driver_merges_is_the_actions_error() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    // One element in each partition: the functions are called on the driver only.
+    let two = sc.range_n(0..2, 2).erase();
+    let pairs = two.map(|i| (0, i)).erase();
+    let sevens = |what: &str, found: Result<u64>| told_on_the_driver(what, "panicked at", found);
+    sevens("reduce", two.reduce(|_, _| panic!("seven")));
+    sevens("reduce_with", two.reduce_with(7, |n, _, _| panic!("{n}")));
+    sevens("fold", two.fold(0, |a, b| if a > 0 { panic!("seven") } else { a + b + 1 }));
+    sevens("fold_with", two.fold_with(7, 0, |n, a, b| if a > 0 { panic!("{n}") } else { a + b + 1 }));
+    sevens("aggregate", two.aggregate(0, |a, b| a + b, |_, _| panic!("seven")));
+    sevens("aggregate_with", two.aggregate_with(7, 0, |_, a, b| a + b, |_, _| panic!("seven")));
+    sevens("aggregate_ref", two.aggregate_ref(0, |a, b| a + b, |_, _| panic!("seven")));
+    sevens("tree_reduce", two.tree_reduce(|_, _| panic!("seven")));
+    sevens(
+        "tree_aggregate",
+        two.tree_aggregate(0, |a, b| a + b, |a, b| if a > 0 { panic!("seven") } else { a + b + 1 }),
+    );
+    sevens("max_by", two.max_by(|_, _| panic!("seven")));
+    sevens("reduce_by_key_locally", pairs.reduce_by_key_locally(|_, _| panic!("seven")).map(|_| 0));
+    assert_eq!(two.reduce(|a, b| a + b).unwrap(), 1);
+}
+
+#[test]
+fn a_partitioner_that_goes_wrong_on_the_driver_is_the_lookups_error() {
+    #[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Odd;
+    impl Partitioner<u64> for Odd {
+        fn num_partitions(&self) -> usize {
+            2
+        }
+        fn partition(&self, key: &u64) -> usize {
+            assert!(*key != 7, "seven");
+            *key as usize
+        }
+    }
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let spread = sc.range_n(0..2, 2).map(|i| (i, i)).partition_by(Odd);
+    assert_eq!(spread.lookup(&1).unwrap(), [1]);
+    told_on_the_driver("lookup", "`partition` must be less than `num_partitions`", spread.lookup(&99));
+    told_on_the_driver("lookup", "seven", spread.lookup(&7));
+    sc.stop().unwrap();
+    assert!(matches!(spread.lookup(&1), Err(Error::Stopped(_))));
+}
