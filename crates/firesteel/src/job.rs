@@ -201,14 +201,16 @@ impl RunningJob {
             });
             now
         };
-        for node in waiting {
+        let mut waiting = waiting.into_iter();
+        while let Some(node) = waiting.next() {
             let done = match &node.checkpoint {
                 Some(Checkpoint::Reliable(write)) => write(&node),
                 Some(Checkpoint::Local(complete)) => complete(&node),
                 None => Ok(()),
             };
             if let Err(e) = done {
-                lock(&self.engine.to_checkpoint).push(Arc::downgrade(&node));
+                let not_done = std::iter::once(&node).chain(waiting.as_slice()).map(Arc::downgrade);
+                lock(&self.engine.to_checkpoint).extend(not_done);
                 return Err(e);
             }
             node.cut_lineage();
