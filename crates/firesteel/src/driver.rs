@@ -194,7 +194,7 @@ impl Driver {
 
     /// Runs until the context ends.
     pub(crate) fn run(mut self) {
-        crate::engine::on_own_thread();
+        crate::engine::on_drivers_thread();
         loop {
             let wait = self.scheduler.next_deadline().and_then(|at| self.clock.until(at));
             let msg = match wait {
@@ -251,6 +251,9 @@ impl Driver {
         while let Ok(msg) = self.messages.try_recv() {
             self.last_words(msg);
         }
+        // From here on whoever asks is told so at once; listeners, who are told the rest now, may ask.
+        drop(messages);
+        self.messages = crossbeam_channel::never();
         self.report.stopped();
     }
 

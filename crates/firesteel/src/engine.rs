@@ -189,11 +189,15 @@ impl Engine {
         let _ = self.to_driver.send(msg);
     }
 
-    /// Asks the scheduler something; of an engine that has ended there is the default answer.
+    /// Asks the scheduler something; of an engine that has ended there is the default answer, and on the driver's own thread, where code
+    /// of the user's may run (the merge of an accumulator, a `Drop`), as well: nobody else would give one.
     pub(crate) fn ask<R: Default + Send + 'static>(
         &self,
         question: impl FnOnce(&Scheduler) -> R + Send + 'static,
     ) -> R {
+        if is_drivers_thread() {
+            return R::default();
+        }
         let (answer, wait) = crossbeam_channel::bounded(1);
         self.tell(Msg::Ask(Box::new(move |scheduler| {
             let _ = answer.send(question(scheduler));
@@ -253,6 +257,7 @@ impl Engine {
 
 thread_local! {
     static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+    static DRIVERS_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Fails on the engine's own threads: in tasks, in what they call at their end, and in a `Drop` of the user's on the driver's
@@ -267,6 +272,17 @@ pub(crate) fn not_inside(what: &'static str) -> Result<()> {
 /// Says that this thread is an engine's: when the last handle happens to be dropped here, nobody waits for the thread's own end.
 pub(crate) fn on_own_thread() {
     OWN_THREAD.set(true);
+}
+
+/// Says that this thread is a driver's loop.
+pub(crate) fn on_drivers_thread() {
+    on_own_thread();
+    DRIVERS_THREAD.set(true);
+}
+
+/// Whether this thread is a driver's loop, which cannot wait for its own answer.
+pub(crate) fn is_drivers_thread() -> bool {
+    DRIVERS_THREAD.get()
 }
 
 /// The engines of this process, to be stopped at its end.
