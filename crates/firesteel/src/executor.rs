@@ -201,6 +201,8 @@ impl LocalExecutor {
             if let Some(tamper) = &self.tamper {
                 tamper(task.info(), &self.shared, Moment::After);
             }
+            // What was killed does not count, also where nothing looked since.
+            task.check();
             Ok(output)
         };
         match panics::caught(run) {

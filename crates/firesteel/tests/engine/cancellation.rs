@@ -232,6 +232,29 @@ fn a_killed_attempt_is_tried_again_and_is_no_failure() {
 }
 
 #[test]
+fn a_killed_attempt_does_not_count_though_it_never_looked() {
+    static ATTEMPT: AtomicU64 = AtomicU64::new(u64::MAX);
+    static STARTED: Signal = Signal::new();
+    static KILLED: Signal = Signal::new();
+    let sc = local("local[2]");
+    let job = on_thread(&sc, |sc| {
+        sc.run_job(&sc.range_n(0..10, 1), |_| {
+            let task = TaskContext::get().unwrap();
+            if task.attempt_number() == 0 {
+                ATTEMPT.store(task.task_attempt_id(), Ordering::Relaxed);
+                STARTED.raise();
+                KILLED.wait();
+            }
+            task.attempt_number()
+        })
+    });
+    STARTED.wait();
+    assert!(sc.kill_task_attempt(ATTEMPT.load(Ordering::Relaxed), "it is on the wrong foot"));
+    KILLED.raise();
+    assert_eq!(job.join().unwrap().unwrap(), [1]);
+}
+
+#[test]
 fn a_listener_may_cancel_a_job_and_run_another() {
     static STARTED: Signal = Signal::new();
     static COUNTED: Signal = Signal::new();
