@@ -25,7 +25,6 @@ use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
 use std::{
     ops::Range,
-    path::Path,
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -115,8 +114,8 @@ impl ContextBuilder {
         let app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
         let dirs = conf.local_dirs()?;
-        let files = AddedFiles::new(dirs.first().map_or(Path::new("."), |dir| dir), &app_id);
         let scratch = Scratch::new(dirs);
+        let files = AddedFiles::new(scratch.clone());
         let budget = crate::settings::budget(&conf)?;
         let memory = Memory::new(budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
         let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
