@@ -32,6 +32,11 @@ use std::{
 /// A running application: makes RDDs and runs their jobs. Cloning is cheap; any number of contexts live in one process.
 ///
 /// It ends with [`stop`](Context::stop), or when its last clone and the last of its RDDs are dropped.
+///
+/// The first context of a process installs a panic hook, in front of the one that it finds: panics in tasks are noted with their place,
+/// for the error of the job, and are not printed; all others go to the hook that was there. A program with a hook of its own sets it
+/// before. One that is set later without calling its predecessor sees the panics of tasks itself, and errors tell their message
+/// without the place.
 #[derive(Clone)]
 pub struct Context {
     engine: Arc<Engine>,
@@ -63,7 +68,8 @@ impl ContextBuilder {
         self
     }
     /// What every executor process does once before its first task (set up a logger, fill a static): `main` itself does not run
-    /// there. In local mode it runs here, once in the process.
+    /// there. In local mode it runs here, once in the process. If it fails or panics, so does [`build`](ContextBuilder::build), and the
+    /// next one tries it again.
     pub fn executor_setup<F: Fn() -> Result<()> + Captureless>(mut self, f: F) -> Self {
         self.setup.push(Box::new(move || crate::setup::once(f)));
         self
@@ -87,9 +93,11 @@ impl ContextBuilder {
     /// Starts the context.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting that makes no sense, [`Error::InsideTask`] in a task.
+    /// [`Error::Config`] for a setting that makes no sense, [`Error::InsideTask`] in a task, [`Error::Function`] if the
+    /// [setup](ContextBuilder::executor_setup) panics, and what it returns.
     pub fn build(self) -> Result<Context> {
         crate::engine::not_inside("Context::build")?;
+        crate::panics::install();
         let mut conf = Conf::load()?;
         for (key, value) in self.settings {
             conf.set(key, value);

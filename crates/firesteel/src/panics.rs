@@ -1,6 +1,6 @@
 //! Panics of user code: caught at the task's boundary, with the message and the line where they happened.
 //!
-//! The hook belongs to the process and is installed once. In a task it notes the panic and prints nothing: the failure is
+//! The hook belongs to the process and is installed once, with the first context or an executor's first task. In a task it notes the panic and prints nothing: the failure is
 //! told by the job that it fails. Everywhere else it does what the hook before it did.
 
 use crate::graph::CallSite;

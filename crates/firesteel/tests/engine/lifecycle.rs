@@ -4,7 +4,7 @@ use crate::steps::{Signal, local, on_thread};
 use firesteel::{events::Event, prelude::*};
 use std::sync::{
     Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 #[test]
@@ -228,7 +228,23 @@ fn executor_setup_runs_once_in_the_process() {
     assert_eq!(two.range(0..10).map(|_| CALLS.load(Ordering::Relaxed)).max().unwrap(), 1);
 
     let failing = || Context::builder().master("local").executor_setup(|| Err(Error::Path("no such logger".into())));
-    assert_eq!(failing().build().map(drop).unwrap_err().to_string(), "no such logger");
+    for _ in 0..2 {
+        assert_eq!(failing().build().map(drop).unwrap_err().to_string(), "no such logger");
+    }
+
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let panicking = || {
+        let setup = || match BROKEN.load(Ordering::Relaxed) {
+            true => panic!("no such folder"),
+            false => Ok(()),
+        };
+        Context::builder().master("local").executor_setup(setup).build()
+    };
+    let error = panicking().map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("executor_setup: ") && error.contains("lifecycle.rs"), "{error}");
+    assert!(error.ends_with("no such folder"), "{error}");
+    BROKEN.store(false, Ordering::Relaxed);
+    assert_eq!(panicking().unwrap().range(0..10).count().unwrap(), 10);
 }
 
 #[test]
