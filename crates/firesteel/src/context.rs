@@ -11,7 +11,7 @@ use crate::{
     rdd::{Rdd, site},
     report::{Application, Reporter},
 };
-use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, Queue};
+use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, LogFailure, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
     BlockId, Error, ExecutorId, PartitionIndex, Result, StorageLevel,
@@ -133,9 +133,11 @@ impl ContextBuilder {
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
         let state = AppState::default();
         bus.add(Queue::AppStatus, state.clone())?;
+        let mut log_failure = LogFailure::default();
         if conf.get(keys::EVENT_LOG_ENABLED)? {
             let dir = conf.get(keys::EVENT_LOG_DIR)?;
             let log = EventLogWriter::create(&dir, &app_id, conf.get(keys::EVENT_LOG_LOG_BLOCK_UPDATES)?)?;
+            log_failure = log.failure();
             bus.add(Queue::EventLog, log)?;
         }
         let progress = match conf.get(keys::UI_SHOW_CONSOLE_PROGRESS)? {
@@ -161,6 +163,7 @@ impl ContextBuilder {
             shuffles: shuffles.clone(),
             bus: bus.clone(),
             state,
+            log_failure,
             progress,
             checkpoint_dir: conf.get(keys::CHECKPOINT_DIR)?,
             conf,
@@ -417,7 +420,7 @@ impl Context {
     /// that does not look at its kill flag for ten seconds is left to itself. A second call does nothing.
     ///
     /// # Errors
-    /// In a task, and in a listener.
+    /// In a task, and in a listener. [`Error::Io`] if the event log could not be written to its end; the context has ended all the same.
     pub fn stop(&self) -> Result<()> {
         crate::engine::not_inside("Context::stop")?;
         if Bus::is_delivering() {
@@ -427,6 +430,6 @@ impl Context {
             ));
         }
         self.engine.stop();
-        Ok(())
+        self.engine.log_failure.take().map_or(Ok(()), Err)
     }
 }

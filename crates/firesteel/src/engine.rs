@@ -9,7 +9,7 @@ use crate::{
     report::Application,
 };
 use crossbeam_channel::{Receiver, Sender};
-use firesteel_events::{AppState, Bus, ConsoleProgress};
+use firesteel_events::{AppState, Bus, ConsoleProgress, LogFailure};
 use firesteel_io::CheckpointDir;
 use firesteel_model::{
     AccumulatorId, BlockId, BroadcastId, Error, JobId, RddId, Result, ShuffleId, StageId, conf::Conf,
@@ -61,6 +61,8 @@ pub(crate) struct Engine {
     pub(crate) bus: Arc<Bus>,
     /// What events have told.
     pub(crate) state: AppState,
+    /// What went wrong with the event log.
+    pub(crate) log_failure: LogFailure,
     pub(crate) progress: Option<ConsoleProgress>,
     checkpoint_dir: Mutex<Option<CheckpointDir>>,
     pub(crate) accumulators: Arc<Accumulators>,
@@ -107,6 +109,7 @@ pub(crate) struct NewEngine {
     pub(crate) shuffles: Arc<ShuffleStore>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) state: AppState,
+    pub(crate) log_failure: LogFailure,
     pub(crate) progress: Option<ConsoleProgress>,
     pub(crate) checkpoint_dir: Option<String>,
 }
@@ -136,6 +139,7 @@ impl Engine {
             shuffles: new.shuffles,
             bus: new.bus,
             state: new.state,
+            log_failure: new.log_failure,
             progress: new.progress,
             checkpoint_dir: Mutex::new(checkpoint_dir),
             accumulators,
