@@ -188,7 +188,15 @@ fn checkpoint_is_written_after_the_first_job_and_cuts_the_lineage() {
     // A damaged file is an error that names it.
     fs::write(Path::new(&file).join("part-00001"), b"nothing").unwrap();
     let error = checkpointed.count().unwrap_err().to_string();
-    assert!(error.contains("part-00001"), "{error}");
+    assert!(error.contains("part-00001") && error.contains("make the RDD anew"), "{error}");
+    // One that is cut off in the middle is seen when its elements are read; one that is gone, at once.
+    let whole = fs::read(Path::new(&file).join("part-00000")).unwrap();
+    fs::write(Path::new(&file).join("part-00001"), &whole[..whole.len() / 2]).unwrap();
+    fs::rename(Path::new(&file).join("part-00002"), Path::new(&file).join("gone")).unwrap();
+    for partition in [1, 2] {
+        let error = sc.run_job_on(&checkpointed, |items| items.count(), &[partition]).unwrap_err().to_string();
+        assert!(error.contains("its lineage was cut there") && !error.contains("has to be computed"), "{error}");
+    }
     drop(checkpointed);
     assert!(Path::new(&file).join("part-00000").exists(), "files stay");
 }
