@@ -128,3 +128,23 @@ fn a_partitioner_that_goes_wrong_on_the_driver_is_the_lookups_error() {
     sc.stop().unwrap();
     assert!(matches!(spread.lookup(&1), Err(Error::Stopped(_))));
 }
+
+#[test]
+fn what_is_wrong_with_an_environment_is_told_without_the_pipelines_types() {
+    #[derive(Clone, serde::Serialize)]
+    struct Torn(u8);
+    impl<'de> serde::Deserialize<'de> for Torn {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+            Err(serde::de::Error::custom("it was torn"))
+        }
+    }
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let torn = sc.range_n(0..4, 2).filter(|i| i % 2 == 0).map_with(Torn(1), |torn, i| i + u64::from(torn.0)).count();
+    let gone = sc.broadcast(1u64);
+    gone.destroy().unwrap();
+    let gone = sc.range_n(0..4, 2).filter(|i| i % 2 == 0).map_with((1, gone), |(_, b), i| i + b.value()).count();
+    for (found, told) in [(torn, "it was torn (in a `"), (gone, "broadcast 0 is used after it was destroyed")] {
+        let error = found.unwrap_err().to_string();
+        assert!(error.contains(told) && !error.contains("firesteel_rdd::"), "{error}");
+    }
+}
