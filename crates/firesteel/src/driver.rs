@@ -163,7 +163,7 @@ impl Driver {
                     executor.work(&tasks);
                     drop(alive);
                 })
-                .map_err(|e| Error::io("start", "a task thread", e))?;
+                .map_err(|e| crate::settings::too_few_threads(i, slots, e))?;
             threads.push(thread);
         }
         let mut driver = Driver {
