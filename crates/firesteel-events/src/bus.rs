@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -107,6 +107,8 @@ struct Shared {
     /// How many listeners there are, for posters that need not even make their event.
     listeners: AtomicUsize,
     state: Mutex<State>,
+    /// How many events were told to listeners, of all queues, while a batch is still under way: a slow listener is no hung one.
+    told: AtomicU64,
     /// One per queue: its thread waits here for events.
     wake: [Condvar; Queue::ALL.len()],
     /// Posters wait here for room, and flushes for deliveries.
@@ -163,6 +165,7 @@ impl Bus {
                 capacity: capacity.max(1),
                 listeners: AtomicUsize::new(0),
                 state: Mutex::new(State { queues: Default::default(), next_listener: 0, stopped: false }),
+                told: AtomicU64::new(0),
                 wake: Default::default(),
                 progress: Condvar::new(),
             }),
@@ -357,14 +360,14 @@ impl Shared {
     /// Waits until `done`, as long as events are being delivered meanwhile. Returns whether it is done.
     fn wait_for_progress(&self, mut state: MutexGuard<'_, State>, what: &str, done: impl Fn(&State) -> bool) -> bool {
         loop {
-            let before = delivered(&state);
-            let quiet = |s: &mut State| !done(s) && delivered(s) == before;
+            let before = self.told.load(Ordering::Relaxed);
+            let quiet = |s: &mut State| !done(s) && self.told.load(Ordering::Relaxed) == before;
             state =
                 self.progress.wait_timeout_while(state, NO_PROGRESS, quiet).unwrap_or_else(PoisonError::into_inner).0;
             if done(&state) {
                 return true;
             }
-            if delivered(&state) == before {
+            if self.told.load(Ordering::Relaxed) == before {
                 let stuck = state.queues.iter().filter(|q| q.running && q.delivered < q.posted);
                 let names: Vec<_> = stuck.flat_map(|q| q.listeners.iter().map(|s| s.name)).collect();
                 tracing::error!(
@@ -419,6 +422,7 @@ impl Shared {
                 for slot in &listeners {
                     self.tell(queue, slot, |listener| listener.on_event(event), sequence);
                 }
+                self.told.fetch_add(1, Ordering::Relaxed);
             }
             if stopped && batch.is_empty() {
                 for slot in &listeners {
@@ -459,6 +463,36 @@ impl Shared {
     }
 }
 
-fn delivered(state: &State) -> u64 {
-    state.queues.iter().map(|q| q.delivered).sum()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::UnpersistRdd;
+    use firesteel_model::RddId;
+    use std::sync::mpsc;
+
+    /// Whoever waits for a slow listener sees that it goes on, long before its batch is done.
+    #[test]
+    fn each_event_that_is_told_is_progress() {
+        let bus = Bus::new(100);
+        let shared = Arc::downgrade(&bus.shared);
+        let (go, may) = mpsc::channel();
+        let (tell, told) = mpsc::channel();
+        let slow = move |_: &Event| {
+            may.recv().unwrap();
+            tell.send(shared.upgrade().map(|shared| shared.told.load(Ordering::Relaxed))).unwrap();
+        };
+        bus.add(Queue::Shared, slow).unwrap();
+        let post = || bus.post(UnpersistRdd { rdd: RddId(1) });
+        post();
+        go.send(()).unwrap();
+        assert_eq!(told.recv().unwrap(), Some(0));
+        // The listener waits in the first of these, so the other two are one batch.
+        for _ in 0..3 {
+            post();
+        }
+        for before in 1..4 {
+            go.send(()).unwrap();
+            assert_eq!(told.recv().unwrap(), Some(before));
+        }
+    }
 }

@@ -19,5 +19,5 @@ mod state;
 pub use bus::{Bus, Listener, ListenerHandle, Queue};
 pub use console::{ConsoleProgress, RunningJob, StageProgress, failure_summary, progress_bar};
 pub use event::Event;
-pub use log::{EventLogWriter, LogReader, MAX_LINE, SPARK_VERSION, read_log};
+pub use log::{EventLogWriter, LogFailure, LogReader, MAX_LINE, SPARK_VERSION, read_log};
 pub use state::*;

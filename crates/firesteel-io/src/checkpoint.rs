@@ -141,12 +141,17 @@ impl RddCheckpoint {
         )))
     }
 
-    /// Removes the checkpoint.
+    /// Removes the checkpoint, also while tasks still write to it: their parts fail.
     ///
     /// # Errors
     /// [`Error::Io`] names what could not be removed. A folder that is gone already is none.
     pub fn remove(&self) -> Result<()> {
-        remove_folder(&self.path)
+        // Under another name first, so that nothing appears in it any more.
+        let removed = self.path.with_extension("removed");
+        match fs::rename(&self.path, &removed) {
+            Ok(()) => remove_folder(&removed),
+            Err(_) => remove_folder(&self.path),
+        }
     }
 
     fn part(&self, partition: PartitionIndex) -> PathBuf {

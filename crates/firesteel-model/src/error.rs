@@ -20,6 +20,15 @@ pub enum Error {
     /// A job failed: a task failed too often, or something that it needs is missing.
     #[error("{0}")]
     Job(Box<JobFailure>),
+    /// A function of the program's panicked outside of tasks, most of all where an action brought the partitions' results together
+    /// on the driver.
+    #[error("{call_site}: a function that it was given failed: {message}")]
+    Function {
+        /// The method, and the user's line that called it.
+        call_site: String,
+        /// The panic's message and place.
+        message: String,
+    },
     /// A job was cancelled.
     #[error("Job {job} cancelled {reason}")]
     Cancelled {

@@ -3,7 +3,10 @@
 //! In a task an accumulator is bound to the *attempt* at the moment when the stage is decoded, so threads that user code starts
 //! add to the same attempt. The attempt's updates travel with its end; the driver counts them once per partition.
 
-use crate::{Data, current};
+use crate::{
+    Data, current,
+    encoding::{ContextMark, check_home},
+};
 use firesteel_code::{Captureless, Code, CodeRef, Named, code_ref};
 use firesteel_model::{AccumulatorId, Error, Result};
 use firesteel_store::record;
@@ -53,7 +56,7 @@ pub trait AnyAccumulator: Send + Sync {
     /// If the bytes are no update of this accumulator.
     ///
     /// # Panics
-    /// If the user's merge function does; the value is then as it was.
+    /// If the user's merge function does; the value is then as that has left it.
     fn merge(&self, update: &[u8]) -> Result<()>;
     /// A copy of the value, for events: they show what a value comes to with updates that do not count yet.
     fn tally(&self) -> Box<dyn Tally>;
@@ -74,9 +77,7 @@ impl<T: Data> Tally for Sum<T> {
     fn add(&mut self, update: &[u8]) -> Option<(String, String)> {
         let update: T = decode(update).ok()?;
         let shown = show(&update);
-        let mut next = self.value.clone();
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.merge)(&mut next, update))).ok()?;
-        self.value = next;
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.merge)(&mut self.value, update))).ok()?;
         Some((shown, show(&self.value)))
     }
 }
@@ -121,13 +122,12 @@ impl AttemptAccumulators {
 }
 
 struct Shared<T> {
+    context: ContextMark,
     id: AccumulatorId,
     name: String,
     zero: T,
     value: Mutex<T>,
     merge: MergeWith<T>,
-    /// Whether it only collects, which cannot fail, so that no copy of all that was collected is needed to merge more.
-    collects: bool,
     code: (CodeRef, Vec<u8>),
 }
 
@@ -143,15 +143,7 @@ where
     }
     fn merge(&self, update: &[u8]) -> Result<()> {
         let update: T = decode(update)?;
-        let mut value = lock(&self.value);
-        if self.collects {
-            (self.merge)(&mut value, update);
-            return Ok(());
-        }
-        // On a copy, so that a panicking merge leaves the value as it was.
-        let mut next = value.clone();
-        (self.merge)(&mut next, update);
-        *value = next;
+        (self.merge)(&mut lock(&self.value), update);
         Ok(())
     }
     fn tally(&self) -> Box<dyn Tally> {
@@ -199,16 +191,20 @@ fn is_shown<T: Any>() -> bool {
 
 enum Side<T> {
     Driver(Arc<Shared<T>>),
-    Task { id: AccumulatorId, name: String, value: Arc<Mutex<T>>, merge: MergeWith<T> },
+    Task { id: AccumulatorId, name: String, zero: Arc<T>, value: Arc<Mutex<T>>, merge: MergeWith<T> },
 }
 
 impl<T> Clone for Side<T> {
     fn clone(&self) -> Self {
         match self {
             Side::Driver(shared) => Side::Driver(shared.clone()),
-            Side::Task { id, name, value, merge } => {
-                Side::Task { id: *id, name: name.clone(), value: value.clone(), merge: merge.clone() }
-            }
+            Side::Task { id, name, zero, value, merge } => Side::Task {
+                id: *id,
+                name: name.clone(),
+                zero: zero.clone(),
+                value: value.clone(),
+                merge: merge.clone(),
+            },
         }
     }
 }
@@ -216,7 +212,8 @@ impl<T> Clone for Side<T> {
 /// A value that tasks add to, of the user's type and with the user's way of adding. Made by `Context::accumulator`.
 ///
 /// Hand it to tasks in an environment (`map_with(acc.clone(), ..)`). In actions each partition's additions count
-/// exactly once, whatever is retried; in transformations they count once for each time that the partition is computed.
+/// exactly once, whatever is retried; in transformations they count once for each time that the partition is computed. Should the way of
+/// adding panic on the driver, an error is logged, and the value is as that has left it.
 pub struct Accumulator<T>(Side<T>);
 
 impl<T> Clone for Accumulator<T> {
@@ -234,30 +231,21 @@ impl<T: Data + fmt::Debug> fmt::Debug for Accumulator<T> {
 impl<T: Data> Accumulator<T> {
     /// A new accumulator, and the driver's view of it that merges updates. `Context::accumulator` registers it.
     pub fn make<M: Fn(&mut T, T) + Captureless>(
+        context: ContextMark,
         id: AccumulatorId,
         name: String,
         zero: T,
         merge: M,
-    ) -> (Self, Arc<dyn AnyAccumulator>) {
-        Self::made(id, name, zero, merge, false)
-    }
-
-    fn made<M: Fn(&mut T, T) + Captureless>(
-        id: AccumulatorId,
-        name: String,
-        zero: T,
-        merge: M,
-        collects: bool,
     ) -> (Self, Arc<dyn AnyAccumulator>) {
         let code = Code::new(merge);
         let bytes = record::to_vec(&code).expect("the name of a code record is plain data");
         let shared = Arc::new(Shared {
+            context,
             id,
             name,
             value: Mutex::new(zero.clone()),
             zero,
             merge: Arc::new(merge),
-            collects,
             code: (code_ref::<MergeCode<T, M>>(), bytes),
         });
         (Accumulator(Side::Driver(shared.clone())), shared)
@@ -295,22 +283,19 @@ impl<T: Data> Accumulator<T> {
         }
     }
 
-    /// Puts it back to its zero. On the driver only; in a task it takes back what this attempt has added.
-    pub fn reset(&self)
-    where
-        T: Default,
-    {
+    /// Puts it back to its zero; in a task it takes back what this attempt has added.
+    pub fn reset(&self) {
         match &self.0 {
             Side::Driver(shared) => *lock(&shared.value) = shared.zero.clone(),
-            Side::Task { value, .. } => *lock(value) = T::default(),
+            Side::Task { value, zero, .. } => *lock(value) = T::clone(zero),
         }
     }
 }
 
 impl<T: Data> Accumulator<Vec<T>> {
     /// A new accumulator that collects values, and the driver's view of it.
-    pub fn collecting(id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
-        Self::made(id, name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more), true)
+    pub fn collecting(context: ContextMark, id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
+        Self::make(context, id, name, Vec::new(), |all: &mut Vec<T>, more: Vec<T>| all.extend(more))
     }
 }
 
@@ -326,14 +311,17 @@ struct Wire {
 impl<T: Data> Serialize for Accumulator<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Side::Driver(shared) => Wire {
-                id: shared.id,
-                name: shared.name.clone(),
-                zero: encode(&shared.zero).map_err(serde::ser::Error::custom)?,
-                code: shared.code.0,
-                merge: shared.code.1.clone(),
+            Side::Driver(shared) => {
+                check_home(&shared.context, format_args!("accumulator {} ({:?})", shared.id, shared.name))?;
+                Wire {
+                    id: shared.id,
+                    name: shared.name.clone(),
+                    zero: encode(&shared.zero).map_err(serde::ser::Error::custom)?,
+                    code: shared.code.0,
+                    merge: shared.code.1.clone(),
+                }
+                .serialize(serializer)
             }
-            .serialize(serializer),
             Side::Task { name, .. } => Err(serde::ser::Error::custom(format!(
                 "accumulator {name:?} is part of an element: accumulators travel in environments only (`map_with(acc, ..)`)"
             ))),
@@ -351,11 +339,11 @@ impl<'de, T: Data> Deserialize<'de> for Accumulator<T> {
                 .map_err(|e| Error::Serialization(e.to_string()))?(&wire.merge)?;
             let zero: T = decode(&wire.zero)?;
             let value = match current::accumulators() {
-                Some(attempt) => attempt.local(wire.id, || zero)?,
+                Some(attempt) => attempt.local(wire.id, || zero.clone())?,
                 // Outside a task, as when a check decodes what it has encoded.
-                None => Arc::new(Mutex::new(zero)),
+                None => Arc::new(Mutex::new(zero.clone())),
             };
-            Ok(Accumulator(Side::Task { id: wire.id, name: wire.name.clone(), value, merge }))
+            Ok(Accumulator(Side::Task { id: wire.id, name: wire.name.clone(), zero: Arc::new(zero), value, merge }))
         };
         make().map_err(serde::de::Error::custom)
     }
@@ -369,9 +357,9 @@ macro_rules! number_accumulators {
 
         impl $name {
             /// A new accumulator, and the driver's view of it that merges updates.
-            pub fn make(id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
+            pub fn make(context: ContextMark, id: AccumulatorId, name: String) -> (Self, Arc<dyn AnyAccumulator>) {
                 let zero = (<$t>::default(), 0);
-                let (inner, any) = Accumulator::make(id, name, zero, |a: &mut ($t, u64), b: ($t, u64)| {
+                let (inner, any) = Accumulator::make(context, id, name, zero, |a: &mut ($t, u64), b: ($t, u64)| {
                     a.0 = $add(a.0, b.0);
                     a.1 += b.1;
                 });

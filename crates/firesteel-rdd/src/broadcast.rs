@@ -1,6 +1,11 @@
 //! Broadcast values: read by many tasks, sent to each executor once.
 
-use crate::{Data, current, failure::TaskFailure, task::Executor};
+use crate::{
+    Data, current,
+    encoding::{ContextMark, check_home},
+    failure::TaskFailure,
+    task::Executor,
+};
 use firesteel_model::{BlockId, BroadcastId, Error, Result};
 use firesteel_store::BlockStore;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,6 +22,7 @@ pub type OnRelease = Box<dyn Fn(BroadcastId) + Send + Sync>;
 
 struct Owner {
     id: BroadcastId,
+    context: ContextMark,
     destroyed: AtomicBool,
     /// Why the value cannot go to executors, if it cannot.
     unfit: Option<String>,
@@ -59,12 +65,12 @@ impl<T> fmt::Debug for Broadcast<T> {
 
 impl<T: Data> Broadcast<T> {
     /// Stores the value on the driver. `Context::broadcast` calls it. A value that does not survive the record format fails the
-    /// first job that would send it.
-    pub fn make(id: BroadcastId, value: T, blocks: Arc<BlockStore>, release: OnRelease) -> Self {
+    /// first job that would send it; so does a job of another context.
+    pub fn make(context: ContextMark, id: BroadcastId, value: T, blocks: Arc<BlockStore>, release: OnRelease) -> Self {
         let unfit = firesteel_store::boundary::check_once(&value).err().map(|e| e.to_string());
         let value = Arc::new(value);
         blocks.put_value::<T>(BlockId::Broadcast(id), value.clone());
-        let owner = Arc::new(Owner { id, destroyed: AtomicBool::new(false), unfit, release });
+        let owner = Arc::new(Owner { id, context, destroyed: AtomicBool::new(false), unfit, release });
         Broadcast { id, owner: Some(owner), home: Home::Driver(blocks), fetched: OnceLock::from(value) }
     }
 
@@ -118,11 +124,14 @@ impl<T: Data> Broadcast<T> {
 
 impl<T> Serialize for Broadcast<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.owner.as_ref().is_some_and(|owner| owner.destroyed.load(Ordering::Acquire)) {
-            return Err(serde::ser::Error::custom(format!("broadcast {} is used after it was destroyed", self.id)));
-        }
-        if let Some(unfit) = self.owner.as_ref().and_then(|owner| owner.unfit.as_ref()) {
-            return Err(serde::ser::Error::custom(format!("broadcast {}: {unfit}", self.id)));
+        if let Some(owner) = &self.owner {
+            check_home(&owner.context, format_args!("broadcast {}", self.id))?;
+            if owner.destroyed.load(Ordering::Acquire) {
+                return Err(serde::ser::Error::custom(format!("broadcast {} is used after it was destroyed", self.id)));
+            }
+            if let Some(unfit) = &owner.unfit {
+                return Err(serde::ser::Error::custom(format!("broadcast {}: {unfit}", self.id)));
+            }
         }
         self.id.serialize(serializer)
     }

@@ -7,7 +7,7 @@ use crate::{
     node::Erased,
     pipeline::{Pipeline, Plan},
     segment::PortStream,
-    source::BlockStream,
+    source::{BlockStream, lost_checkpoint},
     stream::{Flow, Lent, Sink, Stream},
     task::{Task, cannot_store},
 };
@@ -113,8 +113,8 @@ impl<T: Data> Pipeline for Cached<T> {
             return CachedStream::Reading(BlockStream::named(block, id, task));
         }
         if let Some(dir) = &kept.checkpoint {
-            let block: CachedBlock<T> = task.expect(read_checkpoint(dir, partition).map_err(Error::from));
-            return CachedStream::Reading(BlockStream::new(Some(block), task));
+            let block = read_checkpoint(dir, partition).unwrap_or_else(|e| lost_checkpoint(self.rdd, e));
+            return CachedStream::Reading(BlockStream::checkpointed(block, self.rdd, task));
         }
         if kept.cut {
             TaskFailure::Engine(Error::InvalidArgument(format!(

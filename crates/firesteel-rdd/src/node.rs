@@ -9,7 +9,7 @@ use crate::{
 };
 use firesteel_code::{CodeRef, Named, code_ref};
 use firesteel_model::{Error, PartitionIndex, RddId, Result};
-use firesteel_store::record;
+use firesteel_store::record::{self, RecordError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{any::Any, fmt, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -33,8 +33,18 @@ impl SplitBytes<'_> {
     }
 }
 
+/// Decodes a part of a stage.
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    record::from_slice(bytes).map_err(|e| Error::Serialization(e.to_string()))
+    record::from_slice(bytes).map_err(in_stage)
+}
+
+/// What is wrong with an environment, without the names of the pipeline's types around it.
+fn in_stage(e: RecordError) -> Error {
+    let holder = |name: &'static str| match name.trim_start_matches('(').starts_with("firesteel_rdd::") {
+        true => Some(name.strip_prefix("firesteel_rdd::func::Env<").and_then(|held| held.strip_suffix('>'))),
+        false => None,
+    };
+    Error::Serialization(e.without_holders(holder).to_string())
 }
 
 /// The splits of one RDD, typed inside.
@@ -90,7 +100,7 @@ impl<P: Pipeline> Node for Piece<P> {
         code_ref::<DecodeNode<P>>()
     }
     fn encode(&self) -> Result<Vec<u8>> {
-        record::to_vec(&*self.0).map_err(|e| Error::Serialization(e.to_string()))
+        record::to_vec(&*self.0).map_err(in_stage)
     }
     fn refers(&self, visit: &mut dyn FnMut(RddId)) {
         self.0.refers(visit)
@@ -212,7 +222,7 @@ impl<P: Pipeline, A: Action<P::Item>> Root for Ending<P, A> {
         code_ref::<DecodeRoot<P, A>>()
     }
     fn encode(&self) -> Result<Vec<u8>> {
-        record::to_vec(&(&*self.0, &*self.1)).map_err(|e| Error::Serialization(e.to_string()))
+        record::to_vec(&(&*self.0, &*self.1)).map_err(in_stage)
     }
     fn refers(&self, visit: &mut dyn FnMut(RddId)) {
         self.0.refers(visit)

@@ -351,3 +351,32 @@ impl Default for Stride {
         Self::new()
     }
 }
+
+/// Looks at the kill flag in strides where one element becomes many: what it came from looks before it and after it only.
+pub(crate) struct Pace {
+    /// Steps to the next look.
+    left: u32,
+    stride: Stride,
+    task: Task,
+}
+
+impl Pace {
+    pub(crate) fn new(task: &Task) -> Self {
+        Pace { left: 1, stride: Stride::new(), task: task.clone() }
+    }
+
+    /// One element more; leaves the task if it is time to look, and the flag is set.
+    #[inline(always)]
+    pub(crate) fn step(&mut self) {
+        self.left -= 1;
+        if self.left == 0 {
+            self.look();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) {
+        self.left = self.stride.begin(&self.task);
+    }
+}

@@ -31,7 +31,7 @@ pub use memory::{Evict, Kept, KeptKind, Memory, Refused, Reservation, TaskMemory
 pub use output::{DiskPart, MapOutput};
 pub(crate) use run::Run;
 pub use run::{Room, RunWriter, Slices};
-pub use scratch::Scratch;
+pub use scratch::{Scratch, ScratchFolder};
 pub use serve::{EncodedBlock, PartBytes, RemoteChunks};
 pub use shuffle_store::ShuffleStore;
 pub use spill::{SpillReader, SpillWriter, Spilled};

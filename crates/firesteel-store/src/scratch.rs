@@ -66,6 +66,30 @@ impl Drop for Folder {
     }
 }
 
+/// A folder below ours for files that others read by their paths; removed, with everything in it, when dropped.
+#[derive(Debug)]
+pub struct ScratchFolder {
+    path: PathBuf,
+    _folder: Arc<Folder>,
+}
+
+impl ScratchFolder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("could not remove the folder {}: {e}", self.path.display());
+        }
+    }
+}
+
 /// A file of ours; removed when dropped.
 pub(crate) struct ScratchFile {
     pub(crate) path: PathBuf,
@@ -147,6 +171,18 @@ impl Scratch {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a folder, in the next scratch folder that can be written to.
+    ///
+    /// # Errors
+    /// [`StoreError::Scratch`] if none can, [`StoreError::NoScratch`] without any, [`StoreError::Closed`].
+    pub fn folder(&self) -> Result<ScratchFolder, StoreError> {
+        self.try_each(|file| {
+            let path = file.path.with_extension("files");
+            fs::create_dir(&path).map_err(StoreError::io("create", &path))?;
+            Ok(ScratchFolder { path, _folder: file._folder.clone() })
+        })
     }
 
     /// Has `write` write a new file, in the next scratch folder; in another if that fails, until all have.
@@ -306,6 +342,19 @@ mod tests {
         let error = Scratch::new(vec![file.join("x")]).write(one_byte).unwrap_err().to_string();
         assert!(error.contains("firesteel.local.dir") && error.contains("file/x"), "{error}");
         assert!(matches!(Scratch::new(vec![]).write(one_byte), Err(StoreError::NoScratch)));
+    }
+
+    #[test]
+    fn a_folder_goes_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(vec![dir.path().into()]);
+        let folder = scratch.folder().unwrap();
+        fs::write(folder.path().join("a"), "a").unwrap();
+        scratch.close();
+        assert!(folder.path().join("a").exists() && folder.path().starts_with(dir.path()));
+        drop(folder);
+        assert_eq!(folders(dir.path()), 0);
+        assert!(matches!(scratch.folder(), Err(StoreError::Closed)));
     }
 
     #[test]

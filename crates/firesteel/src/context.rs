@@ -14,15 +14,15 @@ use crate::{
     report::{Application, Reporter},
     setup::Setup,
 };
-use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, Queue};
+use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, LogFailure, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
     BlockId, Error, ExecutorId, HostId, PartitionIndex, Result, StorageLevel,
     conf::{Conf, Master, keys},
 };
 use firesteel_rdd::{
-    Accumulator, Broadcast, Captureless, Data, DoubleAccumulator, Erased, Executor, LongAccumulator, MAX_PARTITIONS,
-    Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
+    Accumulator, Broadcast, Captureless, ContextMark, Data, DoubleAccumulator, Erased, Executor, LongAccumulator,
+    MAX_PARTITIONS, Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
 };
 use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
@@ -39,6 +39,11 @@ const NEEDS_MAIN: &str = "put `#[firesteel::main]` on the program's `fn main`, w
 /// A running application: makes RDDs and runs their jobs. Cloning is cheap; any number of contexts live in one process.
 ///
 /// It ends with [`stop`](Context::stop), or when its last clone and the last of its RDDs are dropped.
+///
+/// The first context of a process installs a panic hook, in front of the one that it finds: panics in tasks are noted with their place,
+/// for the error of the job, and are not printed; all others go to the hook that was there. A program with a hook of its own sets it
+/// before. One that is set later without calling its predecessor sees the panics of tasks itself, and errors tell their message
+/// without the place.
 #[derive(Clone)]
 pub struct Context {
     engine: Arc<Engine>,
@@ -70,7 +75,8 @@ impl ContextBuilder {
         self
     }
     /// What every executor process does once before its first task (set up a logger, fill a static): `main` itself does not run
-    /// there. In local mode it runs here, once in the process.
+    /// there. In local mode it runs here, once in the process. If it fails or panics, so does [`build`](ContextBuilder::build), and the
+    /// next one tries it again.
     pub fn executor_setup<F: Fn() -> Result<()> + Captureless>(mut self, f: F) -> Self {
         self.setup.push(Setup::of(f));
         self
@@ -94,9 +100,11 @@ impl ContextBuilder {
     /// Starts the context.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting that makes no sense, [`Error::InsideTask`] in a task.
+    /// [`Error::Config`] for a setting that makes no sense, [`Error::InsideTask`] in a task, [`Error::Function`] if the
+    /// [setup](ContextBuilder::executor_setup) panics, and what it returns.
     pub fn build(self) -> Result<Context> {
         crate::engine::not_inside("Context::build")?;
+        crate::panics::install();
         let mut conf = Conf::load()?;
         for (key, value) in self.settings {
             conf.set(key, value);
@@ -121,8 +129,8 @@ impl ContextBuilder {
         let app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
         let dirs = conf.local_dirs()?;
-        let files = AddedFiles::new(dirs.first().map_or(Path::new("."), |dir| dir), &app_id);
         let scratch = Scratch::new(dirs);
+        let files = AddedFiles::new(scratch.clone());
         let budget = crate::settings::budget(&conf)?;
         let memory = Memory::new(budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
         let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
@@ -132,9 +140,11 @@ impl ContextBuilder {
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
         let state = AppState::default();
         bus.add(Queue::AppStatus, state.clone())?;
+        let mut log_failure = LogFailure::default();
         if conf.get(keys::EVENT_LOG_ENABLED)? {
             let dir = conf.get(keys::EVENT_LOG_DIR)?;
             let log = EventLogWriter::create(&dir, &app_id, conf.get(keys::EVENT_LOG_LOG_BLOCK_UPDATES)?)?;
+            log_failure = log.failure();
             bus.add(Queue::EventLog, log)?;
         }
         let progress = match conf.get(keys::UI_SHOW_CONSOLE_PROGRESS)? {
@@ -160,6 +170,7 @@ impl ContextBuilder {
             shuffles: shuffles.clone(),
             bus: bus.clone(),
             state,
+            log_failure,
             progress,
             checkpoint_dir: conf.get(keys::CHECKPOINT_DIR)?,
             conf: conf.clone(),
@@ -177,7 +188,6 @@ impl ContextBuilder {
                 }
                 let budget = crate::settings::executor_budget(&conf, u64::from(memory.get()) << 20)?;
                 let hosting = Hosting {
-                    app_id: application.id.clone(),
                     settings: conf.get_all().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
                     setups,
                     slots: cores.get(),
@@ -364,6 +374,10 @@ impl Context {
         Rdd::at(self, Erased::of(id), node)
     }
 
+    fn mark(&self) -> ContextMark {
+        self.engine.mark.clone()
+    }
+
     /// A value that tasks read in place; every executor gets it once.
     ///
     /// A value that the record format cannot carry (a serde attribute that needs a self-describing one) fails the first action
@@ -375,19 +389,19 @@ impl Context {
                 engine.release_broadcast(id);
             }
         });
-        Broadcast::make(self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release)
+        Broadcast::make(self.mark(), self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release)
     }
 
     /// An accumulator of whole numbers.
     pub fn long_accumulator(&self, name: impl Into<String>) -> LongAccumulator {
-        let (accumulator, any) = LongAccumulator::make(self.engine.ids.accumulator(), name.into());
+        let (accumulator, any) = LongAccumulator::make(self.mark(), self.engine.ids.accumulator(), name.into());
         self.engine.accumulators.add(&any);
         accumulator
     }
 
     /// An accumulator of floating-point numbers.
     pub fn double_accumulator(&self, name: impl Into<String>) -> DoubleAccumulator {
-        let (accumulator, any) = DoubleAccumulator::make(self.engine.ids.accumulator(), name.into());
+        let (accumulator, any) = DoubleAccumulator::make(self.mark(), self.engine.ids.accumulator(), name.into());
         self.engine.accumulators.add(&any);
         accumulator
     }
@@ -409,14 +423,15 @@ impl Context {
         zero: T,
         merge: M,
     ) -> Accumulator<T> {
-        let (accumulator, any) = Accumulator::make(self.engine.ids.accumulator(), name.into(), zero, merge);
+        let (accumulator, any) =
+            Accumulator::make(self.mark(), self.engine.ids.accumulator(), name.into(), zero, merge);
         self.engine.accumulators.add(&any);
         accumulator
     }
 
     /// An accumulator that collects values (`add(vec![value])`), partition after partition.
     pub fn collection_accumulator<T: Data>(&self, name: impl Into<String>) -> Accumulator<Vec<T>> {
-        let (accumulator, any) = Accumulator::collecting(self.engine.ids.accumulator(), name.into());
+        let (accumulator, any) = Accumulator::collecting(self.mark(), self.engine.ids.accumulator(), name.into());
         self.engine.accumulators.add(&any);
         accumulator
     }
@@ -451,7 +466,7 @@ impl Context {
     /// that does not look at its kill flag for ten seconds is left to itself. A second call does nothing.
     ///
     /// # Errors
-    /// In a task, and in a listener.
+    /// In a task, and in a listener. [`Error::Io`] if the event log could not be written to its end; the context has ended all the same.
     pub fn stop(&self) -> Result<()> {
         crate::engine::not_inside("Context::stop")?;
         if Bus::is_delivering() {
@@ -461,6 +476,6 @@ impl Context {
             ));
         }
         self.engine.stop();
-        Ok(())
+        self.engine.log_failure.take().map_or(Ok(()), Err)
     }
 }

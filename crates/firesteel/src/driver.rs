@@ -86,11 +86,22 @@ pub(crate) struct Submission {
     pub(crate) stages: Vec<Arc<Stage>>,
     pub(crate) properties: Arc<Properties>,
     pub(crate) results: Results,
-    pub(crate) done: Sender<JobNews>,
+    pub(crate) done: Box<dyn Waiter>,
 }
 
 /// The results so far, by the position of their partition in the job.
 pub(crate) type Results = Arc<Mutex<BTreeMap<u32, Output>>>;
+
+/// Who is told what becomes of a job. It is told on the driver's thread, and so neither waits nor panics.
+pub(crate) trait Waiter: Send {
+    fn tell(&mut self, news: JobNews);
+}
+
+impl Waiter for Sender<JobNews> {
+    fn tell(&mut self, news: JobNews) {
+        let _ = self.send(news);
+    }
+}
 
 /// What a waiting action is told.
 pub(crate) enum JobNews {
@@ -104,7 +115,7 @@ struct Job {
     stages: Vec<StageId>,
     properties: Arc<Properties>,
     results: Results,
-    done: Sender<JobNews>,
+    done: Box<dyn Waiter>,
     /// Accumulator updates that count when the job ends, in the order of stages and partitions.
     provisional: BTreeMap<(StageId, PartitionIndex, AttemptId), Vec<(AccumulatorId, Vec<u8>)>>,
 }
@@ -189,7 +200,7 @@ impl Driver {
 
     /// Runs until the context ends.
     pub(crate) fn run(mut self) {
-        crate::engine::on_own_thread();
+        crate::engine::on_drivers_thread();
         loop {
             let wait = self.scheduler.next_deadline().and_then(|at| self.clock.until(at));
             let msg = match wait {
@@ -231,12 +242,14 @@ impl Driver {
         if let Some(supplier) = self.supplier.take() {
             supplier.stop();
         }
-        for (_, job) in self.jobs.drain() {
-            let _ = job.done.send(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
+        for (_, mut job) in self.jobs.drain() {
+            job.done.tell(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
         }
         while let Ok(msg) = self.messages.try_recv() {
             self.last_words(msg);
         }
+        // From here on whoever asks is told so at once; listeners, who are told the rest now, may ask.
+        self.messages = crossbeam_channel::never();
         self.report.stopped();
     }
 
@@ -265,9 +278,9 @@ impl Driver {
     /// What comes while the loop is ending is answered, not left to wait.
     fn last_words(&mut self, msg: Msg) {
         match msg {
-            Msg::Submit(job) => {
+            Msg::Submit(mut job) => {
                 let stopped = Error::Stopped("it was stopped while a job was submitted".into());
-                let _ = job.done.send(JobNews::Ended(Err(stopped)));
+                job.done.tell(JobNews::Ended(Err(stopped)));
             }
             Msg::TaskEnded(end) => self.task_ended(*end),
             Msg::ExecutorReady(mut new) => new.link.close(),
@@ -423,10 +436,10 @@ impl Driver {
         }
     }
 
-    fn submit(&mut self, new: Submission) {
+    fn submit(&mut self, mut new: Submission) {
         if let Some(why) = &self.hopeless {
             let reason = format!("because {why}");
-            let _ = new.done.send(JobNews::Ended(Err(Error::Cancelled { job: new.job, reason })));
+            new.done.tell(JobNews::Ended(Err(Error::Cancelled { job: new.job, reason })));
             return;
         }
         for stage in &new.stages {
@@ -595,8 +608,8 @@ impl Driver {
             }
             Command::FetchResult { attempt, executor } => self.fetch_result(attempt, executor),
             Command::TimeUp { job } => {
-                if let Some(job) = self.jobs.get(&job) {
-                    let _ = job.done.send(JobNews::TimeUp);
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.done.tell(JobNews::TimeUp);
                 }
             }
             Command::Publish(event) => {
@@ -755,7 +768,7 @@ impl Driver {
             Outcome::Cancelled(reason) => Err(Error::Cancelled { job, reason }),
         };
         // Gone before the action returns: its caller may look at what is left.
-        let Job { done, results, .. } = ended;
+        let Job { mut done, results, .. } = ended;
         guarded("dropping a stage", || drop(unused));
         if news.is_err() {
             // Here, where a `Drop` of the user's that panics does no harm: nobody asks for the results of a job that failed.
@@ -763,6 +776,6 @@ impl Driver {
             guarded("dropping a result", || drop(useless));
         }
         drop(results);
-        let _ = done.send(JobNews::Ended(news));
+        done.tell(JobNews::Ended(news));
     }
 }

@@ -3,17 +3,18 @@
 use crate::{
     driver::{Driver, Msg},
     files::AddedFiles,
+    future::Background,
     graph::{RddNode, lock},
     properties,
     report::Application,
 };
 use crossbeam_channel::{Receiver, Sender};
-use firesteel_events::{AppState, Bus, ConsoleProgress};
+use firesteel_events::{AppState, Bus, ConsoleProgress, LogFailure};
 use firesteel_io::CheckpointDir;
 use firesteel_model::{
     AccumulatorId, BlockId, BroadcastId, Error, JobId, RddId, Result, ShuffleId, StageId, conf::Conf,
 };
-use firesteel_rdd::AnyAccumulator;
+use firesteel_rdd::{AnyAccumulator, ContextMark};
 use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
@@ -60,9 +61,12 @@ pub(crate) struct Engine {
     pub(crate) bus: Arc<Bus>,
     /// What events have told.
     pub(crate) state: AppState,
+    /// What went wrong with the event log.
+    pub(crate) log_failure: LogFailure,
     pub(crate) progress: Option<ConsoleProgress>,
     checkpoint_dir: Mutex<Option<CheckpointDir>>,
     pub(crate) accumulators: Arc<Accumulators>,
+    pub(crate) background: Arc<Background>,
     /// The RDDs that are kept, by id.
     nodes: Mutex<HashMap<RddId, Weak<RddNode>>>,
     /// RDDs that are to be checkpointed after their first job.
@@ -71,7 +75,7 @@ pub(crate) struct Engine {
     driver: Mutex<Option<JoinHandle<()>>>,
     stopped: AtomicBool,
     /// What tells this engine from all others, for as long as anyone remembers it.
-    pub(crate) mark: Arc<()>,
+    pub(crate) mark: ContextMark,
 }
 
 /// The accumulators of one context that somebody on the driver still holds.
@@ -105,6 +109,7 @@ pub(crate) struct NewEngine {
     pub(crate) shuffles: Arc<ShuffleStore>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) state: AppState,
+    pub(crate) log_failure: LogFailure,
     pub(crate) progress: Option<ConsoleProgress>,
     pub(crate) checkpoint_dir: Option<String>,
 }
@@ -134,15 +139,17 @@ impl Engine {
             shuffles: new.shuffles,
             bus: new.bus,
             state: new.state,
+            log_failure: new.log_failure,
             progress: new.progress,
             checkpoint_dir: Mutex::new(checkpoint_dir),
             accumulators,
+            background: Arc::default(),
             nodes: Mutex::default(),
             to_checkpoint: Mutex::default(),
             to_driver,
             driver: Mutex::new(Some(thread)),
             stopped: AtomicBool::new(false),
-            mark: Arc::new(()),
+            mark: ContextMark::default(),
         });
         lock(&RUNNING).push(Arc::downgrade(&engine));
         Ok(engine)
@@ -186,11 +193,15 @@ impl Engine {
         let _ = self.to_driver.send(msg);
     }
 
-    /// Asks the scheduler something; of an engine that has ended there is the default answer.
+    /// Asks the scheduler something; of an engine that has ended there is the default answer, and on the driver's own thread, where code
+    /// of the user's may run (the merge of an accumulator, a `Drop`), as well: nobody else would give one.
     pub(crate) fn ask<R: Default + Send + 'static>(
         &self,
         question: impl FnOnce(&Scheduler) -> R + Send + 'static,
     ) -> R {
+        if is_drivers_thread() {
+            return R::default();
+        }
         let (answer, wait) = crossbeam_channel::bounded(1);
         self.tell(Msg::Ask(Box::new(move |scheduler| {
             let _ = answer.send(question(scheduler));
@@ -250,6 +261,7 @@ impl Engine {
 
 thread_local! {
     static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+    static DRIVERS_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Fails on the engine's own threads: in tasks, in what they call at their end, and in a `Drop` of the user's on the driver's
@@ -264,6 +276,17 @@ pub(crate) fn not_inside(what: &'static str) -> Result<()> {
 /// Says that this thread is an engine's: when the last handle happens to be dropped here, nobody waits for the thread's own end.
 pub(crate) fn on_own_thread() {
     OWN_THREAD.set(true);
+}
+
+/// Says that this thread is a driver's loop.
+pub(crate) fn on_drivers_thread() {
+    on_own_thread();
+    DRIVERS_THREAD.set(true);
+}
+
+/// Whether this thread is a driver's loop, which cannot wait for its own answer.
+pub(crate) fn is_drivers_thread() -> bool {
+    DRIVERS_THREAD.get()
 }
 
 /// The engines of this process, to be stopped at its end.

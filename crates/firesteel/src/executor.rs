@@ -233,7 +233,7 @@ impl Runner {
                     runner.work(&tasks);
                     drop(alive);
                 })
-                .map_err(|e| Error::io("start", "a task thread", e))?;
+                .map_err(|e| crate::settings::too_few_threads(i, slots, e))?;
             handles.push(thread);
         }
         Ok(Threads { parcels, handles, end })
@@ -394,6 +394,8 @@ impl Runner {
             if let Some(tamper) = &self.tamper {
                 tamper(task.info(), &self.shared, Moment::After);
             }
+            // What was killed does not count, also where nothing looked since.
+            task.check();
             Ok(output)
         };
         match panics::caught(run) {

@@ -2,6 +2,7 @@
 
 use crate::{Context, engine::Engine, graph::lock};
 use firesteel_model::{Error, Result};
+use firesteel_store::{Scratch, ScratchFolder};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -64,9 +65,11 @@ impl Files {
     }
 }
 
-/// The files of one context, copied into a folder of its own.
+/// The files of one context, copied into a folder of its own below the scratch folder.
 pub(crate) struct AddedFiles {
-    folder: PathBuf,
+    scratch: Arc<Scratch>,
+    /// Held while a file is copied; tasks do not wait for that.
+    adding: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -74,33 +77,29 @@ pub(crate) struct AddedFiles {
 struct State {
     /// The paths as they were given, by the files' names.
     added: BTreeMap<String, String>,
-    made: bool,
+    /// Made with the first file.
+    folder: Option<ScratchFolder>,
 }
 
 impl AddedFiles {
-    /// Files will lie below `scratch`.
-    pub(crate) fn new(scratch: &Path, app_id: &str) -> Arc<Self> {
-        let folder = scratch.join(format!("firesteel-files-{}-{app_id}", std::process::id()));
-        Arc::new(AddedFiles { folder, state: Mutex::default() })
+    /// Files will lie below one of `scratch`'s folders.
+    pub(crate) fn new(scratch: Arc<Scratch>) -> Arc<Self> {
+        Arc::new(AddedFiles { scratch, adding: Mutex::default(), state: Mutex::default() })
     }
 
     fn folder(&self) -> Result<PathBuf> {
         let mut state = lock(&self.state);
-        self.make(&mut state)?;
-        Ok(self.folder.clone())
-    }
-
-    fn make(&self, state: &mut State) -> Result<()> {
-        if !state.made {
-            fs::create_dir_all(&self.folder).map_err(|e| Error::io("create", self.folder.display(), e))?;
-            state.made = true;
-        }
-        Ok(())
+        let folder = match &state.folder {
+            Some(folder) => folder,
+            None => state.folder.insert(self.scratch.folder()?),
+        };
+        Ok(folder.path().to_path_buf())
     }
 
     fn get(&self, name: &str) -> Result<PathBuf> {
-        if lock(&self.state).added.contains_key(name) {
-            return Ok(self.folder.join(name));
+        let state = lock(&self.state);
+        if let (Some(folder), true) = (&state.folder, state.added.contains_key(name)) {
+            return Ok(folder.path().join(name));
         }
         Err(Error::Path(format!("no file {name} was added to the context: `add_file` before the job that needs it")))
     }
@@ -129,8 +128,8 @@ impl AddedFiles {
         }
         let name = local.file_name().ok_or_else(|| Error::Path(format!("{path} has no name of its own")))?;
         let name = name.to_string_lossy().into_owned();
-        let mut state = lock(&self.state);
-        match state.added.get(&name) {
+        let _adding = lock(&self.adding);
+        match lock(&self.state).added.get(&name) {
             Some(known) if known == path => return Ok(false),
             Some(known) => {
                 return Err(Error::Path(format!(
@@ -139,10 +138,9 @@ impl AddedFiles {
             }
             None => {}
         }
-        self.make(&mut state)?;
-        let copied = copy(local, &self.folder.join(&name));
+        let copied = copy(local, &self.folder()?.join(&name));
         copied.map_err(|e| Error::io("copy for the tasks", path, e))?;
-        state.added.insert(name, path.to_string());
+        lock(&self.state).added.insert(name, path.to_string());
         Ok(true)
     }
 
@@ -154,13 +152,8 @@ impl AddedFiles {
 
     /// Removes the copies.
     pub(crate) fn close(&self) {
-        let mut state = lock(&self.state);
-        if std::mem::take(&mut state.made)
-            && let Err(e) = fs::remove_dir_all(&self.folder)
-        {
-            tracing::warn!("could not remove the folder of added files {}: {e}", self.folder.display());
-        }
-        state.added.clear();
+        let closed = std::mem::take(&mut *lock(&self.state));
+        drop(closed);
     }
 }
 

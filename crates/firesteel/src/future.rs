@@ -1,17 +1,20 @@
 //! Actions that run in the background.
 
 use crate::{
-    driver::Msg,
+    driver::{JobNews, Msg, Waiter},
     engine::Engine,
-    graph::lock,
+    graph::{CallSite, lock},
+    job::{self, Patience, Submitted, Wanted},
+    panics::guarded,
     properties::{self, Properties},
     rdd::Rdd,
 };
 use firesteel_model::{Error, JobId, Result};
-use firesteel_rdd::Pipeline;
+use firesteel_rdd::{Action, Output, Pipeline};
 use firesteel_scheduler::Event;
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
@@ -19,8 +22,13 @@ use std::{
     task::{Context as TaskWaker, Poll, Waker},
 };
 
-/// An action that runs in the background, on a thread of its own: wait for it with [`get`](FutureAction::get), or `.await` it under
-/// any runtime. Dropping it does not cancel it.
+/// An action that runs in the background: wait for it with [`get`](FutureAction::get), or `.await` it under any runtime. Dropping it
+/// does not cancel it; a context that nobody else holds lives until its result is taken, or it is dropped after its end.
+///
+/// `count_async`, `collect_async` and `for_each_async` are one job each and take no thread, so there may be thousands at a time. What
+/// must be known before a job (the listing of an input, the bounds of a sort) the calling thread finds out before it goes on. Of
+/// `take_async` sixteen run at a time in a context; more wait for their turn. A [`checkpoint`](crate::Rdd::checkpoint) is
+/// written after an action in the foreground only.
 ///
 /// ```
 /// use firesteel::prelude::*;
@@ -43,10 +51,13 @@ struct Shared<R> {
 }
 
 struct End<R> {
-    result: Option<Result<R>>,
+    result: Option<Made<R>>,
     over: bool,
     waker: Option<Waker>,
 }
+
+/// What is left to do when the result is asked for, in the thread that asks.
+type Made<R> = Box<dyn FnOnce() -> Result<R> + Send>;
 
 /// The jobs of one background action.
 struct Jobs {
@@ -77,24 +88,83 @@ pub(crate) fn job_submitted(engine: &Engine, job: JobId) {
     }
 }
 
+/// Ends a background action with its job, on the driver's thread.
+struct AtEnd<R: 'static> {
+    finish: Option<Finish<R>>,
+    /// Gone before the action has ended.
+    bar: Option<firesteel_events::RunningJob>,
+}
+
+struct Finish<R> {
+    shared: Arc<Shared<R>>,
+    result: Box<dyn FnOnce(Result<()>) -> Result<R> + Send>,
+}
+
+impl<R: 'static> Waiter for AtEnd<R> {
+    fn tell(&mut self, news: JobNews) {
+        if let JobNews::Ended(ended) = news
+            && let Some(Finish { shared, result }) = self.finish.take()
+        {
+            self.bar = None;
+            // A waker and, if nobody waits, the drop of the results may be code of the user's.
+            guarded("ending a background action", move || shared.finish(Box::new(move || result(ended))));
+        }
+    }
+}
+
+impl<R: 'static> Drop for AtEnd<R> {
+    fn drop(&mut self) {
+        self.tell(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
+    }
+}
+
 impl<R: Send + 'static> FutureAction<R> {
-    /// Runs an action of `rdd` in the background, with the calling thread's local properties.
-    pub(crate) fn run<T: 'static, P: Pipeline<Item = T>>(
+    fn new(engine: &Arc<Engine>) -> Self {
+        let jobs = Arc::new(Jobs { engine: Arc::downgrade(engine), state: Mutex::default() });
+        let end = Mutex::new(End { result: None, over: false, waker: None });
+        FutureAction { shared: Arc::new(Shared { jobs, end, ended: Condvar::new() }) }
+    }
+
+    /// Submits the one job of an action; `merge` is called by whoever takes the result.
+    pub(crate) fn of_job<T: 'static, P: Pipeline<Item = T>, A: Action<T>>(
+        rdd: &Rdd<T, P>,
+        action: A,
+        site: CallSite,
+        merge: impl FnOnce(Vec<A::Out>) -> R + Send + 'static,
+    ) -> Self {
+        let engine = rdd.node().engine.clone();
+        let future = Self::new(&engine);
+        let shared = future.shared.clone();
+        let bar = engine.progress.as_ref().map(|progress| progress.job());
+        let at_end = move |job: &Submitted| -> Box<dyn Waiter> {
+            lock(&shared.jobs.state).ids.push(job.id);
+            let job = job.clone();
+            let result = Box::new(move |ended: Result<()>| {
+                ended.inspect_err(|e| job::tell_failure(&engine, e))?;
+                Ok(merge(job.outputs().into_iter().map(Output::into_typed).collect::<Result<_>>()?))
+            });
+            Box::new(AtEnd { finish: Some(Finish { shared, result }), bar })
+        };
+        if let Err(e) = job::send(rdd, Wanted::All, action, site, Patience::Endless, at_end) {
+            future.shared.finish(Box::new(|| Err(e)));
+        }
+        future
+    }
+
+    /// Runs an action of several jobs on a thread, with the calling thread's local properties.
+    pub(crate) fn on_thread<T: 'static, P: Pipeline<Item = T>>(
         rdd: &Rdd<T, P>,
         action: impl FnOnce(&Rdd<T, P>) -> Result<R> + Send + 'static,
     ) -> Self {
         let engine = &rdd.node().engine;
         let properties = properties::get(engine);
-        let jobs = Arc::new(Jobs { engine: Arc::downgrade(engine), state: Mutex::default() });
-        let end = Mutex::new(End { result: None, over: false, waker: None });
-        let shared = Arc::new(Shared { jobs, end, ended: Condvar::new() });
-        let future = FutureAction { shared: shared.clone() };
+        let future = Self::new(engine);
         if let Err(e) = crate::engine::not_inside("a background action") {
-            shared.finish(Err(e));
+            future.shared.finish(Box::new(|| Err(e)));
             return future;
         }
-        let (rdd, on_thread) = (rdd.clone(), shared.clone());
-        let thread = std::thread::Builder::new().name("firesteel-action".into()).spawn(move || {
+        let (rdd, on_thread) = (rdd.clone(), future.shared.clone());
+        let part = Box::new(move || {
             on_thread.run(move || {
                 properties::change(&rdd.node().engine, |own| *own = Properties::clone(&properties));
                 // The handle goes before the result is there, so that a context whose last one it is has ended by then.
@@ -103,8 +173,8 @@ impl<R: Send + 'static> FutureAction<R> {
                 result
             });
         });
-        if let Err(e) = thread {
-            shared.finish(Err(Error::io("start", "the thread of a background action", e)));
+        if let Err(e) = engine.background.run(part) {
+            future.shared.finish(Box::new(|| Err(Error::io("start", "the thread of a background action", e))));
         }
         future
     }
@@ -117,7 +187,9 @@ impl<R: Send + 'static> FutureAction<R> {
         let end = lock(&self.shared.end);
         let mut end =
             self.shared.ended.wait_while(end, |end| !end.over).unwrap_or_else(std::sync::PoisonError::into_inner);
-        end.result.take().unwrap_or_else(taken)
+        let made = end.result.take();
+        drop(end);
+        made.map_or_else(taken, |made| made())
     }
 }
 
@@ -166,12 +238,13 @@ impl<R> Future for FutureAction<R> {
 
     fn poll(self: Pin<&mut Self>, waker: &mut TaskWaker<'_>) -> Poll<Result<R>> {
         let mut end = lock(&self.shared.end);
-        if end.over {
-            Poll::Ready(end.result.take().unwrap_or_else(taken))
-        } else {
+        if !end.over {
             end.waker = Some(waker.waker().clone());
-            Poll::Pending
+            return Poll::Pending;
         }
+        let made = end.result.take();
+        drop(end);
+        Poll::Ready(made.map_or_else(taken, |made| made()))
     }
 }
 
@@ -185,7 +258,7 @@ impl<R> fmt::Debug for FutureAction<R> {
     }
 }
 
-impl<R> Shared<R> {
+impl<R: Send + 'static> Shared<R> {
     fn run(&self, action: impl FnOnce() -> Result<R>) {
         CURRENT.set(Some(self.jobs.clone()));
         let run = std::panic::AssertUnwindSafe(action);
@@ -194,10 +267,12 @@ impl<R> Shared<R> {
             Err(Error::InvalidArgument(format!("a background action panicked on the driver: {message}")))
         });
         CURRENT.set(None);
-        self.finish(result);
+        self.finish(Box::new(|| result));
     }
+}
 
-    fn finish(&self, result: Result<R>) {
+impl<R> Shared<R> {
+    fn finish(&self, result: Made<R>) {
         let waker = {
             let mut end = lock(&self.end);
             end.result = Some(result);
@@ -207,6 +282,53 @@ impl<R> Shared<R> {
         self.ended.notify_all();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+/// The threads of background actions of several jobs: few at a time, which end when they have nothing to do.
+#[derive(Default)]
+pub(crate) struct Background(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    parts: VecDeque<Box<dyn FnOnce() + Send>>,
+    threads: usize,
+}
+
+impl Background {
+    /// At most so many at a time.
+    const THREADS: usize = 16;
+
+    /// Runs `part` when a thread is free.
+    fn run(self: &Arc<Self>, part: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
+        let mut waiting = lock(&self.0);
+        waiting.parts.push_back(part);
+        if waiting.threads == Self::THREADS {
+            return Ok(());
+        }
+        let own = self.clone();
+        match std::thread::Builder::new().name("firesteel-action".into()).spawn(move || own.work()) {
+            Ok(_) => waiting.threads += 1,
+            Err(e) if waiting.threads == 0 => {
+                waiting.parts.pop_back();
+                return Err(e);
+            }
+            // Those that there are will come to it.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn work(&self) {
+        let next = || {
+            let mut waiting = lock(&self.0);
+            let part = waiting.parts.pop_front();
+            waiting.threads -= usize::from(part.is_none());
+            part
+        };
+        while let Some(part) = next() {
+            part();
         }
     }
 }

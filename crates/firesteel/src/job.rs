@@ -1,7 +1,7 @@
 //! Running a job from an action's thread: plan, submit, wait, and what follows a success.
 
 use crate::{
-    driver::{JobNews, Msg, Results, Submission},
+    driver::{JobNews, Msg, Results, Submission, Waiter},
     engine::Engine,
     graph::{CallSite, Checkpoint, RddNode, lock},
     plan, properties,
@@ -9,7 +9,7 @@ use crate::{
 };
 use crossbeam_channel::Receiver;
 use firesteel_events::{Queue, failure_summary};
-use firesteel_model::{Error, PartitionIndex, RddId, Result};
+use firesteel_model::{Error, JobId, PartitionIndex, RddId, Result};
 use firesteel_rdd::{Action, Ending, Output, Pipeline};
 use firesteel_scheduler::{JobKind, StageOutput};
 use serde::de::DeserializeOwned;
@@ -20,14 +20,11 @@ use std::{
 
 /// A job that runs.
 pub(crate) struct RunningJob {
-    results: Results,
+    job: Submitted,
     news: Receiver<JobNews>,
-    pub(crate) partitions: usize,
     engine: Arc<Engine>,
     /// The progress bar is gone before the action returns.
     _bar: Option<firesteel_events::RunningJob>,
-    /// The RDDs that it computes, of all stages.
-    computed: Vec<RddId>,
 }
 
 /// Which partitions a job computes.
@@ -61,6 +58,44 @@ pub(crate) fn submit<P: Pipeline, A: Action<P::Item>>(
     patience: Patience,
 ) -> Result<RunningJob> {
     let engine = rdd.node().engine.clone();
+    let (done, news) = crossbeam_channel::unbounded();
+    let job = send(rdd, wanted, action, site, patience, |_| Box::new(done))?;
+    let bar = engine.progress.as_ref().map(|progress| progress.job());
+    // After the submission, so that whoever cancels the background action now finds a job that is known.
+    crate::future::job_submitted(&engine, job.id);
+    Ok(RunningJob { job, news, engine, _bar: bar })
+}
+
+/// A job as its submitter knows it.
+#[derive(Clone)]
+pub(crate) struct Submitted {
+    pub(crate) id: JobId,
+    results: Results,
+    partitions: usize,
+    /// The RDDs that it computes, of all stages.
+    computed: Arc<[RddId]>,
+}
+
+impl Submitted {
+    /// The results of a job that has succeeded, in the order of its partitions.
+    pub(crate) fn outputs(&self) -> Vec<Output> {
+        let results = std::mem::take(&mut *lock(&self.results));
+        // A hole would be a wrong answer in disguise.
+        assert_eq!(results.len(), self.partitions, "a finished job has a result for each partition");
+        results.into_values().collect()
+    }
+}
+
+/// Submits a job; whom `waiter` makes is told of its end.
+pub(crate) fn send<P: Pipeline, A: Action<P::Item>>(
+    rdd: &Rdd<P::Item, P>,
+    wanted: Wanted,
+    action: A,
+    site: CallSite,
+    patience: Patience,
+    waiter: impl FnOnce(&Submitted) -> Box<dyn Waiter>,
+) -> Result<Submitted> {
+    let engine = rdd.node().engine.clone();
     engine.check_usable(site.method)?;
     rdd.node().prepare()?;
     let root = Arc::new(Ending(rdd.pipeline().clone(), Arc::new(action)));
@@ -78,35 +113,36 @@ pub(crate) fn submit<P: Pipeline, A: Action<P::Item>>(
             these.into_iter().map(PartitionIndex).collect()
         }
     };
-    let job = engine.ids.job();
-    let results = Results::default();
-    let (done, news) = crossbeam_channel::unbounded();
+    let id = engine.ids.job();
     let computed = stages.iter().flat_map(|stage| stage.lineage.iter().map(|node| node.id)).collect();
     for stage in &stages {
         for node in stage.lineage.iter().filter(|node| node.cache.is_some()) {
             node.note_blocks();
         }
     }
-    let wanted = partitions.len();
+    let job = Submitted { id, results: Results::default(), partitions: partitions.len(), computed };
+    let done = waiter(&job);
     let kind = match patience {
         Patience::Endless => JobKind::Result { partitions },
         Patience::Until(timeout) => JobKind::Approximate { partitions, timeout },
     };
-    let bar = engine.progress.as_ref().map(|progress| progress.job());
     engine.tell(Msg::Submit(Box::new(Submission {
-        job,
+        job: id,
         kind,
         stages,
         properties: properties::get(&engine),
-        results: results.clone(),
+        results: job.results.clone(),
         done,
     })));
-    // After the submission, so that whoever cancels the background action now finds a job that is known.
-    crate::future::job_submitted(&engine, job);
-    Ok(RunningJob { results, news, partitions: wanted, engine, _bar: bar, computed })
+    Ok(job)
 }
 
 impl RunningJob {
+    /// How many partitions were wanted.
+    pub(crate) fn partitions(&self) -> usize {
+        self.job.partitions
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(self) -> Result<Vec<Output>> {
         let mut job = self;
@@ -124,19 +160,13 @@ impl RunningJob {
             Ok(JobNews::TimeUp) => return Ok(Waited::TimeUp(self)),
             Ok(JobNews::Ended(Ok(()))) => {}
             Ok(JobNews::Ended(Err(e))) => {
-                if let Error::Job(failure) = &e {
-                    self.engine.bus.flush_queue(Queue::AppStatus);
-                    tracing::error!("{}", failure_summary(failure, &self.engine.state).trim_end());
-                }
+                tell_failure(&self.engine, &e);
                 return Err(e);
             }
             Err(_) => return Err(Error::Stopped("it was stopped while a job was running".into())),
         }
         self.succeeded()?;
-        let results = std::mem::take(&mut *lock(&self.results));
-        // A hole would be a wrong answer in disguise.
-        assert_eq!(results.len(), self.partitions, "a finished job has a result for each partition");
-        Ok(Waited::Ended(results.into_values().collect()))
+        Ok(Waited::Ended(self.job.outputs()))
     }
 
     /// Looks at the results that there are so far.
@@ -145,12 +175,12 @@ impl RunningJob {
         look: impl FnOnce(&[&O]) -> R,
     ) -> Result<R> {
         // Taken out meanwhile, so that the driver's loop need not wait for the user's `Eq` and `Clone`.
-        let mut taken = std::mem::take(&mut *lock(&self.results));
+        let mut taken = std::mem::take(&mut *lock(&self.job.results));
         let made = {
             let seen: Vec<&O> = taken.values_mut().map(Output::typed).collect::<Result<_>>()?;
             look(&seen)
         };
-        let mut results = lock(&self.results);
+        let mut results = lock(&self.job.results);
         for (index, output) in taken {
             // What was delivered anew meanwhile stays; what was withdrawn is delivered anew before the job ends.
             results.entry(index).or_insert(output);
@@ -165,7 +195,7 @@ impl RunningJob {
             if all.is_empty() {
                 return Ok(());
             }
-            let computed: HashSet<RddId> = self.computed.iter().copied().collect();
+            let computed: HashSet<RddId> = self.job.computed.iter().copied().collect();
             let mut now = Vec::new();
             all.retain(|node| match Weak::upgrade(node) {
                 Some(node) if computed.contains(&node.id) => {
@@ -177,19 +207,29 @@ impl RunningJob {
             });
             now
         };
-        for node in waiting {
+        let mut waiting = waiting.into_iter();
+        while let Some(node) = waiting.next() {
             let done = match &node.checkpoint {
                 Some(Checkpoint::Reliable(write)) => write(&node),
                 Some(Checkpoint::Local(complete)) => complete(&node),
                 None => Ok(()),
             };
             if let Err(e) = done {
-                lock(&self.engine.to_checkpoint).push(Arc::downgrade(&node));
+                let not_done = std::iter::once(&node).chain(waiting.as_slice()).map(Arc::downgrade);
+                lock(&self.engine.to_checkpoint).extend(not_done);
                 return Err(e);
             }
             node.cut_lineage();
         }
         Ok(())
+    }
+}
+
+/// Says what is known about a job that failed.
+pub(crate) fn tell_failure(engine: &Engine, e: &Error) {
+    if let Error::Job(failure) = e {
+        engine.bus.flush_queue(Queue::AppStatus);
+        tracing::error!("{}", failure_summary(failure, &engine.state).trim_end());
     }
 }
 

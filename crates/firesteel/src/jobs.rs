@@ -191,11 +191,11 @@ impl Context {
     }
 
     /// Kills a task attempt, by [its number](crate::TaskContext::task_attempt_id); its task is tried again, and no failure is
-    /// counted. Returns whether the attempt was running.
+    /// counted. Returns whether the attempt was running; on the driver's own thread (the merge of an accumulator runs there) false.
     pub fn kill_task_attempt(&self, attempt: u64, reason: &str) -> bool {
         let (answer, running) = crossbeam_channel::bounded(1);
         self.engine().tell(Msg::KillAttempt(AttemptId(attempt), reason.into(), answer));
-        running.recv().unwrap_or(false)
+        !crate::engine::is_drivers_thread() && running.recv().unwrap_or(false)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Panics of user code: caught at the task's boundary, with the message and the line where they happened.
 //!
-//! The hook belongs to the process and is installed once. In a task it notes the panic and prints nothing: the failure is
+//! The hook belongs to the process and is installed once, with the first context or an executor's first task. In a task it notes the panic and prints nothing: the failure is
 //! told by the job that it fails. Everywhere else it does what the hook before it did.
 
+use crate::graph::CallSite;
+use firesteel_model::{Error, Result};
 use firesteel_rdd::{TaskFailure, panic_message};
 use std::{
     cell::RefCell,
@@ -40,6 +42,12 @@ pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, TaskFailure> {
     let result = catch_unwind(AssertUnwindSafe(run));
     CATCHING.set(outer);
     result.map_err(|payload| TaskFailure::of_payload(payload, NOTED.with_borrow_mut(Option::take)))
+}
+
+/// Runs what an action does in its caller's thread with functions of the user's: a panic in them is the action's error, as it would be
+/// in a task.
+pub(crate) fn on_driver<R>(site: CallSite, run: impl FnOnce() -> R) -> Result<R> {
+    caught(run).map_err(|failure| Error::Function { call_site: site.to_string(), message: failure.to_string() })
 }
 
 /// Runs what may call code of the user's (a `Drop`, a `Deserialize`) on the driver's thread, which a panic in it must not end: it

@@ -5,7 +5,7 @@ use crate::{
     graph::{CallSite, RddNode, drop_flat},
 };
 use firesteel_model::{PartitionIndex, RddId, Result, ShuffleId, StageId, StorageLevel};
-use firesteel_rdd::{NodeBytes, Plan, Root, Splits, StageBytes};
+use firesteel_rdd::{NodeBytes, Plan, Root, Splits, StageBytes, encoding_for};
 use firesteel_scheduler::{Input, Inputs, Preference, StageOutput, StageSpec};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -47,6 +47,7 @@ impl Stage {
     }
 
     fn encode(&self) -> Result<Vec<u8>> {
+        let _home = encoding_for(&self.rdd.engine.mark);
         let mut nodes = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let exec = node.exec().expect("a stage's nodes are erased");
@@ -69,6 +70,7 @@ impl Stage {
         &self,
         partition: PartitionIndex,
     ) -> Result<(Option<Vec<u8>>, Vec<((RddId, PartitionIndex), Vec<u8>)>)> {
+        let _home = encoding_for(&self.rdd.engine.mark);
         let root = self.root_splits.encode(partition)?;
         let mut told = Vec::new();
         let mut open = Vec::new();

@@ -4,6 +4,7 @@
 use crate::{
     graph::CallSite,
     job::{self, Wanted},
+    panics::on_driver,
     rdd::Rdd,
 };
 use firesteel_model::Result;
@@ -55,7 +56,7 @@ pub(crate) fn range_partitioner<K: Data + Ord, P: Pipeline<Item = K>>(
         }
     }
     let partitions = wanted.min(weighted.len());
-    Ok(RangePartitioner::from_bounds(cuts(weighted, partitions), ascending))
+    on_driver(site, || RangePartitioner::from_bounds(cuts(weighted, partitions), ascending))
 }
 
 /// At most `partitions - 1` keys, between which lie about equal weights.

@@ -1,7 +1,7 @@
 //! From configuration keys to what the engine's parts want to know.
 
 use firesteel_model::{
-    Result,
+    Error, Result,
     conf::{Conf, Master, keys},
 };
 use firesteel_scheduler::{Config, LocalityWait, PoolConfig, SchedulingMode, Speculation};
@@ -98,4 +98,25 @@ pub(crate) fn program_name() -> String {
     let path = std::env::current_exe().ok();
     let name = path.as_ref().and_then(|path| path.file_stem()).map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "firesteel".into())
+}
+
+/// The system refused to start task thread `started`, counted from 0.
+pub(crate) fn too_few_threads(started: usize, wanted: usize, e: std::io::Error) -> Error {
+    Error::Config(format!(
+        "firesteel.master asks for {wanted} task threads, and the system refused after {started} ({e}): ask for fewer \
+         (`local[*]` takes one for each core), or raise its limit (`ulimit -u`)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_few_threads;
+
+    #[test]
+    fn a_master_of_too_many_threads_is_told_what_to_do() {
+        let error = too_few_threads(31_000, 100_000, std::io::ErrorKind::WouldBlock.into()).to_string();
+        for part in ["firesteel.master", "100000", "31000", "local[*]", "ulimit -u"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What executors do once, before their first task.
 
+use crate::panics::caught;
 use firesteel_code::{Captureless, Code, CodeRef, Named, code_ref};
 use firesteel_model::{Error, Result};
 use firesteel_store::record;
@@ -32,11 +33,19 @@ impl Setup {
         Setup { code: code_ref::<Called<F>>(), function }
     }
 
-    /// Calls the function unless this process has called it before. Executors are the process's, not a context's.
+    /// Calls the function unless this process has called it before, with success. Executors are the process's, not a context's.
     pub(crate) fn once(&self) -> Result<()> {
         static DONE: Mutex<Option<HashSet<CodeRef>>> = Mutex::new(None);
         let call = self.code.resolve::<Call>().map_err(|e| Error::Serialization(e.to_string()))?;
         let mut done = crate::graph::lock(&DONE);
-        if done.get_or_insert_default().insert(self.code) { call(&self.function) } else { Ok(()) }
+        let done = done.get_or_insert_default();
+        if done.contains(&self.code) {
+            return Ok(());
+        }
+        caught(|| call(&self.function)).unwrap_or_else(|panic| {
+            Err(Error::Function { call_site: "executor_setup".into(), message: panic.to_string() })
+        })?;
+        done.insert(self.code);
+        Ok(())
     }
 }

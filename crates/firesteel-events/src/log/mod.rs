@@ -5,7 +5,7 @@ mod redaction;
 mod writer;
 
 pub use reader::{LogReader, MAX_LINE, read_log};
-pub use writer::EventLogWriter;
+pub use writer::{EventLogWriter, LogFailure};
 
 /// The version of Spark whose format the log has.
 pub const SPARK_VERSION: &str = "4.3.0";

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The listener that writes the event log: one file in Spark's format, named `<application id>.inprogress` until the bus stops
@@ -41,6 +42,22 @@ pub struct EventLogWriter {
     line: Vec<u8>,
     log_block_updates: bool,
     ended: bool,
+    failure: LogFailure,
+}
+
+/// What went wrong with an event log, if anything did, for whoever wants to know in the end.
+#[derive(Clone, Debug, Default)]
+pub struct LogFailure(Arc<Mutex<Option<Error>>>);
+
+impl LogFailure {
+    /// The first failure; from then on none.
+    pub fn take(&self) -> Option<Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note(&self, error: Error) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
 }
 
 impl EventLogWriter {
@@ -81,7 +98,15 @@ impl EventLogWriter {
             _ => Error::io("create the event log", unfinished.display(), e),
         })?;
         let file = Some(io::BufWriter::with_capacity(1 << 16, file));
-        let mut log = Self { path, unfinished, file, line: Vec::new(), log_block_updates, ended: false };
+        let mut log = Self {
+            path,
+            unfinished,
+            file,
+            line: Vec::new(),
+            log_block_updates,
+            ended: false,
+            failure: LogFailure::default(),
+        };
         let start =
             LogStart { spark_version: SPARK_VERSION.into(), firesteel_version: Some(env!("CARGO_PKG_VERSION").into()) };
         log.write(&start.into(), true).map_err(|e| Error::io("write the event log", log.unfinished.display(), e))?;
@@ -91,6 +116,11 @@ impl EventLogWriter {
     /// Where the finished log will be.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells what will have gone wrong, once the bus has stopped.
+    pub fn failure(&self) -> LogFailure {
+        self.failure.clone()
     }
 
     /// Where the log is until then.
@@ -129,6 +159,7 @@ impl EventLogWriter {
         tracing::error!(
             "could not write the event log {path}: {e}; it ends here, and the application goes on without it"
         );
+        self.failure.note(Error::io("write the event log", path, e));
     }
 }
 
@@ -158,6 +189,7 @@ impl Listener for EventLogWriter {
         if let Err(e) = self.finish() {
             let (from, to) = (self.unfinished.display(), self.path.display());
             tracing::error!("could not finish the event log {from}, which was to become {to}: {e}");
+            self.failure.note(Error::io("finish the event log", from, e));
         }
     }
 }

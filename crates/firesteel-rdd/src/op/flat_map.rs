@@ -5,7 +5,7 @@ use crate::{
     func::Func,
     pipeline::Pipeline,
     stream::{Flow, Lent, Own, Sink, Stream},
-    task::Task,
+    task::{Pace, Task},
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ pub struct FlatMapStream<S, C, I> {
     input: S,
     f: C,
     rest: Option<I>,
+    pace: Pace,
 }
 
 impl<P: Pipeline, I: IntoIterator<Item: 'static> + 'static, C: Func<P::Item, Out = I>> Pipeline for FlatMap<P, C> {
@@ -32,7 +33,7 @@ impl<P: Pipeline, I: IntoIterator<Item: 'static> + 'static, C: Func<P::Item, Out
     type Split = P::Split;
     type Stream = FlatMapStream<P::Stream, C, I::IntoIter>;
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
-        FlatMapStream { input: self.0.open(split, task), f: self.1.clone(), rest: None }
+        FlatMapStream { input: self.0.open(split, task), f: self.1.clone(), rest: None, pace: Pace::new(task) }
     }
     pass_on!(0);
 }
@@ -48,19 +49,21 @@ where
     fn drive<K: Sink<I::Item>>(&mut self, sink: &mut K) -> Flow {
         if let Some(rest) = &mut self.rest {
             for made in rest {
+                self.pace.step();
                 if !sink.push(Own(made)) {
                     return Flow::Full;
                 }
             }
             self.rest = None;
         }
-        self.input.drive(&mut FlatMapSink { f: &self.f, rest: &mut self.rest, sink })
+        self.input.drive(&mut FlatMapSink { f: &self.f, rest: &mut self.rest, pace: &mut self.pace, sink })
     }
 }
 
 struct FlatMapSink<'a, C, I, K> {
     f: &'a C,
     rest: &'a mut Option<I>,
+    pace: &'a mut Pace,
     sink: &'a mut K,
 }
 
@@ -69,6 +72,7 @@ impl<T, I: IntoIterator, C: Func<T, Out = I>, K: Sink<I::Item>> Sink<T> for Flat
     fn push<L: Lent<T>>(&mut self, item: L) -> bool {
         let mut made = self.f.call(item.take()).into_iter();
         while let Some(one) = made.next() {
+            self.pace.step();
             if !self.sink.push(Own(one)) {
                 *self.rest = Some(made);
                 return false;

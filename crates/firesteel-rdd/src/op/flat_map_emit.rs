@@ -4,7 +4,7 @@ use super::{map_partitions::EmitFunc, pass_on};
 use crate::{
     pipeline::Pipeline,
     stream::{Flow, Lent, Own, Sink, Stream},
-    task::Task,
+    task::{Pace, Task},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, marker::PhantomData};
@@ -47,6 +47,7 @@ pub struct FlatMapEmitStream<S, U, C> {
     input: S,
     f: C,
     rest: VecDeque<U>,
+    pace: Pace,
 }
 
 impl<P: Pipeline, U: 'static, C: EmitFunc<P::Item, U>> Pipeline for FlatMapEmit<P, U, C> {
@@ -54,7 +55,12 @@ impl<P: Pipeline, U: 'static, C: EmitFunc<P::Item, U>> Pipeline for FlatMapEmit<
     type Split = P::Split;
     type Stream = FlatMapEmitStream<P::Stream, U, C>;
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
-        FlatMapEmitStream { input: self.0.open(split, task), f: self.1.clone(), rest: VecDeque::new() }
+        FlatMapEmitStream {
+            input: self.0.open(split, task),
+            f: self.1.clone(),
+            rest: VecDeque::new(),
+            pace: Pace::new(task),
+        }
     }
     pass_on!(0);
 }
@@ -68,13 +74,14 @@ impl<S: Stream, U: 'static, C: EmitFunc<S::Item, U>> Stream for FlatMapEmitStrea
                 return Flow::Full;
             }
         }
-        self.input.drive(&mut EmitSink { f: &self.f, rest: &mut self.rest, sink })
+        self.input.drive(&mut EmitSink { f: &self.f, rest: &mut self.rest, pace: &mut self.pace, sink })
     }
 }
 
 struct EmitSink<'a, U, C, K> {
     f: &'a C,
     rest: &'a mut VecDeque<U>,
+    pace: &'a mut Pace,
     sink: &'a mut K,
 }
 
@@ -85,6 +92,7 @@ impl<T, U, C: EmitFunc<T, U>, K: Sink<U>> Sink<T> for EmitSink<'_, U, C, K> {
         self.f.call(
             item.get(),
             &mut Emit(&mut |made| {
+                self.pace.step();
                 if go {
                     go = self.sink.push(Own(made));
                 } else {

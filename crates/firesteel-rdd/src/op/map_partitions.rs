@@ -7,7 +7,7 @@ use crate::{
     op::Emit,
     pipeline::{Pipeline, Plan},
     stream::{Flow, Own, Sink, Stream},
-    task::Task,
+    task::{Pace, Task},
 };
 use firesteel_code::Captureless;
 use firesteel_model::{PartitionIndex, RddId, Result};
@@ -116,7 +116,8 @@ impl<P: Pipeline, C: PartitionFunc<P::Item>> Pipeline for MapPartitions<P, C> {
     type Stream = MapPartitionsStream<P::Stream, C, <C::Out as IntoIterator>::IntoIter>;
 
     fn open(&self, (split, index): Self::Split, task: &Task) -> Self::Stream {
-        MapPartitionsStream::Before(Some(PartitionIter::new(self.0.open(split, task), task)), self.1.clone(), index)
+        let items = PartitionIter::new(self.0.open(split, task), task);
+        MapPartitionsStream { read: Read::Before(Some(items), self.1.clone(), index), pace: Pace::new(task) }
     }
     fn splits(&self, plan: &dyn Plan) -> Result<Vec<Self::Split>> {
         Ok(self.0.splits(plan)?.into_iter().zip(0..).collect())
@@ -133,7 +134,12 @@ impl<P: Pipeline, C: PartitionFunc<P::Item>> Pipeline for MapPartitions<P, C> {
 }
 
 /// The run of [`MapPartitions`]: the function is called when the first element is wanted.
-pub enum MapPartitionsStream<S: Stream, C, I> {
+pub struct MapPartitionsStream<S: Stream, C, I> {
+    read: Read<S, C, I>,
+    pace: Pace,
+}
+
+enum Read<S: Stream, C, I> {
     /// Not called yet.
     Before(Option<PartitionIter<'static, S::Item>>, C, u32),
     /// What it returned is being read.
@@ -151,20 +157,21 @@ where
     #[inline]
     fn drive<K: Sink<Self::Item>>(&mut self, sink: &mut K) -> Flow {
         loop {
-            match self {
-                Self::Before(items, f, index) => {
+            match &mut self.read {
+                Read::Before(items, f, index) => {
                     let Some(items) = items.take() else { return Flow::Done };
-                    *self = Self::During(f.call(*index as usize, items).into_iter());
+                    self.read = Read::During(f.call(*index as usize, items).into_iter());
                 }
-                Self::During(made) => {
+                Read::During(made) => {
                     for one in made {
+                        self.pace.step();
                         if !sink.push(Own(one)) {
                             return Flow::Full;
                         }
                     }
-                    *self = Self::Ended;
+                    self.read = Read::Ended;
                 }
-                Self::Ended => return Flow::Done,
+                Read::Ended => return Flow::Done,
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     partitioner::hash_of,
     pipeline::{Pipeline, Plan},
     stream::{Flow, Lent, Own, Sink, Stream},
-    task::Task,
+    task::{Pace, Task},
 };
 use firesteel_model::{Error, Result};
 use rand_xoshiro::{
@@ -31,9 +31,10 @@ impl Dice {
     pub fn fraction(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
-    /// How many times an element is drawn that is drawn `mean` times on average.
+    /// How many times an element is drawn that is drawn `mean` times on average. Takes as long as the number is large, and calls
+    /// `step` for each that it counts.
     #[inline]
-    pub fn poisson(&mut self, mean: f64) -> u64 {
+    pub fn poisson(&mut self, mean: f64, mut step: impl FnMut()) -> u64 {
         let (mut time, mut count) = (0.0, 0);
         loop {
             time -= (1.0 - self.fraction()).ln();
@@ -41,6 +42,7 @@ impl Dice {
                 return count;
             }
             count += 1;
+            step();
         }
     }
     /// From 0 to below `end`, which is not 0.
@@ -146,7 +148,7 @@ impl<P: Pipeline<Item: Clone>> Pipeline for Sample<P> {
         let input = self.parent.open(split, task);
         let dice = Dice::new(self.seed, u64::from(index));
         match self.with_replacement {
-            true => SampleStream::Times(TimesStream::new(input, Mean(self.fraction), dice)),
+            true => SampleStream::Times(TimesStream::new(input, Mean(self.fraction), dice, task)),
             false => SampleStream::Once(CellStream { input, from: 0.0, to: self.fraction, dice }),
         }
     }
@@ -241,8 +243,8 @@ impl<S: Stream<Item: Clone>> Stream for SampleStream<S> {
 
 /// Says how many times an element is drawn.
 pub trait Draws<T>: 'static {
-    /// Looks at the element and rolls the dice.
-    fn times(&mut self, item: &T, dice: &mut Dice) -> u64;
+    /// Looks at the element and rolls the dice; `step` is called for each that it counts.
+    fn times(&mut self, item: &T, dice: &mut Dice, step: impl FnMut()) -> u64;
 }
 
 /// Each element so many times on average.
@@ -250,8 +252,8 @@ pub struct Mean(f64);
 
 impl<T> Draws<T> for Mean {
     #[inline(always)]
-    fn times(&mut self, _: &T, dice: &mut Dice) -> u64 {
-        dice.poisson(self.0)
+    fn times(&mut self, _: &T, dice: &mut Dice, step: impl FnMut()) -> u64 {
+        dice.poisson(self.0, step)
     }
 }
 
@@ -262,11 +264,12 @@ pub struct TimesStream<S: Stream, D> {
     dice: Dice,
     /// An element, and how many times it is still to be pushed.
     left: Option<(S::Item, u64)>,
+    pace: Pace,
 }
 
 impl<S: Stream, D> TimesStream<S, D> {
-    pub(super) fn new(input: S, draws: D, dice: Dice) -> Self {
-        TimesStream { input, draws, dice, left: None }
+    pub(super) fn new(input: S, draws: D, dice: Dice, task: &Task) -> Self {
+        TimesStream { input, draws, dice, left: None, pace: Pace::new(task) }
     }
 }
 
@@ -274,13 +277,21 @@ struct TimesSink<'a, T, D, K> {
     draws: &'a mut D,
     dice: &'a mut Dice,
     left: &'a mut Option<(T, u64)>,
+    pace: &'a mut Pace,
     sink: &'a mut K,
 }
 
 /// Pushes an element so many times; returns whether more are wanted. What a full sink did not take is left.
 #[inline(always)]
-fn push_times<T: Clone, K: Sink<T>>(item: T, times: u64, left: &mut Option<(T, u64)>, sink: &mut K) -> bool {
+fn push_times<T: Clone, K: Sink<T>>(
+    item: T,
+    times: u64,
+    left: &mut Option<(T, u64)>,
+    pace: &mut Pace,
+    sink: &mut K,
+) -> bool {
     for pushed in 1..times {
+        pace.step();
         if !sink.push(Own(item.clone())) {
             *left = Some((item, times - pushed));
             return false;
@@ -292,10 +303,10 @@ fn push_times<T: Clone, K: Sink<T>>(item: T, times: u64, left: &mut Option<(T, u
 impl<T: Clone, D: Draws<T>, K: Sink<T>> Sink<T> for TimesSink<'_, T, D, K> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
-        match self.draws.times(item.get(), self.dice) {
+        match self.draws.times(item.get(), self.dice, || self.pace.step()) {
             0 => true,
             1 => self.sink.push(item),
-            times => push_times(item.take(), times, self.left, self.sink),
+            times => push_times(item.take(), times, self.left, self.pace, self.sink),
         }
     }
 }
@@ -304,13 +315,13 @@ impl<S: Stream<Item: Clone>, D: Draws<S::Item>> Stream for TimesStream<S, D> {
     type Item = S::Item;
     #[inline(always)]
     fn drive<K: Sink<S::Item>>(&mut self, sink: &mut K) -> Flow {
-        let TimesStream { input, draws, dice, left } = self;
+        let TimesStream { input, draws, dice, left, pace } = self;
         if let Some((item, times)) = left.take()
-            && !push_times(item, times, left, sink)
+            && !push_times(item, times, left, pace, sink)
         {
             return Flow::Full;
         }
-        input.drive(&mut TimesSink { draws, dice, left, sink })
+        input.drive(&mut TimesSink { draws, dice, left, pace, sink })
     }
 }
 
@@ -330,12 +341,12 @@ mod tests {
     fn poisson_numbers_have_their_mean_and_variance() {
         for mean in [0.1, 1.0, 20.0] {
             let mut dice = Dice::new(7, 0);
-            let drawn: Vec<f64> = (0..20_000).map(|_| dice.poisson(mean) as f64).collect();
+            let drawn: Vec<f64> = (0..20_000).map(|_| dice.poisson(mean, || {}) as f64).collect();
             let average = drawn.iter().sum::<f64>() / 20_000.0;
             let variance = drawn.iter().map(|x| (x - average).powi(2)).sum::<f64>() / 20_000.0;
             assert!((average / mean - 1.0).abs() < 0.1 && (variance / mean - 1.0).abs() < 0.1, "{average} {variance}");
         }
-        assert_eq!((0..1_000).map(|place| Dice::new(1, place).poisson(0.0)).sum::<u64>(), 0);
+        assert_eq!((0..1_000).map(|place| Dice::new(1, place).poisson(0.0, || {})).sum::<u64>(), 0);
     }
 
     #[test]

@@ -53,10 +53,10 @@ pub struct ByFraction<K> {
 
 impl<K: Key, V> Draws<(K, V)> for ByFraction<K> {
     #[inline]
-    fn times(&mut self, (key, _): &(K, V), dice: &mut Dice) -> u64 {
+    fn times(&mut self, (key, _): &(K, V), dice: &mut Dice, step: impl FnMut()) -> u64 {
         let Some(fraction) = self.fractions.0.get(key) else { TaskFailure::User(NO_FRACTION.into()).raise() };
         match self.with_replacement {
-            true => dice.poisson(*fraction),
+            true => dice.poisson(*fraction, step),
             false => u64::from(dice.fraction() < *fraction),
         }
     }
@@ -69,7 +69,7 @@ impl<K: Key, V: Clone + 'static, P: Pipeline<Item = (K, V)>> Pipeline for Sample
 
     fn open(&self, (split, index): Self::Split, task: &Task) -> Self::Stream {
         let draws = ByFraction { fractions: self.fractions.clone(), with_replacement: self.with_replacement };
-        TimesStream::new(self.parent.open(split, task), draws, Dice::new(self.seed, u64::from(index)))
+        TimesStream::new(self.parent.open(split, task), draws, Dice::new(self.seed, u64::from(index)), task)
     }
     fn splits(&self, plan: &dyn Plan) -> Result<Vec<Self::Split>> {
         check_fractions(&self.fractions.0)?;
@@ -119,7 +119,7 @@ pub struct ByCount<K> {
 
 impl<K: Key, V> Draws<(K, V)> for ByCount<K> {
     #[inline]
-    fn times(&mut self, (key, _): &(K, V), dice: &mut Dice) -> u64 {
+    fn times(&mut self, (key, _): &(K, V), dice: &mut Dice, _: impl FnMut()) -> u64 {
         let Some((pairs, draws)) = self.left.get_mut(key) else { return 0 };
         if *pairs == 0 {
             return 0;
@@ -141,7 +141,7 @@ impl<K: Key, V: Clone + 'static, P: Pipeline<Item = (K, V)>> Pipeline for Sample
 
     fn open(&self, (split, share): Self::Split, task: &Task) -> Self::Stream {
         let draws = ByCount { left: (*share.keys.0).clone(), with_replacement: self.with_replacement };
-        TimesStream::new(self.parent.open(split, task), draws, Dice::new(self.seed, u64::from(share.index)))
+        TimesStream::new(self.parent.open(split, task), draws, Dice::new(self.seed, u64::from(share.index)), task)
     }
     fn splits(&self, plan: &dyn Plan) -> Result<Vec<Self::Split>> {
         let uncounted = || Error::InvalidArgument("the keys have not been counted yet".into());
@@ -332,7 +332,7 @@ mod tests {
                 let mut draws = ByCount { left: (*share.keys.0).clone(), with_replacement: false };
                 let mut dice = Dice::new(seed, u64::from(share.index));
                 for _ in 0..share.keys.0[&'a'].0 {
-                    seen[at] += draws.times(&('a', ()), &mut dice) as u32;
+                    seen[at] += draws.times(&('a', ()), &mut dice, || {}) as u32;
                     at += 1;
                 }
             }

@@ -7,6 +7,7 @@ mod text_file;
 mod whole_text_files;
 
 pub use empty::Empty;
+pub(crate) use parallelize::lost_checkpoint;
 pub use parallelize::{BlockStream, Parallelize, slice_bounds};
 pub use range::{RangeOf, StepRangeOf};
 pub use text_file::TextFile;

@@ -81,11 +81,32 @@ fn lost(block: BlockId, why: impl fmt::Display) -> ! {
     .raise()
 }
 
+/// Fails the task because nothing can compute a checkpoint's partition again.
+#[cold]
+pub(crate) fn lost_checkpoint(rdd: RddId, e: StoreError) -> ! {
+    let why = match e {
+        StoreError::Corrupt { place, what } => format!("{place}: {what}"),
+        e => e.to_string(),
+    };
+    TaskFailure::Engine(Error::Path(format!(
+        "the checkpoint of RDD {rdd} is lost or damaged ({why}), and its lineage was cut there: put the file back, or make the RDD \
+         anew from its source and checkpoint it in another folder"
+    )))
+    .raise()
+}
+
+/// Where a stored block comes from.
+#[derive(Clone, Copy)]
+enum Origin {
+    Block(BlockId),
+    Checkpoint(RddId),
+}
+
 /// Lends the elements of a stored block, chunk by chunk.
 pub struct BlockStream<T> {
     block: Option<CachedBlock<T>>,
-    /// What the block is, unless it is a checkpoint's.
-    id: Option<BlockId>,
+    /// What the block is.
+    of: Option<Origin>,
     next_chunk: usize,
     current: Option<Shared<T>>,
     stride: Stride,
@@ -95,20 +116,26 @@ pub struct BlockStream<T> {
 impl<T: Data> BlockStream<T> {
     /// Reads `block`; none has no elements.
     pub fn new(block: Option<CachedBlock<T>>, task: &Task) -> Self {
-        BlockStream { block, id: None, next_chunk: 0, current: None, stride: Stride::new(), task: task.clone() }
+        BlockStream { block, of: None, next_chunk: 0, current: None, stride: Stride::new(), task: task.clone() }
     }
 
     /// Reads the block `id`; if it is a kept partition and turns out to be damaged, it is forgotten and the task tried again.
     pub(crate) fn named(block: CachedBlock<T>, id: BlockId, task: &Task) -> Self {
-        BlockStream { id: Some(id), ..Self::new(Some(block), task) }
+        BlockStream { of: Some(Origin::Block(id)), ..Self::new(Some(block), task) }
+    }
+
+    /// Reads a partition of an RDD's checkpoint.
+    pub(crate) fn checkpointed(block: CachedBlock<T>, rdd: RddId, task: &Task) -> Self {
+        BlockStream { of: Some(Origin::Checkpoint(rdd)), ..Self::new(Some(block), task) }
     }
 
     #[cold]
     #[inline(never)]
     fn damaged(&self, e: StoreError) -> ! {
-        match self.id {
-            Some(source @ BlockId::Source(..)) => lost(source, e),
-            Some(block) if e.is_corrupt() => {
+        match self.of {
+            Some(Origin::Block(source @ BlockId::Source(..))) => lost(source, e),
+            Some(Origin::Checkpoint(rdd)) => lost_checkpoint(rdd, e),
+            Some(Origin::Block(block)) if e.is_corrupt() => {
                 self.task.drop_block(block);
                 TaskFailure::Damaged(format!("block {block}: {e}")).raise()
             }

@@ -95,6 +95,17 @@ impl RecordError {
         )
     }
 
+    /// The error without the names of types that only hold the user's: of a whole stage they take pages. `holder` says which
+    /// these are, and what they hold, if that is one type.
+    #[must_use]
+    pub fn without_holders(mut self, holder: impl Fn(&'static str) -> Option<Option<&'static str>>) -> Self {
+        self.0.record = None;
+        while let Some(held) = self.0.within.and_then(&holder) {
+            self.0.within = held;
+        }
+        self
+    }
+
     /// Remembers the innermost type at work: the first call wins.
     #[cold]
     pub(crate) fn within<T: ?Sized>(mut self) -> Self {
@@ -172,6 +183,7 @@ impl fmt::Display for RecordError {
                      convert with #[serde(into = .., from = ..)]"
                 )?
             }
+            Custom(text) if within.or(*record).is_none() => f.write_str(text)?,
             Custom(text) => write!(f, "{text} (in a `{culprit}`)")?,
         }
         match record {

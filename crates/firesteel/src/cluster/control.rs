@@ -32,7 +32,6 @@ const LARGEST_STAGE: usize = Options::DEFAULT_MAX_FRAME / 2;
 
 /// What a driver gives its executors.
 pub(crate) struct Hosting {
-    pub(crate) app_id: String,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) setups: Vec<Setup>,
     pub(crate) slots: u32,
@@ -200,7 +199,6 @@ impl Door {
         }
         let hosting = &self.hosting;
         say(&ToExecutor::Welcome(Box::new(Welcome {
-            app_id: hosting.app_id.clone(),
             slots: hosting.slots,
             budget: hosting.budget,
             settings: hosting.settings.clone(),

@@ -24,7 +24,6 @@ pub(super) struct Introduction {
 /// What an executor needs to begin.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Welcome {
-    pub(super) app_id: String,
     pub(super) slots: u32,
     /// Bytes for tasks and what is kept.
     pub(super) budget: u64,

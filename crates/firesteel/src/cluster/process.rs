@@ -22,7 +22,6 @@ use firesteel_store::{BlockStatus, BlockStore, Memory, RunFiles, Scratch, Shuffl
 use std::{
     collections::HashMap,
     net::IpAddr,
-    path::Path,
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -207,10 +206,8 @@ impl Process {
             setup.once()?;
         }
         let id = role.executor;
-        let dirs = conf.local_dirs()?;
-        let files =
-            AddedFiles::new(dirs.first().map_or(Path::new("."), |dir| dir), &format!("{}-{id}", welcome.app_id));
-        let scratch = Scratch::new(dirs);
+        let scratch = Scratch::new(conf.local_dirs()?);
+        let files = AddedFiles::new(scratch.clone());
         let memory = Memory::new(welcome.budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
         let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
         let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);

@@ -4,6 +4,7 @@ use super::{Rdd, site};
 use crate::{
     graph::CallSite,
     job::{self, Wanted},
+    panics::on_driver,
 };
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
@@ -15,6 +16,17 @@ use std::{cmp::Ordering, collections::HashMap};
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     pub(crate) fn all<A: Action<T>>(&self, action: A, site: CallSite) -> Result<Vec<A::Out>> {
         job::run(self, Wanted::All, action, site)
+    }
+
+    /// Runs an action and brings its parts together by `merge`, which calls functions of the user's.
+    pub(crate) fn merged<A: Action<T>, R>(
+        &self,
+        action: A,
+        site: CallSite,
+        merge: impl FnOnce(Vec<A::Out>) -> R,
+    ) -> Result<R> {
+        let parts = self.all(action, site)?;
+        on_driver(site, || merge(parts))
     }
 
     /// How many elements there are.
@@ -69,8 +81,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        let parts = self.all(Reduce(f.clone()), site)?;
-        parts.into_iter().flatten().reduce(|a, b| f.call(a, b)).ok_or(Error::EmptyRdd)
+        let merge = |parts: Vec<Option<T>>| parts.into_iter().flatten().reduce(|a, b| f.call(a, b));
+        self.merged(Reduce(f.clone()), site, merge)?.ok_or(Error::EmptyRdd)
     }
 
     /// Merges all elements from a zero, which is counted once for each partition and once more on the driver.
@@ -80,8 +92,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         T: Data,
     {
         let f = Plain::new(f);
-        let parts = self.all(Fold(zero.clone(), f), site("fold"))?;
-        Ok(parts.into_iter().fold(zero, |a, b| f.call(a, b)))
+        self.folded(zero, f, f, site("fold"))
     }
 
     /// Folds elements into a value of another type: `seq` adds an element, `comb` merges the partitions' values in partition
@@ -93,7 +104,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by(zero, Plain::new(seq), Plain::new(comb), site("aggregate"))
+        self.folded(zero, Plain::new(seq), Plain::new(comb), site("aggregate"))
     }
 
     /// [`aggregate`](Rdd::aggregate) with an environment.
@@ -105,17 +116,16 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by(zero, With::new(env, seq), Plain::new(comb), site("aggregate_with"))
+        self.folded(zero, With::new(env, seq), Plain::new(comb), site("aggregate_with"))
     }
 
-    fn aggregated_by<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
+    pub(crate) fn folded<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
     where
         A: Data,
         S: Merge<A, T, Out = A>,
         C: Merge<A, A, Out = A>,
     {
-        let parts = self.all(Fold(zero.clone(), seq), site)?;
-        Ok(parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
+        self.merged(Fold(zero.clone(), seq), site, |parts| parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
     }
 
     /// [`aggregate`](Rdd::aggregate) that looks at elements where they lie.
@@ -147,8 +157,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: MergeRef<A, T, Out = A>,
         C: Merge<A, A, Out = A>,
     {
-        let parts = self.all(FoldRef(zero.clone(), seq), site)?;
-        Ok(parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
+        self.merged(FoldRef(zero.clone(), seq), site, |parts| parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
     }
 
     /// The first `n` elements, in partition order. Looks at one partition first, then at more, as many as seem needed; each round
@@ -261,11 +270,12 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             self.node().engine.check_usable(site.method)?;
             return Ok(Vec::new());
         }
-        let mut all: Vec<T> =
-            self.all(Best { n: n as u64, order: order.clone() }, site)?.into_iter().flatten().collect();
-        all.sort_by(|a, b| order.compare(a, b));
-        all.truncate(n);
-        Ok(all)
+        self.merged(Best { n: n as u64, order: order.clone() }, site, |parts| {
+            let mut all: Vec<T> = parts.into_iter().flatten().collect();
+            all.sort_by(|a, b| order.compare(a, b));
+            all.truncate(n);
+            all
+        })
     }
 
     /// The largest element by `f`; of equal ones the first.
@@ -365,8 +375,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        let parts = self.all(Collect { limit: None }, site("collect_as_map"))?;
-        Ok(parts.into_iter().flatten().collect())
+        self.merged(Collect { limit: None }, site("collect_as_map"), |parts| parts.into_iter().flatten().collect())
     }
 
     /// How many pairs each key has. A shuffle; the result must fit the driver's memory.
@@ -379,6 +388,9 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     }
 
     /// The values of one key. Looks at the key's partition alone, if the RDD is spread by key.
+    ///
+    /// # Errors
+    /// As every action; [`Error::Function`] if the RDD's partitioner panics, or names a partition that it does not have.
     #[track_caller]
     pub fn lookup(&self, key: &K) -> Result<Vec<V>>
     where
@@ -386,10 +398,11 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         V: Data,
     {
         let site = site("lookup");
+        self.node().engine.check_usable(site.method)?;
         self.node().prepare()?;
         let partitioning = self.node().partitioning();
         let wanted = match partitioning.as_ref().and_then(|p| p.keyed::<K>()) {
-            Some(partitioner) => Wanted::These(vec![partitioner.place(key).0 as u32]),
+            Some(partitioner) => Wanted::These(vec![on_driver(site, || partitioner.place(key).0 as u32)?]),
             None => Wanted::All,
         };
         let of_key = self.filter_with(key.clone(), |key, pair| pair.0 == *key).values();
@@ -417,7 +430,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             firesteel_rdd::Reducing(Plain::new(|a: u64, b: u64| a + b)),
             true,
         );
-        Ok(counts.all(Collect { limit: None }, site)?.into_iter().flatten().collect())
+        counts.merged(Collect { limit: None }, site, |parts| parts.into_iter().flatten().collect())
     }
 }
 

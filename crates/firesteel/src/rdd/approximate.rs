@@ -54,7 +54,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             )));
         }
         let job = job::submit(self, Wanted::All, action, site, Patience::Until(timeout))?;
-        let total = job.partitions;
+        let total = job.partitions();
         let finish = move |outputs: Vec<_>| {
             let parts: Vec<A::Out> = outputs.into_iter().map(Output::into_typed).collect::<Result<_>>()?;
             let parts: Vec<&A::Out> = parts.iter().collect();

@@ -8,8 +8,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// [`count`](Rdd::count) in the background.
     #[track_caller]
     pub fn count_async(&self) -> FutureAction<u64> {
-        let site = site("count_async");
-        FutureAction::run(self, move |rdd| Ok(rdd.all(Count, site)?.into_iter().sum()))
+        FutureAction::of_job(self, Count, site("count_async"), |counts| counts.into_iter().sum())
     }
 
     /// [`collect`](Rdd::collect) in the background.
@@ -18,8 +17,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        let site = site("collect_async");
-        FutureAction::run(self, move |rdd| Ok(rdd.all(Collect { limit: None }, site)?.into_iter().flatten().collect()))
+        let all = Collect { limit: None };
+        FutureAction::of_job(self, all, site("collect_async"), |parts| parts.into_iter().flatten().collect())
     }
 
     /// [`take`](Rdd::take) in the background: job after job, until there are enough.
@@ -29,28 +28,25 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         T: Data,
     {
         let site = site("take_async");
-        FutureAction::run(self, move |rdd| rdd.taken(n, site))
+        FutureAction::on_thread(self, move |rdd| rdd.taken(n, site))
     }
 
     /// [`for_each`](Rdd::for_each) in the background.
     #[track_caller]
     pub fn for_each_async<F: Fn(T) + Captureless>(&self, f: F) -> FutureAction<()> {
-        let site = site("for_each_async");
-        FutureAction::run(self, move |rdd| rdd.all(Each(Plain::new(f)), site).map(drop))
+        FutureAction::of_job(self, Each(Plain::new(f)), site("for_each_async"), drop)
     }
 
     /// [`for_each_partition`](Rdd::for_each_partition) in the background.
     #[track_caller]
     pub fn for_each_partition_async<F: Fn(PartitionIter<'_, T>) + Captureless>(&self, f: F) -> FutureAction<()> {
-        let site = site("for_each_partition_async");
-        FutureAction::run(self, move |rdd| rdd.all(OnPartition::new(Plain::new(f)), site).map(|_: Vec<()>| ()))
+        FutureAction::of_job(self, OnPartition::new(Plain::new(f)), site("for_each_partition_async"), |_: Vec<()>| ())
     }
 
     /// [`for_each_async`](Rdd::for_each_async) with an environment.
     #[track_caller]
     pub fn for_each_async_with<E: Data, F: Fn(&E, T) + Captureless>(&self, env: E, f: F) -> FutureAction<()> {
-        let site = site("for_each_async_with");
-        FutureAction::run(self, move |rdd| rdd.all(Each(With::new(env, f)), site).map(drop))
+        FutureAction::of_job(self, Each(With::new(env, f)), site("for_each_async_with"), drop)
     }
 
     /// [`for_each_partition_async`](Rdd::for_each_partition_async) with an environment.
@@ -60,7 +56,11 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         E: Data,
         F: Fn(&E, PartitionIter<'_, T>) + Captureless,
     {
-        let site = site("for_each_partition_async_with");
-        FutureAction::run(self, move |rdd| rdd.all(OnPartition::new(With::new(env, f)), site).map(|_: Vec<()>| ()))
+        FutureAction::of_job(
+            self,
+            OnPartition::new(With::new(env, f)),
+            site("for_each_partition_async_with"),
+            |_: Vec<()>| (),
+        )
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::graph::CallSite;
 use firesteel_model::Result;
 use firesteel_rdd::{
-    ByKeyFunc, Captureless, Combining, Data, Filter, FilterMap, FlatMap, Fold, Folding, Func, Key, Map, MapRef, Merge,
+    ByKeyFunc, Captureless, Combining, Data, Filter, FilterMap, FlatMap, Folding, Func, Key, Map, MapRef, Merge,
     OnEachValue, OnValue, OnValueRef, Partitioner, Pipeline, Plain, ReduceEach, Try, With,
 };
 use std::{collections::HashMap, error::Error as StdError};
@@ -25,8 +25,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         T: Data,
     {
         let f = With::new(env, f);
-        let parts = self.all(Fold(zero.clone(), f.clone()), site("fold_with"))?;
-        Ok(parts.into_iter().fold(zero, |a, b| f.call(a, b)))
+        self.folded(zero, f.clone(), f, site("fold_with"))
     }
 
     /// [`map_ref`](Rdd::map_ref) by a closure that may fail: an `Err` fails the task with the error's text.
@@ -365,15 +364,17 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     }
 
     fn reduced_locally<C: Merge<V, V, Out = V>>(&self, f: C, site: CallSite) -> Result<HashMap<K, V>> {
-        let mut all: HashMap<K, V> = HashMap::new();
-        for (key, value) in self.all(ReduceEach(f.clone()), site)?.into_iter().flatten() {
-            let value = match all.remove(&key) {
-                Some(so_far) => f.call(so_far, value),
-                None => value,
-            };
-            all.insert(key, value);
-        }
-        Ok(all)
+        self.merged(ReduceEach(f.clone()), site, |parts| {
+            let mut all: HashMap<K, V> = HashMap::new();
+            for (key, value) in parts.into_iter().flatten() {
+                let value = match all.remove(&key) {
+                    Some(so_far) => f.call(so_far, value),
+                    None => value,
+                };
+                all.insert(key, value);
+            }
+            all
+        })
     }
 }
 

@@ -5,6 +5,9 @@ use crate::graph::CallSite;
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{Extremes, Histogram, Number, Pipeline, StatCounter, Stats, Sum};
 
+/// Each task of a histogram holds so many counts at most, and the driver as many for each task.
+const MOST_BUCKETS: usize = 1 << 20;
+
 macro_rules! measures {
     ($($(#[$doc:meta])* $name:ident;)*) => {
         impl<T: Number, P: Pipeline<Item = T>> Rdd<T, P> {
@@ -68,7 +71,8 @@ impl<T: Number, P: Pipeline<Item = T>> Rdd<T, P> {
     /// up to, but without, the next, the last one with it. Where all numbers are equal, there is one bucket. Two jobs.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no buckets, or if there is a NaN or an infinity; [`Error::EmptyRdd`] if there is no number.
+    /// [`Error::InvalidArgument`] for no buckets or more than 1,048,576, or if there is a NaN or an infinity; [`Error::EmptyRdd`] if there
+    /// is no number.
     ///
     /// ```
     /// # use firesteel::prelude::*;
@@ -82,6 +86,12 @@ impl<T: Number, P: Pipeline<Item = T>> Rdd<T, P> {
         let site = site("histogram");
         if buckets == 0 {
             return Err(Error::InvalidArgument("histogram: the number of buckets (0) must be positive".into()));
+        }
+        if buckets > MOST_BUCKETS {
+            return Err(Error::InvalidArgument(format!(
+                "histogram: {buckets} buckets are too many, at most {MOST_BUCKETS}: every task counts in all of them; \
+                 `count_by_key` counts in those that occur"
+            )));
         }
         let (min, max) = self.all(Extremes, site)?.into_iter().fold(Extremes::NONE, Extremes::both);
         if (min, max) == Extremes::NONE {

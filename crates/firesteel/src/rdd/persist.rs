@@ -103,8 +103,13 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             let state = node.cache.as_ref().expect("a checkpointed RDD has a state");
             let engine = &node.engine;
             let folder = engine.checkpoint_folder()?.start_rdd(node.id, node.known_partitions()? as u32)?;
-            source.all(WriteCheckpoint(folder.clone()), site)?;
-            folder.verify()?;
+            let written = source.all(WriteCheckpoint(folder.clone()), site).and_then(|_| folder.verify());
+            if let Err(e) = written {
+                if let Err(left) = folder.remove() {
+                    tracing::warn!("a checkpoint that failed is left behind: {left}");
+                }
+                return Err(e);
+            }
             state.set_checkpoint(folder.path().to_path_buf());
             Ok(())
         };

@@ -4,8 +4,8 @@ use super::{Rdd, keyed::Spread, site};
 use crate::graph::CallSite;
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Captureless, Data, Fold, Folding, MapPartitions, Merge, MergeRef, PartitionFunc, PartitionIter, Partitioner,
-    Pipeline, Plain, With,
+    Captureless, Data, Folding, MapPartitions, Merge, MergeRef, PartitionFunc, PartitionIter, Partitioner, Pipeline,
+    Plain, With,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -154,8 +154,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             let folding = Folding(zero.clone(), comb.clone(), comb.clone());
             level = dealt.aggregated(site, Spread::given(InTurn(count)), folding, true).values().erase();
         }
-        let parts = level.all(Fold(zero.clone(), comb.clone()), site)?;
-        Ok(parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
+        level.folded(zero, comb.clone(), comb, site)
     }
 }
 

@@ -161,3 +161,62 @@ fn inside_a_task_they_are_an_error() {
     assert!(told.1.contains("inside a task"), "{}", told.1);
     LENT.lock().unwrap().take();
 }
+
+#[test]
+fn thousands_at_a_time_take_no_threads() {
+    static MAY: Signal = Signal::new();
+    let sc = local("local[2]");
+    let held = sc.range_n(0..2, 2).for_each_async(|_| MAY.wait());
+    let numbers = sc.range_n(0..10, 2);
+    let many: Vec<_> = (0..3_000).map(|_| numbers.count_async()).collect();
+    // Each would have a thread of its own now, as none has ended. (Other tests have a few for `take_async`.)
+    #[cfg(target_os = "linux")]
+    {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+        assert!(names.filter(|name| name.starts_with("firesteel-actio")).count() < 1_000);
+    }
+    MAY.raise();
+    held.get().unwrap();
+    assert!(many.into_iter().all(|counted| counted.get().unwrap() == 10));
+}
+
+#[test]
+fn more_takes_than_there_are_threads_for_them_wait_for_their_turn() {
+    static MAY: Signal = Signal::new();
+    static NEVER: Signal = Signal::new();
+    fn after(signal: &'static Signal, x: u64) -> u64 {
+        signal.wait();
+        x
+    }
+    let sc = local("local[2]");
+    let numbers = sc.range_n(0..10, 2).map(|x| after(&MAY, x));
+    let many: Vec<_> = (0..40).map(|n| numbers.take_async(n % 10)).collect();
+    let late = sc.range_n(0..10, 2).map(|x| after(&NEVER, x)).take_async(1);
+    late.cancel_because("nobody waits for it");
+    MAY.raise();
+    for (n, taken) in many.into_iter().enumerate() {
+        assert_eq!(taken.get().unwrap(), (0..n as u64 % 10).collect::<Vec<_>>());
+    }
+    assert_eq!(reason(late.get()), "nobody waits for it");
+    NEVER.raise();
+}
+
+#[test]
+fn a_context_that_only_a_result_holds_ends_when_that_is_taken() {
+    let logs = tempfile::tempdir().unwrap();
+    let files = || -> Vec<String> {
+        let names =
+            std::fs::read_dir(logs.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    };
+    let counted = {
+        let sc = Context::builder()
+            .master("local[2]")
+            .conf("firesteel.eventLog.enabled", true)
+            .conf("firesteel.eventLog.dir", logs.path().display());
+        sc.build().unwrap().range(0..1000).count_async()
+    };
+    assert_eq!(counted.get().unwrap(), 1000);
+    assert!(matches!(&files()[..], [log] if !log.ends_with(".inprogress")), "{:?}", files());
+}

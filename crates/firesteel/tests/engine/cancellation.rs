@@ -232,6 +232,29 @@ fn a_killed_attempt_is_tried_again_and_is_no_failure() {
 }
 
 #[test]
+fn a_killed_attempt_does_not_count_though_it_never_looked() {
+    static ATTEMPT: AtomicU64 = AtomicU64::new(u64::MAX);
+    static STARTED: Signal = Signal::new();
+    static KILLED: Signal = Signal::new();
+    let sc = local("local[2]");
+    let job = on_thread(&sc, |sc| {
+        sc.run_job(&sc.range_n(0..10, 1), |_| {
+            let task = TaskContext::get().unwrap();
+            if task.attempt_number() == 0 {
+                ATTEMPT.store(task.task_attempt_id(), Ordering::Relaxed);
+                STARTED.raise();
+                KILLED.wait();
+            }
+            task.attempt_number()
+        })
+    });
+    STARTED.wait();
+    assert!(sc.kill_task_attempt(ATTEMPT.load(Ordering::Relaxed), "it is on the wrong foot"));
+    KILLED.raise();
+    assert_eq!(job.join().unwrap().unwrap(), [1]);
+}
+
+#[test]
 fn a_listener_may_cancel_a_job_and_run_another() {
     static STARTED: Signal = Signal::new();
     static COUNTED: Signal = Signal::new();
@@ -272,4 +295,41 @@ fn bad_tags_are_refused_and_tags_are_a_threads_own() {
     assert_eq!(sc.job_tags().into_iter().collect::<Vec<_>>(), ["b"]);
     sc.clear_job_tags();
     assert!(sc.job_tags().is_empty());
+}
+
+/// What one element expands to has no end; a task in the middle of it stops all the same, and gives its slot back.
+#[test]
+fn a_task_whose_element_expands_without_end_stops() {
+    static STARTED: Signal = Signal::new();
+    fn endless(_: u64) -> impl Iterator<Item = u64> {
+        STARTED.raise();
+        0..
+    }
+    fn told(x: u64) -> u64 {
+        STARTED.raise();
+        x
+    }
+    let sc = local("local[1]");
+    let one = sc.range_n(0..1, 1).erase();
+    let pair = one.map(|x| (x, x)).erase();
+    let all: Vec<(&str, FutureAction<u64>)> = vec![
+        ("flat_map", one.flat_map(endless).count_async()),
+        ("after it", one.flat_map(endless).map(|x| (x % 7, x)).reduce_by_key(|a, b| a ^ b).count_async()),
+        ("flat_map_values", pair.flat_map_values(endless).count_async()),
+        ("map_partitions", one.map_partitions(|items| items.flat_map(endless)).count_async()),
+        ("flat_map_emit", one.flat_map_emit(|x, out| endless(*x).for_each(|y| out.emit(y))).count_async()),
+        (
+            "flat_map_emit, erased",
+            one.flat_map_emit(|x, out| endless(*x).for_each(|y| out.emit(y))).erase().count_async(),
+        ),
+        ("sample", one.map(told).sample(true, 1e15, 1).count_async()),
+        ("sample_by_key", pair.map_values(told).sample_by_key(true, [(0, 1e15)].into(), 1).count_async()),
+    ];
+    for (i, (what, action)) in all.into_iter().enumerate() {
+        STARTED.wait_for(i + 1);
+        action.cancel_because(what);
+        assert_eq!(reason(action.get()), what);
+    }
+    // The one slot is free.
+    assert_eq!(sc.range_n(0..4, 1).count().unwrap(), 4);
 }

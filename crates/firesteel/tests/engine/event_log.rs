@@ -366,3 +366,22 @@ fn a_folder_that_does_not_exist_is_told_at_the_start() {
     drop(local("local[1]"));
     assert!(files(folder.path()).is_empty());
 }
+
+#[test]
+fn a_log_that_is_lost_is_told_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = folder.path().join("logs");
+    fs::create_dir(&logs).unwrap();
+    let sc = Context::builder()
+        .master("local[2]")
+        .conf("firesteel.eventLog.enabled", true)
+        .conf("firesteel.eventLog.dir", logs.display())
+        .build()
+        .unwrap();
+    sc.range(0..10).count().unwrap();
+    fs::remove_dir_all(&logs).unwrap();
+    assert_eq!(sc.range(0..10).count().unwrap(), 10);
+    let error = sc.stop().unwrap_err().to_string();
+    assert!(error.contains("finish the event log") && error.contains("logs"), "{error}");
+    sc.stop().unwrap();
+}

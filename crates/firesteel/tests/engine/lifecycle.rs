@@ -1,10 +1,10 @@
 //! Contexts begin, end, and live beside each other.
 
 use crate::steps::{Signal, local, on_thread};
-use firesteel::prelude::*;
+use firesteel::{events::Event, prelude::*};
 use std::sync::{
     Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 #[test]
@@ -47,7 +47,7 @@ fn a_stopped_context_says_so() {
         sc.range(0..3).take(1).map(drop).unwrap_err(),
         sc.run_job(&before, |items| items.count()).map(drop).unwrap_err(),
         sc.add_file("/etc/hostname").unwrap_err(),
-        sc.add_listener(|_: &firesteel::events::Event| {}).map(drop).unwrap_err(),
+        sc.add_listener(|_: &Event| {}).map(drop).unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(error, Error::Stopped(_)), "{error:?}");
@@ -228,5 +228,62 @@ fn executor_setup_runs_once_in_the_process() {
     assert_eq!(two.range(0..10).map(|_| CALLS.load(Ordering::Relaxed)).max().unwrap(), 1);
 
     let failing = || Context::builder().master("local").executor_setup(|| Err(Error::Path("no such logger".into())));
-    assert_eq!(failing().build().map(drop).unwrap_err().to_string(), "no such logger");
+    for _ in 0..2 {
+        assert_eq!(failing().build().map(drop).unwrap_err().to_string(), "no such logger");
+    }
+
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let panicking = || {
+        let setup = || match BROKEN.load(Ordering::Relaxed) {
+            true => panic!("no such folder"),
+            false => Ok(()),
+        };
+        Context::builder().master("local").executor_setup(setup).build()
+    };
+    let error = panicking().map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("executor_setup: ") && error.contains("lifecycle.rs"), "{error}");
+    assert!(error.ends_with("no such folder"), "{error}");
+    BROKEN.store(false, Ordering::Relaxed);
+    assert_eq!(panicking().unwrap().range(0..10).count().unwrap(), 10);
+}
+
+#[test]
+fn a_listener_may_ask_its_context_while_that_ends() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let sc = Context::builder().master("local[2]").conf("firesteel.scheduler.mode", "FAIR").build().unwrap();
+    let inside = sc.clone();
+    sc.add_listener(move |event: &Event| {
+        if let Event::ApplicationEnd(_) = event {
+            assert!(inside.status_tracker().active_job_ids().is_empty());
+            assert!(inside.all_pools().unwrap().iter().all(|pool| pool.running_tasks == 0));
+            assert!(!inside.kill_task_attempt(0, ""));
+            ASKED.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .unwrap();
+    sc.range_n(0..10, 2).count().unwrap();
+    sc.stop().unwrap();
+    // A listener that waited for an answer would be taken for a hung one, and left behind.
+    assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn the_merge_of_an_accumulator_may_ask_its_context() {
+    static LENT: Mutex<Option<Context>> = Mutex::new(None);
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    *LENT.lock().unwrap() = Some(sc.clone());
+    let sum = sc.accumulator("asking", 0u64, |a, b| {
+        if TaskContext::get().is_none() {
+            let lent = LENT.lock().unwrap().clone().unwrap();
+            lent.status_tracker().active_job_ids();
+            assert!(!lent.kill_task_attempt(0, ""));
+        }
+        *a += b;
+    });
+    let (done, wait) = std::sync::mpsc::channel();
+    let (numbers, added) = (sc.range_n(0..4, 2), sum.clone());
+    std::thread::spawn(move || done.send(numbers.for_each_with(added, |sum, i| sum.add(i))));
+    wait.recv_timeout(std::time::Duration::from_secs(100)).expect("the driver waits for itself").unwrap();
+    assert_eq!(sum.value(), 6);
+    LENT.lock().unwrap().take();
 }

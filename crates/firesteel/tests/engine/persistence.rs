@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, Ordering, Ordering::SeqCst},
     },
 };
 
@@ -188,7 +188,15 @@ fn checkpoint_is_written_after_the_first_job_and_cuts_the_lineage() {
     // A damaged file is an error that names it.
     fs::write(Path::new(&file).join("part-00001"), b"nothing").unwrap();
     let error = checkpointed.count().unwrap_err().to_string();
-    assert!(error.contains("part-00001"), "{error}");
+    assert!(error.contains("part-00001") && error.contains("make the RDD anew"), "{error}");
+    // One that is cut off in the middle is seen when its elements are read; one that is gone, at once.
+    let whole = fs::read(Path::new(&file).join("part-00000")).unwrap();
+    fs::write(Path::new(&file).join("part-00001"), &whole[..whole.len() / 2]).unwrap();
+    fs::rename(Path::new(&file).join("part-00002"), Path::new(&file).join("gone")).unwrap();
+    for partition in [1, 2] {
+        let error = sc.run_job_on(&checkpointed, |items| items.count(), &[partition]).unwrap_err().to_string();
+        assert!(error.contains("its lineage was cut there") && !error.contains("has to be computed"), "{error}");
+    }
     drop(checkpointed);
     assert!(Path::new(&file).join("part-00000").exists(), "files stay");
 }
@@ -218,6 +226,30 @@ fn checkpoint_computes_once_more_unless_it_is_cached() {
     let failing = sc.range_n(0..4, 2).map(|i| 1 / i).checkpoint();
     assert!(failing.count().is_err());
     assert!(!failing.is_checkpointed());
+}
+
+#[test]
+fn a_checkpoint_that_fails_leaves_nothing_and_does_not_forget_the_others_of_its_job() {
+    static BROKEN: AtomicBool = AtomicBool::new(true);
+    let dir = tempfile::tempdir().unwrap();
+    let sc = local(2);
+    sc.set_checkpoint_dir(dir.path().to_str().unwrap()).unwrap();
+    // Passes in the job itself, fails in the write, which is a job of its own.
+    let numbers = sc.range_n(0..4, 2).map(|i| {
+        let in_write = TaskContext::get().unwrap().stage_id() > 0;
+        assert!(!in_write || i < 3 || !BROKEN.load(Ordering::Relaxed), "three");
+        i
+    });
+    let first = numbers.checkpoint();
+    let second = first.map(|i| i + 1).checkpoint();
+    assert!(second.count().unwrap_err().to_string().contains("three"));
+    assert!(!first.is_checkpointed() && !second.is_checkpointed());
+    let of_this_context = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read_dir(of_this_context).unwrap().count(), 0, "the parts that were written are gone");
+    BROKEN.store(false, Ordering::Relaxed);
+    assert_eq!(second.count().unwrap(), 4);
+    assert!(first.is_checkpointed() && second.is_checkpointed());
+    assert_eq!(second.collect().unwrap(), [1, 2, 3, 4]);
 }
 
 #[test]

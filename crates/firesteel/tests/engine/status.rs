@@ -144,6 +144,8 @@ fn files_that_are_added_reach_the_tasks_and_go_with_the_context() {
     assert_eq!(read.collect().unwrap(), [expected.clone(), expected]);
     let copy = sc.file("stop.txt").unwrap();
     assert_eq!(fs::read_to_string(&copy).unwrap(), "the\na\n");
+    // Beside the lock by which the next context tells what a killed process left.
+    assert!(copy.ancestors().nth(2).unwrap().join("lock").exists(), "{}", copy.display());
 
     let error = |error: Result<()>| error.unwrap_err().to_string();
     assert!(error(sc.add_file(path("missing"))).contains("does not exist"));

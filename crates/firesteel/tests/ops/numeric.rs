@@ -123,7 +123,9 @@ fn one_nan_spoils_least_and_greatest() {
 #[test]
 fn a_histogram_refuses_what_it_cannot_spread() {
     let numbers = local4().parallelize([1.0, 2.0]);
-    assert!(matches!(numbers.histogram(0), Err(Error::InvalidArgument(_))));
+    for buckets in [0, (1 << 20) + 1, 1 << 40, usize::MAX] {
+        assert!(matches!(numbers.histogram(buckets), Err(Error::InvalidArgument(_))), "{buckets}");
+    }
     assert!(matches!(numbers.histogram_buckets(&[1.0]), Err(Error::InvalidArgument(_))));
     assert!(matches!(numbers.histogram_buckets(&[2.0, 1.0]), Err(Error::InvalidArgument(_))));
     assert!(matches!(numbers.histogram_buckets(&[0.0, f64::NAN]), Err(Error::InvalidArgument(_))));

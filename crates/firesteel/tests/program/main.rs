@@ -37,6 +37,15 @@ fn program(name: &str) -> Result<()> {
     match name {
         "succeeds" => println!("{}", forgotten()?.range_n(0..10, 2).count()?),
         "fails" => println!("{}", forgotten()?.range_n(0..10, 2).map(|x| 12 / (x - 7)).count()?),
+        "has_a_hook" => {
+            let sc = forgotten()?;
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                println!("the program's own hook");
+                before(info);
+            }));
+            sc.range_n(0..10, 2).map(|x| 12 / (x - 7)).count()?;
+        }
         "panics" => {
             forgotten()?.range_n(0..10, 2).count()?;
             panic!("the driver's own mistake");
@@ -163,7 +172,7 @@ fn finished_log(folder: &Path) -> String {
 
 fn checks() {
     type Check = fn(&Path);
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("success_is_quiet_and_closes_the_log", |folder| {
             let output = run("succeeds", folder, "");
             assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(0), "10\n", ""));
@@ -180,6 +189,12 @@ fn checks() {
             assert!(error.starts_with("job 0 failed: task 0 of stage 0 failed 1 times"), "{told}");
             assert!(error.ends_with("attempt to subtract with overflow\n") && !told.contains("thread '"), "{told}");
             assert!(finished_log(folder).contains("\"JobFailed\""));
+        }),
+        ("a_hook_that_is_set_after_the_context_is_called_and_the_place_is_told", |folder| {
+            let output = run("has_a_hook", folder, "");
+            assert!(text(&output.stdout).contains("the program's own hook"), "{}", text(&output.stdout));
+            let told = text(&output.stderr);
+            assert!(told.contains("\n  cause     panicked at ") && !told.contains("thread '"), "{told}");
         }),
         ("a_panic_is_told_and_the_log_closed", |folder| {
             let output = run("panics", folder, "");
