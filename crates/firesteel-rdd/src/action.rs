@@ -2,7 +2,7 @@
 
 use crate::{
     Data,
-    func::{Merge, MergeRef},
+    func::Step,
     iter::PartitionIter,
     node::drive,
     stream::{Flow, Lent, Sink, Stream},
@@ -148,17 +148,16 @@ impl<T: Data> Action<T> for Collect {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Reduce<C>(pub C);
 
-impl<T: Data, C: Merge<T, T, Out = T>> Action<T> for Reduce<C> {
+impl<T: Data, C: Step<T, T>> Action<T> for Reduce<C> {
     type Out = Option<T>;
     fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> Option<T> {
         struct Reducer<'a, T, C>(Option<T>, &'a C);
-        impl<T, C: Merge<T, T, Out = T>> Sink<T> for Reducer<'_, T, C> {
+        impl<T, C: Step<T, T>> Sink<T> for Reducer<'_, T, C> {
             #[inline(always)]
             fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-                let item = item.take();
                 self.0 = Some(match self.0.take() {
-                    Some(so_far) => self.1.call(so_far, item),
-                    None => item,
+                    Some(so_far) => self.1.step(so_far, item),
+                    None => item.take(),
                 });
                 true
             }
@@ -175,59 +174,28 @@ impl<T: Data, C: Merge<T, T, Out = T>> Action<T> for Reduce<C> {
     }
 }
 
-/// Folds elements into a value that starts at a zero; the function owns each element.
+/// Folds elements into a value that starts at a zero.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "A: Data, C: Serialize + DeserializeOwned")]
 pub struct Fold<A, C>(pub A, pub C);
 
-/// Folds elements into a value that starts at a zero; the function looks at each element.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(bound = "A: Data, C: Serialize + DeserializeOwned")]
-pub struct FoldRef<A, C>(pub A, pub C);
+/// What has been folded so far. It is taken out while the user's function runs: if that panics, the attempt ends.
+pub(crate) struct Folder<'a, A, C>(pub(crate) Option<A>, pub(crate) &'a C);
 
-/// Starts at nothing instead of at a zero that must be serialisable.
-struct Folder<'a, A, C>(Option<A>, &'a C);
-
-impl<T, A, C: Merge<A, T, Out = A>> Sink<T> for Folder<'_, A, C> {
+impl<T, A, C: Step<A, T>> Sink<T> for Folder<'_, A, C> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, item: L) -> bool {
         if let Some(so_far) = self.0.take() {
-            self.0 = Some(self.1.call(so_far, item.take()));
+            self.0 = Some(self.1.step(so_far, item));
         }
         true
     }
 }
 
-struct RefFolder<'a, A, C>(Option<A>, &'a C);
-
-impl<T, A, C: MergeRef<A, T, Out = A>> Sink<T> for RefFolder<'_, A, C> {
-    #[inline(always)]
-    fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
-        if let Some(so_far) = self.0.take() {
-            self.0 = Some(self.1.call(so_far, item.get()));
-        }
-        true
-    }
-}
-
-impl<T: 'static, A: Data, C: Merge<A, T, Out = A>> Action<T> for Fold<A, C> {
+impl<T: 'static, A: Data, C: Step<A, T>> Action<T> for Fold<A, C> {
     type Out = A;
     fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> A {
         let mut folder = Folder(Some(self.0.clone()), &self.1);
-        input.drive(&mut folder);
-        let value = folder.0.expect("a folder holds a value between pushes");
-        check_boundary(&value);
-        value
-    }
-    fn size(&self, out: &A) -> u64 {
-        written_size(out)
-    }
-}
-
-impl<T: 'static, A: Data, C: MergeRef<A, T, Out = A>> Action<T> for FoldRef<A, C> {
-    type Out = A;
-    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> A {
-        let mut folder = RefFolder(Some(self.0.clone()), &self.1);
         input.drive(&mut folder);
         let value = folder.0.expect("a folder holds a value between pushes");
         check_boundary(&value);

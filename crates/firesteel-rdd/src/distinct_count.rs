@@ -71,11 +71,7 @@ impl HyperLogLog {
     /// Adds an element.
     #[inline]
     pub fn add<T: Hash + ?Sized>(&mut self, value: &T) {
-        self.add_hash(sketch_hash(value));
-    }
-
-    #[inline]
-    fn add_hash(&mut self, hash: u64) {
+        let hash = sketch_hash(value);
         let rest = self.precision.rest();
         let register = (hash >> rest) as u32;
         let zeros = (hash << self.precision.0).leading_zeros() as u8;
@@ -209,29 +205,17 @@ impl<T: Hash + 'static> Action<T> for Sketch {
     }
 }
 
-/// A value's hash in its stead: all that a sketch needs of it.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct SketchHash;
-
-impl<V: Hash> Func<V> for SketchHash {
-    type Out = u64;
-    #[inline(always)]
-    fn call(&self, value: V) -> u64 {
-        sketch_hash(&value)
-    }
-}
-
-/// Sketches the values of each key, given as their hashes.
+/// Sketches the values of each key.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Sketching(pub Precision);
 
-impl Aggregate<u64> for Sketching {
+impl<V: Hash> Aggregate<V> for Sketching {
     type Part = HyperLogLog;
-    fn create(&self, hash: u64) -> HyperLogLog {
-        self.add(HyperLogLog::new(self.0), hash)
+    fn create<L: Lent<V>>(&self, value: L) -> HyperLogLog {
+        self.add(HyperLogLog::new(self.0), value)
     }
-    fn add(&self, mut part: HyperLogLog, hash: u64) -> HyperLogLog {
-        part.add_hash(hash);
+    fn add<L: Lent<V>>(&self, mut part: HyperLogLog, mut value: L) -> HyperLogLog {
+        part.add(value.get());
         part
     }
     fn merge(&self, mut a: HyperLogLog, b: HyperLogLog) -> HyperLogLog {

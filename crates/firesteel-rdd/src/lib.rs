@@ -33,7 +33,7 @@ pub use action::*;
 pub use broadcast::{Broadcast, OnRelease};
 pub use cache::{CacheState, Cached, WriteCheckpoint};
 pub use current::{Entered, TaskContext, enter, in_task};
-pub use distinct_count::{Estimate, HyperLogLog, Precision, Sketch, SketchHash, Sketching};
+pub use distinct_count::{Estimate, HyperLogLog, Precision, Sketch, Sketching};
 pub use failure::{TaskFailure, panic_message};
 pub use firesteel_code::Captureless;
 pub use firesteel_store::Data;

@@ -7,8 +7,8 @@ use crate::{
 };
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Action, Captureless, Collect, Count, Data, Fold, FoldRef, Key, Merge, MergeRef, OnPartition, PartitionIter,
-    Pipeline, Plain, Reduce, SortKey, With,
+    Action, Captureless, Collect, Count, Data, First, Fold, Halves, Keeping, Key, Looking, Merge, OnPartition, Own,
+    PartitionIter, Pipeline, Plain, Reduce, SortKey, Step, With,
 };
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -50,7 +50,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.reduced(Plain::new(f), site("reduce"))
+        self.reduced(Keeping(Plain::new(f)), site("reduce"))
     }
 
     /// [`reduce`](Rdd::reduce) with an environment.
@@ -62,15 +62,48 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.reduced(With::new(env, f), site("reduce_with"))
+        self.reduced(Keeping(With::new(env, f)), site("reduce_with"))
     }
 
-    pub(crate) fn reduced<C: Merge<T, T, Out = T>>(&self, f: C, site: CallSite) -> Result<T>
+    /// [`reduce`](Rdd::reduce) by a function that looks at the second element where it lies: of each partition only the first is
+    /// cloned, if it is kept elsewhere.
+    ///
+    /// # Errors
+    /// As `reduce`.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let words = sc.parallelize(["to", "be"].map(String::from));
+    /// assert_eq!(words.reduce_ref(|all, word| all + word)?, "tobe");
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn reduce_ref<F: Fn(T, &T) -> T + Captureless>(&self, f: F) -> Result<T>
+    where
+        T: Data,
+    {
+        self.reduced(Looking(Plain::new(f)), site("reduce_ref"))
+    }
+
+    /// [`reduce_ref`](Rdd::reduce_ref) with an environment.
+    ///
+    /// # Errors
+    /// As `reduce`.
+    #[track_caller]
+    pub fn reduce_ref_with<E: Data, F: Fn(&E, T, &T) -> T + Captureless>(&self, env: E, f: F) -> Result<T>
+    where
+        T: Data,
+    {
+        self.reduced(Looking(With::new(env, f)), site("reduce_ref_with"))
+    }
+
+    fn reduced<C: Step<T, T>>(&self, f: C, site: CallSite) -> Result<T>
     where
         T: Data,
     {
         let parts = self.all(Reduce(f.clone()), site)?;
-        parts.into_iter().flatten().reduce(|a, b| f.call(a, b)).ok_or(Error::EmptyRdd)
+        parts.into_iter().flatten().reduce(|a, b| f.step(a, Own(b))).ok_or(Error::EmptyRdd)
     }
 
     /// Merges all elements from a zero, which is counted once for each partition and once more on the driver.
@@ -79,9 +112,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        let f = Plain::new(f);
-        let parts = self.all(Fold(zero.clone(), f), site("fold"))?;
-        Ok(parts.into_iter().fold(zero, |a, b| f.call(a, b)))
+        self.aggregated_by(zero, Keeping(Plain::new(f)), Plain::new(f), site("fold"))
     }
 
     /// Folds elements into a value of another type: `seq` adds an element, `comb` merges the partitions' values in partition
@@ -93,7 +124,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by(zero, Plain::new(seq), Plain::new(comb), site("aggregate"))
+        self.aggregated_by(zero, Keeping(Plain::new(seq)), Plain::new(comb), site("aggregate"))
     }
 
     /// [`aggregate`](Rdd::aggregate) with an environment.
@@ -105,13 +136,13 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by(zero, With::new(env, seq), Plain::new(comb), site("aggregate_with"))
+        self.aggregated_by(zero, Keeping(With::new(env, seq)), Plain::new(comb), site("aggregate_with"))
     }
 
-    fn aggregated_by<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
+    pub(super) fn aggregated_by<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
     where
         A: Data,
-        S: Merge<A, T, Out = A>,
+        S: Step<A, T>,
         C: Merge<A, A, Out = A>,
     {
         let parts = self.all(Fold(zero.clone(), seq), site)?;
@@ -126,7 +157,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by_ref(zero, Plain::new(seq), Plain::new(comb), site("aggregate_ref"))
+        self.aggregated_by(zero, Looking(Plain::new(seq)), Plain::new(comb), site("aggregate_ref"))
     }
 
     /// [`aggregate_ref`](Rdd::aggregate_ref) with an environment.
@@ -138,17 +169,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by_ref(zero, With::new(env, seq), Plain::new(comb), site("aggregate_ref_with"))
-    }
-
-    pub(crate) fn aggregated_by_ref<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
-    where
-        A: Data,
-        S: MergeRef<A, T, Out = A>,
-        C: Merge<A, A, Out = A>,
-    {
-        let parts = self.all(FoldRef(zero.clone(), seq), site)?;
-        Ok(parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
+        self.aggregated_by(zero, Looking(With::new(env, seq)), Plain::new(comb), site("aggregate_ref_with"))
     }
 
     /// The first `n` elements, in partition order. Looks at one partition first, then at more, as many as seem needed; each round
@@ -369,13 +390,15 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         Ok(parts.into_iter().flatten().collect())
     }
 
-    /// How many pairs each key has. A shuffle; the result must fit the driver's memory.
+    /// How many pairs each key has. A shuffle, unless the RDD is spread by key already; the result must fit the driver's memory.
     #[track_caller]
     pub fn count_by_key(&self) -> Result<HashMap<K, u64>>
     where
         K: Key,
     {
-        self.keys().counted(site("count_by_key"))
+        let site = site("count_by_key");
+        let keys = self.child(Halves::new(self.parent(), First), site, true);
+        Ok(keys.counted(site).all(Collect { limit: None }, site)?.into_iter().flatten().collect())
     }
 
     /// The values of one key. Looks at the key's partition alone, if the RDD is spread by key.
@@ -404,20 +427,9 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Key,
     {
-        self.counted(site("count_by_value"))
-    }
-
-    fn counted(&self, site: CallSite) -> Result<HashMap<T, u64>>
-    where
-        T: Key,
-    {
-        let counts = self.map(|item| (item, 1u64)).aggregated(
-            site,
-            super::keyed::Spread::Default,
-            firesteel_rdd::Reducing(Plain::new(|a: u64, b: u64| a + b)),
-            true,
-        );
-        Ok(counts.all(Collect { limit: None }, site)?.into_iter().flatten().collect())
+        let site = site("count_by_value");
+        let elements = self.child(self.parent(), site, false);
+        Ok(elements.counted(site).all(Collect { limit: None }, site)?.into_iter().flatten().collect())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::graph::{CallSite, NewNode};
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Estimate, HyperLogLog, Key, Map, OnValue, Partitioner, Pipeline, Precision, Shuffled, Sketch, SketchHash, Sketching,
+    Data, Estimate, HyperLogLog, Key, Map, OnValue, Partitioner, Pipeline, Precision, Shuffled, Sketch, Sketching,
 };
 use std::hash::Hash;
 
@@ -38,7 +38,7 @@ impl<T: Hash + 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     }
 }
 
-impl<K: Key, V: Hash + 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
+impl<K: Key, V: Data + Hash, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     /// About how many different values each key has, as [`count_approx_distinct`](Rdd::count_approx_distinct). A shuffle with
     /// combining, unless the RDD is spread by key already; partitions by the default rule.
     ///
@@ -63,8 +63,7 @@ impl<K: Key, V: Hash + 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
             Ok(precision) => precision,
             Err(e) => return refused(self, site, e),
         };
-        let hashes = self.child(Map::new(self.parent(), OnValue(SketchHash)), site, true);
-        let sketches = hashes.aggregated(site, spread, Sketching(precision), true);
+        let sketches = self.aggregated(site, spread, Sketching(precision), true);
         let counts = sketches.child(Map::new(sketches.parent(), OnValue(Estimate)), site, true);
         let _ = counts.erase();
         Rdd::at(self.context(), Shuffled::of(counts.node().id), counts.node().clone())

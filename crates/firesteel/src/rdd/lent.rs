@@ -3,12 +3,13 @@
 use super::{
     Rdd,
     actions::{best::Reversed, each::EachRef},
+    keyed::{S, Spread},
     site,
 };
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Captureless, Data, FilterMap, FlatMap, Identity, MapPartitions, MapRef, PartitionIter, Pipeline, Plain, Try, With,
-    Without,
+    Captureless, CombiningRef, Data, FilterMap, FlatMap, Folding, Identity, Key, Looking, MapPartitions, MapRef,
+    PartitionIter, Partitioner, Pipeline, Plain, Try, With, Without,
 };
 use std::{cmp::Ordering, error::Error as StdError};
 
@@ -172,5 +173,92 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         F: Fn(&E, &T, &T) -> Ordering + Captureless,
     {
         self.best(1, With::new(env, f), site("min_by_with"))?.pop().ok_or(Error::EmptyRdd)
+    }
+}
+
+impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
+    /// [`aggregate_by_key`](Rdd::aggregate_by_key) by a function that looks at each value where it lies: none is cloned, and of the
+    /// keys one for each result.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let lines = sc.parallelize([(1, "to be".to_string()), (1, "or not".to_string())]);
+    /// let longest = lines.aggregate_by_key_ref(0, |most, line| line.len().max(most), |a, b| a.max(b));
+    /// assert_eq!(longest.collect()?, [(1, 6)]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn aggregate_by_key_ref<A, Q, C>(&self, zero: A, seq: Q, comb: C) -> S<(K, A)>
+    where
+        A: Data,
+        Q: Fn(A, &V) -> A + Captureless,
+        C: Fn(A, A) -> A + Captureless,
+    {
+        let folding = Folding(zero, Looking(Plain::new(seq)), Plain::new(comb));
+        self.aggregated(site("aggregate_by_key_ref"), Spread::Default, folding, true)
+    }
+
+    /// [`aggregate_by_key_ref`](Rdd::aggregate_by_key_ref) into a number of partitions, or by a partitioner.
+    #[track_caller]
+    pub fn aggregate_by_key_ref_into<A, Q, C>(
+        &self,
+        partitions: impl Partitioner<K>,
+        zero: A,
+        seq: Q,
+        comb: C,
+    ) -> S<(K, A)>
+    where
+        A: Data,
+        Q: Fn(A, &V) -> A + Captureless,
+        C: Fn(A, A) -> A + Captureless,
+    {
+        let folding = Folding(zero, Looking(Plain::new(seq)), Plain::new(comb));
+        self.aggregated(site("aggregate_by_key_ref_into"), Spread::given(partitions), folding, true)
+    }
+
+    /// [`aggregate_by_key_ref`](Rdd::aggregate_by_key_ref) with an environment for the function that adds a value.
+    #[track_caller]
+    pub fn aggregate_by_key_ref_with<E, A, Q, C>(&self, env: E, zero: A, seq: Q, comb: C) -> S<(K, A)>
+    where
+        E: Data,
+        A: Data,
+        Q: Fn(&E, A, &V) -> A + Captureless,
+        C: Fn(A, A) -> A + Captureless,
+    {
+        let folding = Folding(zero, Looking(With::new(env, seq)), Plain::new(comb));
+        self.aggregated(site("aggregate_by_key_ref_with"), Spread::Default, folding, true)
+    }
+
+    /// [`combine_by_key`](Rdd::combine_by_key) by functions that look at each value where it lies.
+    #[track_caller]
+    pub fn combine_by_key_ref<A, N, M, C>(&self, create: N, merge_value: M, merge_combiners: C) -> S<(K, A)>
+    where
+        A: Data,
+        N: Fn(&V) -> A + Captureless,
+        M: Fn(A, &V) -> A + Captureless,
+        C: Fn(A, A) -> A + Captureless,
+    {
+        let combining = CombiningRef(Plain::new(create), Plain::new(merge_value), Plain::new(merge_combiners));
+        self.aggregated(site("combine_by_key_ref"), Spread::Default, combining, true)
+    }
+
+    /// [`combine_by_key_ref`](Rdd::combine_by_key_ref) into a number of partitions, or by a partitioner.
+    #[track_caller]
+    pub fn combine_by_key_ref_into<A, N, M, C>(
+        &self,
+        partitions: impl Partitioner<K>,
+        create: N,
+        merge_value: M,
+        merge_combiners: C,
+    ) -> S<(K, A)>
+    where
+        A: Data,
+        N: Fn(&V) -> A + Captureless,
+        M: Fn(A, &V) -> A + Captureless,
+        C: Fn(A, A) -> A + Captureless,
+    {
+        let combining = CombiningRef(Plain::new(create), Plain::new(merge_value), Plain::new(merge_combiners));
+        self.aggregated(site("combine_by_key_ref_into"), Spread::given(partitions), combining, true)
     }
 }

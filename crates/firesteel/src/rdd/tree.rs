@@ -4,10 +4,10 @@ use super::{Rdd, keyed::Spread, site};
 use crate::graph::CallSite;
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Captureless, Data, Fold, Folding, MapPartitions, Merge, MergeRef, PartitionFunc, PartitionIter, Partitioner,
-    Pipeline, Plain, With,
+    Captureless, Data, Folded, Folding, Keeping, Looking, MapPartitions, Merge, PartitionFunc, PartitionIter,
+    Partitioner, Pipeline, Plain, Step, With,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 /// How many levels there are where nothing is said.
 const DEPTH: usize = 2;
@@ -29,7 +29,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldOwned(Plain::new(seq)), Plain::new(comb), DEPTH, site("tree_aggregate"))
+        self.tree(zero, Keeping(Plain::new(seq)), Plain::new(comb), DEPTH, site("tree_aggregate"))
     }
 
     /// [`tree_aggregate`](Rdd::tree_aggregate) in a tree of the given depth. With `n` partitions each level has about the `depth`th
@@ -45,7 +45,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldOwned(Plain::new(seq)), Plain::new(comb), depth, site("tree_aggregate_depth"))
+        self.tree(zero, Keeping(Plain::new(seq)), Plain::new(comb), depth, site("tree_aggregate_depth"))
     }
 
     /// [`tree_aggregate`](Rdd::tree_aggregate) with an environment.
@@ -57,7 +57,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldOwned(With::new(env, seq)), Plain::new(comb), DEPTH, site("tree_aggregate_with"))
+        self.tree(zero, Keeping(With::new(env, seq)), Plain::new(comb), DEPTH, site("tree_aggregate_with"))
     }
 
     /// [`tree_aggregate`](Rdd::tree_aggregate) that looks at elements where they lie.
@@ -68,7 +68,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldLooking(Plain::new(seq)), Plain::new(comb), DEPTH, site("tree_aggregate_ref"))
+        self.tree(zero, Looking(Plain::new(seq)), Plain::new(comb), DEPTH, site("tree_aggregate_ref"))
     }
 
     /// [`tree_aggregate_ref`](Rdd::tree_aggregate_ref) with an environment.
@@ -80,7 +80,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldLooking(With::new(env, seq)), Plain::new(comb), DEPTH, site("tree_aggregate_ref_with"))
+        self.tree(zero, Looking(With::new(env, seq)), Plain::new(comb), DEPTH, site("tree_aggregate_ref_with"))
     }
 
     /// [`reduce`](Rdd::reduce) in a tree of depth 2.
@@ -123,13 +123,13 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.tree(None, FoldOwned(IfAny(f.clone())), IfAny(f), depth, site)?.ok_or(Error::EmptyRdd)
+        self.tree(None, Keeping(IfAny(f.clone())), IfAny(f), depth, site)?.ok_or(Error::EmptyRdd)
     }
 
     fn tree<A, S, C>(&self, zero: A, seq: S, comb: C, depth: usize, site: CallSite) -> Result<A>
     where
         A: Data,
-        S: FoldAll<A, T>,
+        S: Step<A, T>,
         C: Merge<A, A, Out = A>,
     {
         self.node().engine.check_usable(site.method)?;
@@ -145,50 +145,16 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             return Ok(zero);
         }
         let scale = ((count as f64).powf(1.0 / depth as f64).ceil() as usize).max(2);
-        let partial = self.child(MapPartitions::new(self.parent(), EachPartition(zero.clone(), seq)), site, false);
+        let partial = self.child(Folded::new(self.parent(), zero.clone(), seq), site, false);
         let mut level: Rdd<A> = partial.erase();
         // One more level must save more than it costs.
         while count > scale + count.div_ceil(scale) {
             count /= scale;
             let dealt = level.child(MapPartitions::new(level.parent(), DealTo(count as u64)), site, false);
-            let folding = Folding(zero.clone(), comb.clone(), comb.clone());
+            let folding = Folding(zero.clone(), Keeping(comb.clone()), comb.clone());
             level = dealt.aggregated(site, Spread::given(InTurn(count)), folding, true).values().erase();
         }
-        let parts = level.all(Fold(zero.clone(), comb.clone()), site)?;
-        Ok(parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
-    }
-}
-
-/// Folds all of a partition's elements.
-trait FoldAll<A, T: 'static>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
-    fn fold(&self, zero: A, items: PartitionIter<'static, T>) -> A;
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct FoldOwned<C>(C);
-#[derive(Clone, Serialize, Deserialize)]
-struct FoldLooking<C>(C);
-
-impl<A, T: 'static, C: Merge<A, T, Out = A>> FoldAll<A, T> for FoldOwned<C> {
-    fn fold(&self, zero: A, items: PartitionIter<'static, T>) -> A {
-        items.fold(zero, |so_far, item| self.0.call(so_far, item))
-    }
-}
-impl<A, T: 'static, C: MergeRef<A, T, Out = A>> FoldAll<A, T> for FoldLooking<C> {
-    fn fold(&self, zero: A, items: PartitionIter<'static, T>) -> A {
-        items.fold(zero, |so_far, item| self.0.call(so_far, &item))
-    }
-}
-
-/// The first level: a partition's elements become one value.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(bound = "A: Data, S: Serialize + DeserializeOwned")]
-struct EachPartition<A, S>(A, S);
-
-impl<A: Data, T: 'static, S: FoldAll<A, T>> PartitionFunc<T> for EachPartition<A, S> {
-    type Out = [A; 1];
-    fn call(&self, _: usize, items: PartitionIter<'static, T>) -> [A; 1] {
-        [self.1.fold(self.0.clone(), items)]
+        level.aggregated_by(zero, Keeping(comb.clone()), comb, site)
     }
 }
 
