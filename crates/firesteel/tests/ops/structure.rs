@@ -245,3 +245,63 @@ fn a_union_of_an_rdd_with_itself_has_everything_twice() {
     assert_eq!(numbers.union(&numbers).collect().unwrap(), [0, 1, 2, 0, 1, 2]);
     assert_eq!(numbers.cartesian(&numbers).count().unwrap(), 9);
 }
+
+/// The lineage without the test's own lines: `at map`, not `at map at structure.rs:9`.
+fn lineage<T: 'static, P: Pipeline<Item = T>>(rdd: &Rdd<T, P>) -> String {
+    let text = rdd.to_debug_string();
+    let without = |line: &str| {
+        let (before, rest) = line.split_once(" at structure.rs:").unwrap_or((line, ""));
+        format!("{before}{}\n", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+    };
+    text.lines().map(without).collect()
+}
+
+#[test]
+fn a_lineage_is_drawn_as_spark_draws_it() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let kept = sc.range_n(0..10, 2).map(|i| (i % 3, i)).cache();
+    let sums = kept.reduce_by_key_into(12, |a, b| a + b).map(|pair| pair);
+    let groups = sums.group_by_key_into(3);
+    kept.count().unwrap();
+    let held = format!("CachedPartitions: 2; MemorySize: {}.0 B; DiskSize: 0.0 B", sc.rdd_storage_info()[0].memory);
+    let below = format!(
+        " +-(12) MapPartitionsRDD[4] at map []
+    |   ShuffledRDD[3] at reduce_by_key_into []
+    +-(2) MapPartitionsRDD[2] at cache [Memory Deserialized 1x Replicated]
+       |      {held}
+       |  MapPartitionsRDD[1] at map []
+       |  ParallelCollectionRDD[0] at range_n []
+"
+    );
+    assert_eq!(lineage(&groups), format!("(3) ShuffledRDD[5] at group_by_key_into []\n{below}"));
+    let joined = sc.range_n(0..4, 2).map(|i| (i, i)).join_into(&groups, 5);
+    let above = "\
+(5) CoGroupedRDD[8] at join_into []
+ |  Shuffled by key into 5 [shuffle 2]
+ |  Shuffled by key into 5 [shuffle 3]
+ +-(2) MapPartitionsRDD[7] at map []
+ |  |  ParallelCollectionRDD[6] at range_n []
+ +-(3) ShuffledRDD[5] at group_by_key_into []
+";
+    let further = below.lines().map(|line| format!("   {line}\n")).collect::<String>();
+    assert_eq!(lineage(&joined), format!("{above}{further}"));
+    let own = format!(
+        "(2) MapPartitionsRDD[2] at cache [Memory Deserialized 1x Replicated]
+ |       {held}
+ |  MapPartitionsRDD[1] at map []
+ |  ParallelCollectionRDD[0] at range_n []
+"
+    );
+    assert_eq!(lineage(&kept), own);
+}
+
+#[test]
+fn a_lineage_of_many_shuffles_has_short_lines() {
+    let mut rdd = local4().range_n(0..4, 2).map(|i| (i, i)).erase();
+    for _ in 0..200 {
+        rdd = rdd.map(|(k, v)| (v, k)).reduce_by_key(|a, b| a + b).erase();
+    }
+    let text = rdd.to_debug_string();
+    assert_eq!(text.matches("Shuffled").count(), 200);
+    assert!(text.lines().all(|line| line.len() < 250), "{}", text.lines().map(str::len).max().unwrap());
+}
