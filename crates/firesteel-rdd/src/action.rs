@@ -8,13 +8,13 @@ use crate::{
     stream::{Flow, Lent, Sink, Stream},
     task::Task,
 };
-use firesteel_store::{boundary, record};
+use firesteel_store::{boundary::Sample, record};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
     rand_core::{Rng, SeedableRng},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::marker::PhantomData;
+use std::{marker::PhantomData, slice::from_ref};
 
 /// What a task does with one partition's elements. Sent with the stage.
 pub trait Action<T: 'static>: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -64,10 +64,14 @@ impl<S: Stream> Input<S> {
     }
 }
 
-/// Fails the task if `value` does not survive the record format; looks at the first value of each type only.
-#[inline]
-pub fn check_boundary<T: Data>(value: &T) {
-    if let Err(e) = boundary::check_once(value) {
+/// Fails the task if one of a sample of `records`, which are to leave it, does not survive the record format.
+pub fn check_boundary<T: Data>(records: &[T]) {
+    check_sample(&mut Sample::default(), records);
+}
+
+/// [`check_boundary`] for records that come piece by piece.
+pub(crate) fn check_sample<T: Data>(sample: &mut Sample, records: &[T]) {
+    if let Err(e) = sample.check(records) {
         crate::failure::TaskFailure::Engine(firesteel_model::Error::Serialization(e.to_string())).raise()
     }
 }
@@ -134,9 +138,7 @@ impl<T: Data> Action<T> for Collect {
         }
         let mut keep = Keep(Vec::new(), limit);
         input.drive(&mut keep);
-        if let Some(first) = keep.0.first() {
-            check_boundary(first);
-        }
+        check_boundary(&keep.0);
         keep.0
     }
     fn size(&self, out: &Vec<T>) -> u64 {
@@ -164,9 +166,7 @@ impl<T: Data, C: Step<T, T>> Action<T> for Reduce<C> {
         }
         let mut reducer = Reducer(None, &self.0);
         input.drive(&mut reducer);
-        if let Some(value) = &reducer.0 {
-            check_boundary(value);
-        }
+        check_boundary(reducer.0.as_slice());
         reducer.0
     }
     fn size(&self, out: &Option<T>) -> u64 {
@@ -198,7 +198,7 @@ impl<T: 'static, A: Data, C: Step<A, T>> Action<T> for Fold<A, C> {
         let mut folder = Folder(Some(self.0.clone()), &self.1);
         input.drive(&mut folder);
         let value = folder.0.expect("a folder holds a value between pushes");
-        check_boundary(&value);
+        check_boundary(from_ref(&value));
         value
     }
     fn size(&self, out: &A) -> u64 {
@@ -245,7 +245,7 @@ impl<T: 'static, R: Data, C: IterFunc<T, R>> Action<T> for OnPartition<C, R> {
     type Out = R;
     fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> R {
         let made = self.0.call(input.into_partition_iter());
-        check_boundary(&made);
+        check_boundary(from_ref(&made));
         made
     }
     fn size(&self, out: &R) -> u64 {
@@ -291,9 +291,7 @@ impl<T: Data> Action<T> for Reservoir {
         let random = Xoshiro256PlusPlus::seed_from_u64(crate::partitioner::hash_of(&(self.seed, partition)));
         let mut keep = Keep { seen: 0, size: self.size, kept: Vec::new(), random };
         input.drive(&mut keep);
-        if let Some(first) = keep.kept.first() {
-            check_boundary(first);
-        }
+        check_boundary(&keep.kept);
         (keep.seen, keep.kept)
     }
     fn size(&self, (_, kept): &(u64, Vec<T>)) -> u64 {

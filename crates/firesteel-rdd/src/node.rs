@@ -9,7 +9,7 @@ use crate::{
 };
 use firesteel_code::{CodeRef, Named, code_ref};
 use firesteel_model::{Error, PartitionIndex, RddId, Result};
-use firesteel_store::record;
+use firesteel_store::record::{self, RecordError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{any::Any, fmt, marker::PhantomData, rc::Rc, sync::Arc};
 
@@ -29,12 +29,20 @@ impl SplitBytes<'_> {
             SplitBytes::Index(index) => record::from_slice(&index.0.to_le_bytes()),
             SplitBytes::Bytes(bytes) => record::from_slice(bytes),
         }
-        .map_err(|e| Error::Serialization(format!("a split of {}: {e}", std::any::type_name::<S>())))
+        .map_err(unfit)
     }
 }
 
+/// Why a stage or a split cannot travel. The engine's types around the user's say nothing to the user.
+#[cold]
+fn unfit(e: RecordError) -> Error {
+    let engines =
+        |name: &str| ["firesteel_rdd::", "firesteel::"].iter().any(|own| name.trim_matches('&').starts_with(own));
+    Error::Serialization(e.without(engines).to_string())
+}
+
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    record::from_slice(bytes).map_err(|e| Error::Serialization(e.to_string()))
+    record::from_slice(bytes).map_err(unfit)
 }
 
 /// The splits of one RDD, typed inside.
@@ -59,7 +67,7 @@ impl<P: Pipeline> Splits for TypedSplits<P> {
         self.splits.len()
     }
     fn encode(&self, partition: PartitionIndex) -> Result<Option<Vec<u8>>> {
-        let bytes = record::to_vec(&self.splits[partition.index()]).map_err(|e| Error::Serialization(e.to_string()))?;
+        let bytes = record::to_vec(&self.splits[partition.index()]).map_err(unfit)?;
         Ok((bytes != partition.0.to_le_bytes()).then_some(bytes))
     }
     fn reads(&self, partition: PartitionIndex, visit: &mut dyn FnMut(RddId, PartitionIndex)) {
@@ -90,7 +98,7 @@ impl<P: Pipeline> Node for Piece<P> {
         code_ref::<DecodeNode<P>>()
     }
     fn encode(&self) -> Result<Vec<u8>> {
-        record::to_vec(&*self.0).map_err(|e| Error::Serialization(e.to_string()))
+        record::to_vec(&*self.0).map_err(unfit)
     }
     fn refers(&self, visit: &mut dyn FnMut(RddId)) {
         self.0.refers(visit)
@@ -167,7 +175,7 @@ impl<P: Pipeline, A: Action<P::Item>> Root for Ending<P, A> {
         code_ref::<DecodeRoot<P, A>>()
     }
     fn encode(&self) -> Result<Vec<u8>> {
-        record::to_vec(&(&*self.0, &*self.1)).map_err(|e| Error::Serialization(e.to_string()))
+        record::to_vec(&(&*self.0, &*self.1)).map_err(unfit)
     }
     fn refers(&self, visit: &mut dyn FnMut(RddId)) {
         self.0.refers(visit)

@@ -9,16 +9,16 @@ use super::{
 };
 use crate::{
     Data, Key,
-    action::{Action, Input, check_boundary},
+    action::{Action, Input, check_sample},
     op::{HalfOf, Second},
     partitioner::{KeyPartitioner, hash_of},
     stream::{Lent, Loan, Own, Sink, Stream},
     task::Task,
 };
 use firesteel_model::ShuffleId;
-use firesteel_store::{Reservation, RunWriter, weigh::Weigher};
+use firesteel_store::{Reservation, RunWriter, boundary::Sample, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, mem::needs_drop, time::Instant};
+use std::{marker::PhantomData, mem::needs_drop, slice::from_ref, time::Instant};
 
 /// What a map task tells the driver about its output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,11 +50,16 @@ fn publish<R: Data>(
     first: Option<&R>,
     since: Instant,
 ) -> MapWritten {
-    if let Some(first) = first {
-        check_boundary(first);
-    }
+    let mut sample = Sample::default();
+    check_sample(&mut sample, first.map(from_ref).unwrap_or_default());
     let spilled = writer.spilled();
     let (output, sizes) = writer.finish();
+    for records in (0..sizes.len()).flat_map(|partition| output.in_memory(partition)) {
+        if sample.is_full() {
+            break;
+        }
+        check_sample(&mut sample, records);
+    }
     let written = MapWritten { sizes, checksum: output.checksum(), records: output.len() as u64 };
     let (records, bytes, on_disk) = (written.records, written.sizes.iter().sum::<u64>(), output.disk_bytes());
     let info = task.info();

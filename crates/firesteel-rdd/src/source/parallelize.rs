@@ -57,8 +57,8 @@ impl<T: Data> Pipeline for Parallelize<T> {
             Err(e) => lost(id, e),
         };
         let first = (block.chunks() > 0).then(|| block.chunk(0).unwrap_or_else(|e| lost(id, e)));
-        if let Some(first) = first.as_ref().and_then(|chunk| chunk.first()) {
-            check_boundary(first);
+        if let Some(first) = first {
+            check_boundary(&first);
         }
         let records = block.records();
         task.measure(|m| m.input_records += records);

@@ -114,6 +114,17 @@ impl RecordError {
     }
 }
 
+impl RecordError {
+    /// Leaves out the types for which `wrapping` holds, and that of the whole record: the user's value is wrapped in types that no
+    /// user has written.
+    #[cold]
+    pub fn without(mut self, wrapping: impl Fn(&str) -> bool) -> Self {
+        self.0.within.take_if(|name| wrapping(name));
+        self.0.record = None;
+        self
+    }
+}
+
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use RecordErrorKind::*;
@@ -172,6 +183,7 @@ impl fmt::Display for RecordError {
                      convert with #[serde(into = .., from = ..)]"
                 )?
             }
+            Custom(text) if within.is_none() && record.is_none() => f.write_str(text)?,
             Custom(text) => write!(f, "{text} (in a `{culprit}`)")?,
         }
         match record {

@@ -565,9 +565,7 @@ pub(super) mod best {
             let mut keep = Keep { n, order: &self.order, kept: Vec::new(), cut: false };
             input.drive(&mut keep);
             keep.cut();
-            if let Some(first) = keep.kept.first() {
-                check_boundary(first);
-            }
+            check_boundary(&keep.kept);
             keep.kept
         }
         fn size(&self, out: &Vec<T>) -> u64 {

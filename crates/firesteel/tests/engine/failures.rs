@@ -620,6 +620,54 @@ fn untagged_element_is_refused_by_name() {
     assert!(told.message.contains("uses #[serde(untagged)]"), "{told}");
 }
 
+/// Leaves its field out when there is nothing in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Sparse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<u64>,
+}
+
+#[test]
+fn attribute_that_shows_in_a_later_record_is_refused_whatever_was_seen_before() {
+    let sc = local("local[2]");
+    let full = sc.range_n(0..20, 4).map(|i| Sparse { note: Some(i) });
+    let sparse = sc.range_n(0..20, 4).map(|i| Sparse { note: (i != 3).then_some(i) });
+    for _ in 0..2 {
+        assert_eq!(full.collect().unwrap().iter().filter_map(|sparse| sparse.note).sum::<u64>(), 190);
+        for (way, failure) in [
+            ("collect", failure(sparse.collect())),
+            ("cache", failure(sparse.cache().count())),
+            ("shuffle", failure(sparse.map(|item| (1, item)).group_by_key().count())),
+            ("repartition", failure(sparse.repartition(2).count())),
+        ] {
+            let named = failure.message.contains("Sparse") && failure.message.contains("skip_serializing_if");
+            assert!(named, "{way}: {failure}");
+        }
+    }
+}
+
+/// Can be written, but not read back.
+#[derive(Clone, Debug, Serialize)]
+struct OneWay(u8);
+
+impl<'de> Deserialize<'de> for OneWay {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+        Err(serde::de::Error::custom("is lost on the way"))
+    }
+}
+
+#[test]
+fn users_are_told_of_their_types_not_of_the_engines() {
+    let sc = local("local[2]");
+    let told = failure(sc.range_n(0..4, 2).map_with(OneWay(1), |_, i| i).filter(|i| *i > 0).count());
+    assert!(told.message.contains("is lost on the way") && !told.message.contains("firesteel"), "{told}");
+    let gone = sc.broadcast(1u64);
+    let reading = sc.range_n(0..4, 2).map_with(gone.clone(), |gone, i| i + gone.value()).filter(|i| *i > 0);
+    gone.destroy().unwrap();
+    let told = reading.count().unwrap_err().to_string();
+    assert!(told.contains("broadcast 0 is used after it was destroyed") && !told.contains("firesteel"), "{told}");
+}
+
 #[test]
 fn broadcast_that_the_format_cannot_carry_fails_the_job_that_reads_it_by_name() {
     let sc = local("local[2,3]");
