@@ -207,6 +207,17 @@ impl Context {
     }
 
     /// The items as an RDD of as many partitions as there are cores (or `default.parallelism`). They are held by the driver.
+    ///
+    /// Items own what they hold. `parallelize(["to", "be"])`, of `&str`, does not compile: "implementation of `Deserialize` is not
+    /// general enough" means something borrowed; give `String`s.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let words = sc.parallelize(["to", "be"].map(String::from));
+    /// assert_eq!(words.collect()?, ["to", "be"]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn parallelize<T: Data>(&self, items: impl IntoIterator<Item = T>) -> Rdd<T, Parallelize<T>> {
         self.sliced(items.into_iter().collect(), self.default_parallelism(), site("parallelize"))
