@@ -2,7 +2,7 @@
 
 use crate::{
     Data,
-    func::Step,
+    func::{Plain, Step, Try, With, user_error},
     iter::PartitionIter,
     node::drive,
     stream::{Flow, Lent, Sink, Stream},
@@ -212,7 +212,7 @@ pub trait IterFunc<T: 'static, R>: Serialize + DeserializeOwned + Clone + Send +
     fn call(&self, items: PartitionIter<'_, T>) -> R;
 }
 
-impl<T: 'static, R, F> IterFunc<T, R> for crate::func::Plain<F>
+impl<T: 'static, R, F> IterFunc<T, R> for Plain<F>
 where
     F: Fn(PartitionIter<'_, T>) -> R + firesteel_code::Captureless,
 {
@@ -220,12 +220,31 @@ where
         (self.f())(items)
     }
 }
-impl<E: Data, T: 'static, R, F> IterFunc<T, R> for crate::func::With<E, F>
+impl<E: Data, T: 'static, R, F> IterFunc<T, R> for With<E, F>
 where
     F: Fn(&E, PartitionIter<'_, T>) -> R + firesteel_code::Captureless,
 {
     fn call(&self, items: PartitionIter<'_, T>) -> R {
         (self.f())(self.env(), items)
+    }
+}
+
+impl<T: 'static, R, X, F> IterFunc<T, R> for Try<Plain<F>>
+where
+    X: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Fn(PartitionIter<'_, T>) -> Result<R, X> + firesteel_code::Captureless,
+{
+    fn call(&self, items: PartitionIter<'_, T>) -> R {
+        (self.0.f())(items).unwrap_or_else(|e| user_error(e.into()))
+    }
+}
+impl<E: Data, T: 'static, R, X, F> IterFunc<T, R> for Try<With<E, F>>
+where
+    X: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Fn(&E, PartitionIter<'_, T>) -> Result<R, X> + firesteel_code::Captureless,
+{
+    fn call(&self, items: PartitionIter<'_, T>) -> R {
+        (self.0.f())(self.0.env(), items).unwrap_or_else(|e| user_error(e.into()))
     }
 }
 

@@ -33,6 +33,16 @@ impl Precision {
         let bits = (2.0 * (1.054 / relative_sd).log2()).ceil();
         Ok(Precision(bits.clamp(4.0, 32.0) as u8))
     }
+    /// So many bits: 2^`bits` registers, and a relative standard deviation of about `1.054 / 2^(bits / 2)`.
+    ///
+    /// # Errors
+    /// If that is less than 4 or more than 32.
+    pub fn of_bits(bits: u32) -> Result<Self> {
+        match bits {
+            4..=32 => Ok(Precision(bits as u8)),
+            _ => Err(Error::InvalidArgument(format!("p ({bits}) must be at least 4 and at most 32"))),
+        }
+    }
     fn registers(self) -> usize {
         1 << self.0
     }
@@ -276,7 +286,8 @@ mod tests {
         for bad in [0.000017, 0.0, -1.0, f64::NAN] {
             assert!(Precision::of(bad).is_err(), "{bad}");
         }
-        assert_eq!(Precision::of(0.05).unwrap(), Precision(9));
+        assert!(Precision::of_bits(3).is_err() && Precision::of_bits(33).is_err());
+        assert_eq!(Precision::of(0.05).unwrap(), Precision::of_bits(9).unwrap());
         assert_eq!(Precision::of(0.9).unwrap(), Precision(4));
         assert_eq!(HyperLogLog::new(Precision::of(0.05).unwrap()).estimate(), 0);
     }

@@ -276,7 +276,19 @@ impl<K: Clone, V, C: FuncRef<V>> FuncRef<(K, V)> for OnValueRef<C> {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct OnEachValue<C>(pub C);
 
-/// The elements of [`OnEachValue`].
+/// Pairs a key, which is cloned, with each of what the inner function makes of its value where it lies.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OnEachValueRef<C>(pub C);
+
+impl<K: Clone, V, C: FuncRef<V, Out: IntoIterator>> FuncRef<(K, V)> for OnEachValueRef<C> {
+    type Out = Keyed<K, <C::Out as IntoIterator>::IntoIter>;
+    #[inline(always)]
+    fn call(&self, (key, value): &(K, V)) -> Self::Out {
+        Keyed { key: key.clone(), values: self.0.call(value).into_iter() }
+    }
+}
+
+/// The elements of [`OnEachValue`] and [`OnEachValueRef`].
 pub struct Keyed<K, I> {
     key: K,
     values: I,

@@ -44,7 +44,8 @@ pub use locally::{CountEach, ReduceEach};
 pub use node::*;
 pub use op::*;
 pub use partitioner::{
-    HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, RangeSource, hash_of,
+    HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, RangeSource, SAMPLES_PER_PARTITION,
+    hash_of,
 };
 pub use pipeline::{MAX_PARTITIONS, Pipeline, Plan, check_partitions};
 pub use save_text::SaveText;

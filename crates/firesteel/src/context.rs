@@ -220,7 +220,7 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn parallelize<T: Data>(&self, items: impl IntoIterator<Item = T>) -> Rdd<T, Parallelize<T>> {
-        self.sliced(items.into_iter().collect(), self.default_parallelism(), site("parallelize"))
+        self.sliced(items.into_iter().collect(), Vec::new(), self.default_parallelism(), site("parallelize"))
     }
 
     /// [`parallelize`](Context::parallelize) into so many partitions: slice `i` of `n` is from `i * len / n` to `(i + 1) * len / n`.
@@ -230,12 +230,29 @@ impl Context {
         items: impl IntoIterator<Item = T>,
         partitions: usize,
     ) -> Rdd<T, Parallelize<T>> {
-        self.sliced(items.into_iter().collect(), partitions, site("parallelize_n"))
+        self.sliced(items.into_iter().collect(), Vec::new(), partitions, site("parallelize_n"))
+    }
+
+    /// The items as an RDD of as many partitions, each with the hosts on which it would best be computed.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let rdd = sc.make_rdd([(1, vec!["near".to_string()]), (2, vec![])]);
+    /// assert_eq!((rdd.num_partitions()?, rdd.preferred_locations(0)), (2, vec!["near".to_string()]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn make_rdd<T: Data>(&self, items: impl IntoIterator<Item = (T, Vec<String>)>) -> Rdd<T, Parallelize<T>> {
+        let (items, locations): (Vec<T>, Vec<_>) = items.into_iter().unzip();
+        let partitions = items.len().max(1);
+        self.sliced(items, locations, partitions, site("make_rdd"))
     }
 
     fn sliced<T: Data>(
         &self,
         items: Vec<T>,
+        locations: Vec<Vec<String>>,
         partitions: usize,
         site: crate::graph::CallSite,
     ) -> Rdd<T, Parallelize<T>> {
@@ -265,7 +282,7 @@ impl Context {
         };
         let node = RddNode::new(engine, id, new);
         node.note_sources();
-        Rdd::at(self, Parallelize::new(id, length, partitions), node)
+        Rdd::at(self, Parallelize::new(id, length, partitions).located(locations), node)
     }
 
     /// The numbers of a range, made where they are needed.

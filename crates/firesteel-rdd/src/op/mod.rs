@@ -30,7 +30,7 @@ pub use glom::Glom;
 pub use halves::{First, Half, HalfOf, Halves, Second};
 pub use map::{Map, MapRef};
 pub use map_partitions::{EmitFunc, MapPartitions, PartitionFunc, WithIndex, Without};
-pub use pipe::{Piped, PipedStream};
+pub use pipe::{AsLine, HeadFunc, Piped, PipedStream, Printer, Printing};
 pub use pruned::{InRange, Pruned};
 pub use sample::{CellStream, Dice, Draws, Mean, RandomCell, Sample, SampleStream, TimesStream};
 pub use sample_by_key::{ByCount, ByFraction, CountKeys, SampleByKey, SampleByKeyExact, Share, shares_of};

@@ -65,6 +65,32 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         Ok(self.node().partitioning())
     }
 
+    /// The RDDs that it is made from, and whether a shuffle lies between. Runs the preparations that this needs.
+    ///
+    /// # Errors
+    /// As [`num_partitions`](Rdd::num_partitions).
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let pairs = sc.range_n(0..10, 2).map(|i| (i % 3, i));
+    /// let sums = pairs.reduce_by_key(|a, b| a + b);
+    /// let [from] = sums.dependencies()?[..] else { panic!() };
+    /// assert_eq!((from.rdd, from.shuffle), (pairs.id(), Some(0)));
+    /// assert_eq!(sums.map(|pair| pair.1).dependencies()?[0].shuffle, None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn dependencies(&self) -> Result<Vec<Dependency>> {
+        self.node().engine.check_usable("dependencies")?;
+        self.node().prepare()?;
+        let depends = |(i, parent): (usize, &Arc<RddNode>)| Dependency {
+            rdd: parent.id.0,
+            shuffle: self.node().shuffle(i).map(|dep| dep.id.0),
+        };
+        Ok(self.node().parents().iter().enumerate().map(depends).collect())
+    }
+
     /// The lineage, as Spark prints it: this RDD first; `+-` where a shuffle lies between and `|` where none does; partition counts in
     /// parentheses where a stage begins; storage levels in brackets, and below a kept RDD how much of it is kept. Runs no job: a count
     /// that would need one prints as `(?)`. A shared ancestor is printed once. Beyond some 40 shuffles in a row the margin stays.
@@ -87,6 +113,15 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         let kept = engine.state.rdd_storage().into_iter().map(|info| (info.id, info)).collect();
         debug_string(self.node(), own, &kept)
     }
+}
+
+/// What an RDD is made from, as [`Rdd::dependencies`] shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dependency {
+    /// The parent's id.
+    pub rdd: u64,
+    /// The number of the shuffle that lies between; none if each partition is made from certain partitions of the parent.
+    pub shuffle: Option<u64>,
 }
 
 /// One line: `ShuffledRDD[4] at reduce_by_key at main.rs:12 [Memory Deserialized 1x Replicated]`.

@@ -13,7 +13,8 @@ use crate::{
 use firesteel_rdd::{
     Aggregate, AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Counting, Data, Erased, FilterMap, First,
     Halves, InBoth, Key, KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide,
-    ScatterAlike, ScatterCombined, ScatterRoundRobin, ScatterSorted, Side, SortKey, Sorted, Unique, check_partitions,
+    SAMPLES_PER_PARTITION, ScatterAlike, ScatterCombined, ScatterRoundRobin, ScatterSorted, Side, SortKey, Sorted,
+    Unique, check_partitions,
 };
 use std::sync::Arc;
 
@@ -279,7 +280,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                 };
                 check_partitions(wanted)?;
                 let keys = Rdd::at(&context, keys.clone(), parent.clone());
-                let range = range_partitioner(&keys, wanted, ascending, site)?;
+                let range = range_partitioner(&keys, wanted, ascending, SAMPLES_PER_PARTITION, site)?;
                 let partitioner = KeyPartitioner::of(range);
                 let count = partitioner.count();
                 let partitioning = Partitioning::of(partitioner.clone());

@@ -524,6 +524,24 @@ fn panics_that_go_on_while_they_are_cleared_up_end_no_thread() {
     assert_eq!(sc.range(0..5).count().unwrap(), 5);
 }
 
+#[test]
+fn hooks_of_a_tasks_end_see_how_it_ended() {
+    let sc = local("local[1]");
+    static SEEN: std::sync::Mutex<Vec<(bool, bool)>> = std::sync::Mutex::new(Vec::new());
+    let watched = sc.range_n(0..4, 4).map(|i| {
+        let task = TaskContext::get().unwrap();
+        assert!(!task.is_completed() && !task.is_failed());
+        let same = task.clone();
+        task.on_completion(move || SEEN.lock().unwrap().push((same.is_completed(), same.is_failed())));
+        assert_ne!(i, 3, "not three");
+        i
+    });
+    assert!(watched.count().is_err());
+    let seen = SEEN.lock().unwrap();
+    assert!(seen.iter().all(|(completed, _)| *completed), "{seen:?}");
+    assert_eq!(seen.iter().filter(|(_, failed)| *failed).count(), 1, "{seen:?}");
+}
+
 /// Cannot be cloned, if it is 7.
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
 struct Unique(u64);

@@ -209,6 +209,38 @@ fn coalesce_into_nothing_is_an_error_and_into_more_changes_nothing() {
 }
 
 #[test]
+fn coalesce_by_groups_of_ones_own_has_each_partition_once() {
+    let sc = local4();
+    let placed = sc.make_rdd((0..4).map(|i| (i, vec![["a", "b"][i % 2].to_string()])));
+    assert_eq!((placed.num_partitions().unwrap(), placed.preferred_locations(3)), (4, vec!["b".to_string()]));
+    let by_host = placed.coalesce_by(2, |_, hosts| {
+        let of = |host: &str| (0..hosts.len()).filter(|i| hosts[*i][0] == host).collect();
+        vec![of("b"), of("a")]
+    });
+    assert_eq!(by_host.glom().collect().unwrap(), [[1, 3], [0, 2]]);
+    assert_eq!(by_host.preferred_locations(0), ["b"]);
+    assert_eq!(placed.map(|i| i * i).collect().unwrap(), [0, 1, 4, 9]);
+    type Groups = Vec<Vec<usize>>;
+    let refused = |groups: Groups| message(placed.coalesce_by(2, move |_, _| groups.clone()).count());
+    assert!(refused(vec![vec![0, 1], vec![2]]).contains("partition 3 is in no group"));
+    assert!(refused(vec![vec![0, 1], vec![1, 2, 3]]).contains("partition 1 is in two groups"));
+    assert!(refused(vec![vec![0, 1, 2, 3, 4]]).contains("there is no partition 4"));
+    assert!(message(placed.coalesce_by(2, |_, _| panic!("no idea")).count()).contains("no idea"));
+    assert!(message(placed.coalesce_by(0, |_, _| Groups::new()).count()).contains("must be positive"));
+    assert_eq!(sc.make_rdd::<u64>([]).num_partitions().unwrap(), 1);
+}
+
+#[test]
+fn dependencies_tell_shuffles_from_what_is_read_in_place() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let (left, right) = (sc.range_n(0..4, 2).map(|i| (i, i)), sc.range_n(0..4, 2).map(|i| (i, i)).partition_by(3));
+    let joined = left.join_into(&right, 3).dependencies().unwrap();
+    assert_eq!(joined.iter().map(|on| on.rdd).collect::<Vec<_>>(), [left.id(), right.id()]);
+    assert!(joined[0].shuffle.is_some() && joined[1].shuffle.is_none(), "{joined:?}");
+    assert!(sc.range(0..3).dependencies().unwrap().is_empty());
+}
+
+#[test]
 fn union_with_an_unpartitioned_rdd_has_no_partitioner() {
     let sc = local4();
     let plain = sc.range_n(0..4, 2).map(|i| (i, ()));
