@@ -2,7 +2,7 @@
 
 use crate::{
     Data,
-    func::{Plain, Step, Try, With, user_error},
+    func::{Merge, Plain, Step, Try, With, user_error},
     iter::PartitionIter,
     node::drive,
     stream::{Flow, Lent, Sink, Stream},
@@ -150,16 +150,17 @@ impl<T: Data> Action<T> for Collect {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Reduce<C>(pub C);
 
-impl<T: Data, C: Step<T, T>> Action<T> for Reduce<C> {
+impl<T: Data, C: Merge<T, T, Out = T>> Action<T> for Reduce<C> {
     type Out = Option<T>;
     fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> Option<T> {
         struct Reducer<'a, T, C>(Option<T>, &'a C);
-        impl<T, C: Step<T, T>> Sink<T> for Reducer<'_, T, C> {
+        impl<T, C: Merge<T, T, Out = T>> Sink<T> for Reducer<'_, T, C> {
             #[inline(always)]
             fn push<L: Lent<T>>(&mut self, item: L) -> bool {
+                let item = item.take();
                 self.0 = Some(match self.0.take() {
-                    Some(so_far) => self.1.step(so_far, item),
-                    None => item.take(),
+                    Some(so_far) => self.1.call(so_far, item),
+                    None => item,
                 });
                 true
             }

@@ -41,7 +41,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         Ok(all)
     }
 
-    /// Merges all elements by an associative and commutative function: inside partitions first, then partition after partition.
+    /// Merges all elements by an associative and commutative function: inside partitions first, then partition after partition. Of
+    /// elements that are kept elsewhere each is cloned; [`aggregate_ref`](Rdd::aggregate_ref) only looks at them.
     ///
     /// # Errors
     /// [`Error::EmptyRdd`] if there is none.
@@ -50,7 +51,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.reduced(Keeping(Plain::new(f)), site("reduce"))
+        self.reduced(Plain::new(f), site("reduce"))
     }
 
     /// [`reduce`](Rdd::reduce) with an environment.
@@ -62,48 +63,15 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.reduced(Keeping(With::new(env, f)), site("reduce_with"))
+        self.reduced(With::new(env, f), site("reduce_with"))
     }
 
-    /// [`reduce`](Rdd::reduce) by a function that looks at the second element where it lies: of each partition only the first is
-    /// cloned, if it is kept elsewhere.
-    ///
-    /// # Errors
-    /// As `reduce`.
-    ///
-    /// ```
-    /// # use firesteel::prelude::*;
-    /// let sc = Context::builder().master("local[2]").build()?;
-    /// let words = sc.parallelize(["to", "be"].map(String::from));
-    /// assert_eq!(words.reduce_ref(|all, word| all + word)?, "tobe");
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[track_caller]
-    pub fn reduce_ref<F: Fn(T, &T) -> T + Captureless>(&self, f: F) -> Result<T>
-    where
-        T: Data,
-    {
-        self.reduced(Looking(Plain::new(f)), site("reduce_ref"))
-    }
-
-    /// [`reduce_ref`](Rdd::reduce_ref) with an environment.
-    ///
-    /// # Errors
-    /// As `reduce`.
-    #[track_caller]
-    pub fn reduce_ref_with<E: Data, F: Fn(&E, T, &T) -> T + Captureless>(&self, env: E, f: F) -> Result<T>
-    where
-        T: Data,
-    {
-        self.reduced(Looking(With::new(env, f)), site("reduce_ref_with"))
-    }
-
-    fn reduced<C: Step<T, T>>(&self, f: C, site: CallSite) -> Result<T>
+    fn reduced<C: Merge<T, T, Out = T>>(&self, f: C, site: CallSite) -> Result<T>
     where
         T: Data,
     {
         let parts = self.all(Reduce(f.clone()), site)?;
-        parts.into_iter().flatten().reduce(|a, b| f.step(a, Own(b))).ok_or(Error::EmptyRdd)
+        parts.into_iter().flatten().reduce(|a, b| f.call(a, b)).ok_or(Error::EmptyRdd)
     }
 
     /// Merges all elements from a zero, which is counted once for each partition and once more on the driver.
