@@ -9,9 +9,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TrySendError
 use firesteel_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{
+    fs,
     io::{self, ErrorKind, Read, Write},
     os::unix::process::ExitStatusExt,
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -30,6 +33,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub struct PipeCommand {
     words: Vec<String>,
     env: Vec<(String, String)>,
+    own_folder: bool,
+    buffer: usize,
 }
 
 impl PipeCommand {
@@ -61,7 +66,18 @@ impl PipeCommand {
         if words.iter().any(|word| word.contains('\0')) {
             return Err(Error::InvalidArgument(format!("pipe: a NUL character in the command {}", words.join(" "))));
         }
-        Ok(PipeCommand { words, env: Vec::new() })
+        Ok(PipeCommand { words, env: Vec::new(), own_folder: false, buffer: INPUT })
+    }
+
+    /// Runs each process in a folder of its own, `tasks/…` in the present one, in which everything of the present one is found by
+    /// symbolic links: what processes write there, they do not write over each other. It goes with the process.
+    pub fn separate_working_dir(self) -> PipeCommand {
+        PipeCommand { own_folder: true, ..self }
+    }
+
+    /// How many bytes of input are collected before they go to the program: 8 KiB, unless said otherwise; at least 1.
+    pub fn buffer_size(self, bytes: usize) -> PipeCommand {
+        PipeCommand { buffer: bytes.max(1), ..self }
     }
 
     /// Sets an environment variable for the program, beside those it inherits.
@@ -123,6 +139,10 @@ pub enum PipeStep {
 pub struct PipedProcess {
     command: String,
     child: Child,
+    /// How much input is collected before it goes to the program.
+    buffer: usize,
+    /// Goes after the program.
+    _folder: Option<OwnFolder>,
     /// To the thread that writes; none once the input is closed, or the program has stopped reading.
     input: Option<Sender<String>>,
     text: String,
@@ -143,7 +163,12 @@ impl PipedProcess {
     pub fn spawn(command: &PipeCommand) -> Result<PipedProcess> {
         let program = &command.words[0];
         let failed = |e| Error::io("run the program", program, e);
-        let mut child = Command::new(program)
+        let folder = command.own_folder.then(OwnFolder::make).transpose()?;
+        let mut ready = Command::new(program);
+        if let Some(OwnFolder(path)) = &folder {
+            ready.current_dir(path);
+        }
+        let mut child = ready
             .args(&command.words[1..])
             .envs(command.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
@@ -156,8 +181,10 @@ impl PipedProcess {
         let process = PipedProcess {
             command: command.words.join(" "),
             child,
+            buffer: command.buffer,
+            _folder: folder,
             input: Some(input),
-            text: String::with_capacity(INPUT + 1024),
+            text: String::new(),
             output,
             lines: LineBuffer::with_capacity(OUTPUT),
             closing: false,
@@ -179,7 +206,7 @@ impl PipedProcess {
     pub fn write_with(&mut self, print: impl FnOnce(&mut String)) -> bool {
         print(&mut self.text);
         self.text.push('\n');
-        if self.text.len() < INPUT {
+        if self.text.len() < self.buffer {
             return true;
         }
         let Some(input) = &self.input else {
@@ -187,10 +214,7 @@ impl PipedProcess {
             return false;
         };
         match input.try_send(std::mem::take(&mut self.text)) {
-            Ok(()) => {
-                self.text.reserve(INPUT + 1024);
-                true
-            }
+            Ok(()) => true,
             Err(TrySendError::Full(text)) => {
                 self.text = text;
                 false
@@ -233,7 +257,7 @@ impl PipedProcess {
                 self.input = None;
             }
             match &self.input {
-                Some(_) if !self.closing && self.text.len() < INPUT => return Ok(PipeStep::WantsInput),
+                Some(_) if !self.closing && self.text.len() < self.buffer => return Ok(PipeStep::WantsInput),
                 Some(input) => {
                     // Whatever comes first: the program reads, or prints (or, once silent, a complaint of the writer).
                     let mut select = Select::new();
@@ -322,6 +346,38 @@ impl Drop for PipedProcess {
         // It may have ended by itself, or just now; then there is nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A folder of one process, with links to all that its parent's has.
+struct OwnFolder(PathBuf);
+
+impl OwnFolder {
+    fn make() -> Result<OwnFolder> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let here = std::env::current_dir().map_err(|e| Error::io("find the present folder", ".", e))?;
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = here.join("tasks").join(format!("{}-{number}", std::process::id()));
+        let failed = |e| Error::io("make a folder for the program", path.display(), e);
+        fs::create_dir_all(&path).map_err(failed)?;
+        let folder = OwnFolder(path.clone());
+        for entry in fs::read_dir(&here).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name() != "tasks" {
+                std::os::unix::fs::symlink(entry.path(), path.join(entry.file_name())).map_err(failed)?;
+            }
+        }
+        Ok(folder)
+    }
+}
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        // What cannot be removed is in nobody's way. The folder of folders goes with the last of them.
+        let _ = fs::remove_dir_all(&self.0);
+        if let Some(tasks) = self.0.parent() {
+            let _ = fs::remove_dir(tasks);
+        }
     }
 }
 
@@ -463,6 +519,36 @@ mod tests {
         assert_eq!(run(&command, []).unwrap(), ["a b c"]);
         assert!(shell("x").env("a=b", "c").is_err());
         assert!(PipeCommand::parse("a \0").is_err());
+    }
+
+    #[test]
+    fn a_folder_of_its_own_has_what_the_present_one_has_and_goes_with_the_process() {
+        let command = shell("ls Cargo.toml; pwd; echo x > written").separate_working_dir();
+        let out = run(&command, []).unwrap();
+        assert_eq!(out[0], "Cargo.toml");
+        let folder = Path::new(&out[1]);
+        assert_eq!(folder.parent().and_then(Path::file_name).unwrap(), "tasks");
+        assert!(!folder.exists() && !Path::new("written").exists());
+    }
+
+    #[test]
+    fn input_may_go_line_by_line() {
+        // The program answers each line before it is given the next one.
+        let mut process =
+            PipedProcess::spawn(&shell("while read line; do echo got $line; done").buffer_size(1)).unwrap();
+        for line in ["a", "b"] {
+            assert!(process.write_with(|text| text.push_str(line)));
+            let mut answer = Vec::new();
+            while answer.is_empty() {
+                if process.lines.has_lines() {
+                    answer.extend(process.lines().unwrap().map(str::to_string));
+                } else {
+                    let output = process.output.recv().unwrap();
+                    process.take_output(output).unwrap();
+                }
+            }
+            assert_eq!(answer, [format!("got {line}")]);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Where a cached partition is kept.
 
+use crate::Error;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// Where and how a cached partition is kept; the constants are Spark's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -32,6 +33,42 @@ impl StorageLevel {
     pub const MEMORY_AND_DISK_2: Self = Self::of(true, true, true, 2);
     pub const MEMORY_AND_DISK_SER: Self = Self::of(true, true, false, 1);
     pub const MEMORY_AND_DISK_SER_2: Self = Self::of(true, true, false, 2);
+}
+
+/// The levels by their names.
+const NAMED: [(&str, StorageLevel); 12] = [
+    ("NONE", StorageLevel::NONE),
+    ("DISK_ONLY", StorageLevel::DISK_ONLY),
+    ("DISK_ONLY_2", StorageLevel::DISK_ONLY_2),
+    ("DISK_ONLY_3", StorageLevel::DISK_ONLY_3),
+    ("MEMORY_ONLY", StorageLevel::MEMORY_ONLY),
+    ("MEMORY_ONLY_2", StorageLevel::MEMORY_ONLY_2),
+    ("MEMORY_ONLY_SER", StorageLevel::MEMORY_ONLY_SER),
+    ("MEMORY_ONLY_SER_2", StorageLevel::MEMORY_ONLY_SER_2),
+    ("MEMORY_AND_DISK", StorageLevel::MEMORY_AND_DISK),
+    ("MEMORY_AND_DISK_2", StorageLevel::MEMORY_AND_DISK_2),
+    ("MEMORY_AND_DISK_SER", StorageLevel::MEMORY_AND_DISK_SER),
+    ("MEMORY_AND_DISK_SER_2", StorageLevel::MEMORY_AND_DISK_SER_2),
+];
+
+impl FromStr for StorageLevel {
+    type Err = Error;
+
+    /// A level by the name of its constant.
+    ///
+    /// ```
+    /// use firesteel_model::StorageLevel;
+    /// assert_eq!("MEMORY_AND_DISK".parse::<StorageLevel>()?, StorageLevel::MEMORY_AND_DISK);
+    /// assert!("OFF_HEAP".parse::<StorageLevel>().is_err());
+    /// # Ok::<(), firesteel_model::Error>(())
+    /// ```
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = NAMED.iter().find(|(known, _)| *known == name);
+        found.map(|(_, level)| *level).ok_or_else(|| {
+            let known = NAMED.map(|(known, _)| known).join(", ");
+            Error::InvalidArgument(format!("{name:?} is no storage level; there are {known}"))
+        })
+    }
 }
 
 impl fmt::Display for StorageLevel {

@@ -2,19 +2,19 @@
 
 use crate::{
     Data,
-    func::{Merge, MergeRef},
+    func::{Merge, Plain, Step, Try, With, user_error},
     iter::PartitionIter,
     node::drive,
     stream::{Flow, Lent, Sink, Stream},
     task::Task,
 };
-use firesteel_store::{boundary, record};
+use firesteel_store::{boundary::Sample, record};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
     rand_core::{Rng, SeedableRng},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::marker::PhantomData;
+use std::{marker::PhantomData, slice::from_ref};
 
 /// What a task does with one partition's elements. Sent with the stage.
 pub trait Action<T: 'static>: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -64,10 +64,14 @@ impl<S: Stream> Input<S> {
     }
 }
 
-/// Fails the task if `value` does not survive the record format; looks at the first value of each type only.
-#[inline]
-pub fn check_boundary<T: Data>(value: &T) {
-    if let Err(e) = boundary::check_once(value) {
+/// Fails the task if one of a sample of `records`, which are to leave it, does not survive the record format.
+pub fn check_boundary<T: Data>(records: &[T]) {
+    check_sample(&mut Sample::default(), records);
+}
+
+/// [`check_boundary`] for records that come piece by piece.
+pub(crate) fn check_sample<T: Data>(sample: &mut Sample, records: &[T]) {
+    if let Err(e) = sample.check(records) {
         crate::failure::TaskFailure::Engine(firesteel_model::Error::Serialization(e.to_string())).raise()
     }
 }
@@ -134,9 +138,7 @@ impl<T: Data> Action<T> for Collect {
         }
         let mut keep = Keep(Vec::new(), limit);
         input.drive(&mut keep);
-        if let Some(first) = keep.0.first() {
-            check_boundary(first);
-        }
+        check_boundary(&keep.0);
         keep.0
     }
     fn size(&self, out: &Vec<T>) -> u64 {
@@ -165,9 +167,7 @@ impl<T: Data, C: Merge<T, T, Out = T>> Action<T> for Reduce<C> {
         }
         let mut reducer = Reducer(None, &self.0);
         input.drive(&mut reducer);
-        if let Some(value) = &reducer.0 {
-            check_boundary(value);
-        }
+        check_boundary(reducer.0.as_slice());
         reducer.0
     }
     fn size(&self, out: &Option<T>) -> u64 {
@@ -175,62 +175,31 @@ impl<T: Data, C: Merge<T, T, Out = T>> Action<T> for Reduce<C> {
     }
 }
 
-/// Folds elements into a value that starts at a zero; the function owns each element.
+/// Folds elements into a value that starts at a zero.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "A: Data, C: Serialize + DeserializeOwned")]
 pub struct Fold<A, C>(pub A, pub C);
 
-/// Folds elements into a value that starts at a zero; the function looks at each element.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(bound = "A: Data, C: Serialize + DeserializeOwned")]
-pub struct FoldRef<A, C>(pub A, pub C);
+/// What has been folded so far. It is taken out while the user's function runs: if that panics, the attempt ends.
+pub(crate) struct Folder<'a, A, C>(pub(crate) Option<A>, pub(crate) &'a C);
 
-/// Starts at nothing instead of at a zero that must be serialisable.
-struct Folder<'a, A, C>(Option<A>, &'a C);
-
-impl<T, A, C: Merge<A, T, Out = A>> Sink<T> for Folder<'_, A, C> {
+impl<T, A, C: Step<A, T>> Sink<T> for Folder<'_, A, C> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, item: L) -> bool {
         if let Some(so_far) = self.0.take() {
-            self.0 = Some(self.1.call(so_far, item.take()));
+            self.0 = Some(self.1.step(so_far, item));
         }
         true
     }
 }
 
-struct RefFolder<'a, A, C>(Option<A>, &'a C);
-
-impl<T, A, C: MergeRef<A, T, Out = A>> Sink<T> for RefFolder<'_, A, C> {
-    #[inline(always)]
-    fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
-        if let Some(so_far) = self.0.take() {
-            self.0 = Some(self.1.call(so_far, item.get()));
-        }
-        true
-    }
-}
-
-impl<T: 'static, A: Data, C: Merge<A, T, Out = A>> Action<T> for Fold<A, C> {
+impl<T: 'static, A: Data, C: Step<A, T>> Action<T> for Fold<A, C> {
     type Out = A;
     fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> A {
         let mut folder = Folder(Some(self.0.clone()), &self.1);
         input.drive(&mut folder);
         let value = folder.0.expect("a folder holds a value between pushes");
-        check_boundary(&value);
-        value
-    }
-    fn size(&self, out: &A) -> u64 {
-        written_size(out)
-    }
-}
-
-impl<T: 'static, A: Data, C: MergeRef<A, T, Out = A>> Action<T> for FoldRef<A, C> {
-    type Out = A;
-    fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> A {
-        let mut folder = RefFolder(Some(self.0.clone()), &self.1);
-        input.drive(&mut folder);
-        let value = folder.0.expect("a folder holds a value between pushes");
-        check_boundary(&value);
+        check_boundary(from_ref(&value));
         value
     }
     fn size(&self, out: &A) -> u64 {
@@ -244,7 +213,7 @@ pub trait IterFunc<T: 'static, R>: Serialize + DeserializeOwned + Clone + Send +
     fn call(&self, items: PartitionIter<'_, T>) -> R;
 }
 
-impl<T: 'static, R, F> IterFunc<T, R> for crate::func::Plain<F>
+impl<T: 'static, R, F> IterFunc<T, R> for Plain<F>
 where
     F: Fn(PartitionIter<'_, T>) -> R + firesteel_code::Captureless,
 {
@@ -252,12 +221,31 @@ where
         (self.f())(items)
     }
 }
-impl<E: Data, T: 'static, R, F> IterFunc<T, R> for crate::func::With<E, F>
+impl<E: Data, T: 'static, R, F> IterFunc<T, R> for With<E, F>
 where
     F: Fn(&E, PartitionIter<'_, T>) -> R + firesteel_code::Captureless,
 {
     fn call(&self, items: PartitionIter<'_, T>) -> R {
         (self.f())(self.env(), items)
+    }
+}
+
+impl<T: 'static, R, X, F> IterFunc<T, R> for Try<Plain<F>>
+where
+    X: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Fn(PartitionIter<'_, T>) -> Result<R, X> + firesteel_code::Captureless,
+{
+    fn call(&self, items: PartitionIter<'_, T>) -> R {
+        (self.0.f())(items).unwrap_or_else(|e| user_error(e.into()))
+    }
+}
+impl<E: Data, T: 'static, R, X, F> IterFunc<T, R> for Try<With<E, F>>
+where
+    X: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Fn(&E, PartitionIter<'_, T>) -> Result<R, X> + firesteel_code::Captureless,
+{
+    fn call(&self, items: PartitionIter<'_, T>) -> R {
+        (self.0.f())(self.0.env(), items).unwrap_or_else(|e| user_error(e.into()))
     }
 }
 
@@ -277,7 +265,7 @@ impl<T: 'static, R: Data, C: IterFunc<T, R>> Action<T> for OnPartition<C, R> {
     type Out = R;
     fn run<S: Stream<Item = T>>(&self, input: Input<S>) -> R {
         let made = self.0.call(input.into_partition_iter());
-        check_boundary(&made);
+        check_boundary(from_ref(&made));
         made
     }
     fn size(&self, out: &R) -> u64 {
@@ -323,9 +311,7 @@ impl<T: Data> Action<T> for Reservoir {
         let random = Xoshiro256PlusPlus::seed_from_u64(crate::partitioner::hash_of(&(self.seed, partition)));
         let mut keep = Keep { seen: 0, size: self.size, kept: Vec::new(), random };
         input.drive(&mut keep);
-        if let Some(first) = keep.kept.first() {
-            check_boundary(first);
-        }
+        check_boundary(&keep.kept);
         (keep.seen, keep.kept)
     }
     fn size(&self, (_, kept): &(u64, Vec<T>)) -> u64 {

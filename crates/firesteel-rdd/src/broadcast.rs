@@ -67,7 +67,7 @@ impl<T: Data> Broadcast<T> {
     /// Stores the value on the driver. `Context::broadcast` calls it. A value that does not survive the record format fails the
     /// first job that would send it; so does a job of another context.
     pub fn make(context: ContextMark, id: BroadcastId, value: T, blocks: Arc<BlockStore>, release: OnRelease) -> Self {
-        let unfit = firesteel_store::boundary::check_once(&value).err().map(|e| e.to_string());
+        let unfit = firesteel_store::boundary::check(&value).err().map(|e| e.to_string());
         let value = Arc::new(value);
         blocks.put_value::<T>(BlockId::Broadcast(id), value.clone());
         let owner = Arc::new(Owner { id, context, destroyed: AtomicBool::new(false), unfit, release });

@@ -2,7 +2,7 @@
 
 use crate::{
     Data,
-    action::{Action, Input, check_boundary},
+    action::{Action, Input, check_sample},
     failure::TaskFailure,
     node::Erased,
     pipeline::{Pipeline, Plan},
@@ -13,7 +13,7 @@ use crate::{
 };
 use firesteel_io::{CheckpointWriter, RddCheckpoint};
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLevel};
-use firesteel_store::{BlockBuilder, BlockWriter, CachedBlock, read_checkpoint};
+use firesteel_store::{BlockBuilder, BlockWriter, CachedBlock, boundary::Sample, read_checkpoint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     path::PathBuf,
@@ -175,8 +175,8 @@ pub struct Storing<T> {
     /// Made when the partition is first read.
     builder: Option<BlockBuilder<T>>,
     chunk: Vec<T>,
-    /// The first chunk was checked to survive the record format.
-    checked: bool,
+    /// What is checked to survive the record format.
+    sample: Sample,
     /// What was pushed so far has no room in memory, and no other place to be.
     too_large: bool,
 }
@@ -184,17 +184,14 @@ pub struct Storing<T> {
 impl<T: Data> Storing<T> {
     fn new(parent: PortStream<T>, id: BlockId, level: StorageLevel, task: &Task) -> Self {
         let (task, chunk) = (task.clone(), Vec::new());
-        Storing { parent, id, level, task, builder: None, chunk, checked: false, too_large: false }
+        Storing { parent, id, level, task, builder: None, chunk, sample: Sample::default(), too_large: false }
     }
 
     #[cold]
     #[inline(never)]
     fn flush(&mut self) {
         let chunk = std::mem::take(&mut self.chunk);
-        if let Some(first) = chunk.first().filter(|_| !self.checked) {
-            check_boundary(first);
-            self.checked = true;
-        }
+        check_sample(&mut self.sample, &chunk);
         let builder = self.builder.as_mut().expect("made before the partition is read");
         let fits = builder.push(chunk).unwrap_or_else(|e| cannot_store(e));
         self.too_large = !fits;
@@ -298,6 +295,7 @@ impl<T: Data> Action<T> for WriteCheckpoint {
         let mut chunks = Writing {
             out: task.expect(BlockWriter::new(out, &path, u64::from(partition.0)).map_err(Error::from)),
             chunk: Vec::new(),
+            sample: Sample::default(),
             task: task.clone(),
         };
         input.drive(&mut chunks);
@@ -311,13 +309,14 @@ impl<T: Data> Action<T> for WriteCheckpoint {
 struct Writing<T> {
     out: BlockWriter<CheckpointWriter>,
     chunk: Vec<T>,
+    sample: Sample,
     task: Task,
 }
 
 impl<T: Data> Writing<T> {
     fn flush(&mut self) {
-        if let Some(first) = self.chunk.first() {
-            check_boundary(first);
+        if !self.chunk.is_empty() {
+            check_sample(&mut self.sample, &self.chunk);
             self.task.expect(self.out.chunk(&self.chunk).map_err(Error::from));
             let records = self.chunk.len() as u64;
             self.task.measure(|m| m.output_records += records);

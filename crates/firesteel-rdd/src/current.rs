@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{
     cell::RefCell,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// What user code can learn about the task that it runs in: Spark's `TaskContext`.
@@ -17,6 +17,7 @@ pub struct TaskContext {
     accumulators: Arc<AttemptAccumulators>,
     kill: KillFlag,
     on_end: Arc<Mutex<Vec<EndHook>>>,
+    ending: Arc<OnceLock<bool>>,
 }
 
 thread_local! {
@@ -31,6 +32,7 @@ pub fn enter(task: &Task) -> Entered {
         accumulators: task.accumulators().clone(),
         kill: task.kill_flag().clone(),
         on_end: task.on_end().clone(),
+        ending: task.ending().clone(),
     };
     Entered(CURRENT.replace(Some(context)))
 }
@@ -98,6 +100,14 @@ impl TaskContext {
     /// Whether the task was asked to stop. Sources look by themselves; long computations of the user's may look here.
     pub fn is_interrupted(&self) -> bool {
         self.kill.is_killed()
+    }
+    /// Whether the task has ended, well or not: what is called at its end, and threads that it started, may ask.
+    pub fn is_completed(&self) -> bool {
+        self.ending.get().is_some()
+    }
+    /// Whether the task has failed.
+    pub fn is_failed(&self) -> bool {
+        self.ending.get() == Some(&true)
     }
     /// Calls `f` when the task has ended, with or without success; the one added last is called first. A panic in it fails a
     /// task that had succeeded.

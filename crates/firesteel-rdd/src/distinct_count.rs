@@ -33,6 +33,16 @@ impl Precision {
         let bits = (2.0 * (1.054 / relative_sd).log2()).ceil();
         Ok(Precision(bits.clamp(4.0, 32.0) as u8))
     }
+    /// So many bits: 2^`bits` registers, and a relative standard deviation of about `1.054 / 2^(bits / 2)`.
+    ///
+    /// # Errors
+    /// If that is less than 4 or more than 32.
+    pub fn of_bits(bits: u32) -> Result<Self> {
+        match bits {
+            4..=32 => Ok(Precision(bits as u8)),
+            _ => Err(Error::InvalidArgument(format!("p ({bits}) must be at least 4 and at most 32"))),
+        }
+    }
     fn registers(self) -> usize {
         1 << self.0
     }
@@ -71,11 +81,7 @@ impl HyperLogLog {
     /// Adds an element.
     #[inline]
     pub fn add<T: Hash + ?Sized>(&mut self, value: &T) {
-        self.add_hash(sketch_hash(value));
-    }
-
-    #[inline]
-    fn add_hash(&mut self, hash: u64) {
+        let hash = sketch_hash(value);
         let rest = self.precision.rest();
         let register = (hash >> rest) as u32;
         let zeros = (hash << self.precision.0).leading_zeros() as u8;
@@ -209,29 +215,17 @@ impl<T: Hash + 'static> Action<T> for Sketch {
     }
 }
 
-/// A value's hash in its stead: all that a sketch needs of it.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct SketchHash;
-
-impl<V: Hash> Func<V> for SketchHash {
-    type Out = u64;
-    #[inline(always)]
-    fn call(&self, value: V) -> u64 {
-        sketch_hash(&value)
-    }
-}
-
-/// Sketches the values of each key, given as their hashes.
+/// Sketches the values of each key.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Sketching(pub Precision);
 
-impl Aggregate<u64> for Sketching {
+impl<V: Hash> Aggregate<V> for Sketching {
     type Part = HyperLogLog;
-    fn create(&self, hash: u64) -> HyperLogLog {
-        self.add(HyperLogLog::new(self.0), hash)
+    fn create<L: Lent<V>>(&self, value: L) -> HyperLogLog {
+        self.add(HyperLogLog::new(self.0), value)
     }
-    fn add(&self, mut part: HyperLogLog, hash: u64) -> HyperLogLog {
-        part.add_hash(hash);
+    fn add<L: Lent<V>>(&self, mut part: HyperLogLog, mut value: L) -> HyperLogLog {
+        part.add(value.get());
         part
     }
     fn merge(&self, mut a: HyperLogLog, b: HyperLogLog) -> HyperLogLog {
@@ -292,7 +286,8 @@ mod tests {
         for bad in [0.000017, 0.0, -1.0, f64::NAN] {
             assert!(Precision::of(bad).is_err(), "{bad}");
         }
-        assert_eq!(Precision::of(0.05).unwrap(), Precision(9));
+        assert!(Precision::of_bits(3).is_err() && Precision::of_bits(33).is_err());
+        assert_eq!(Precision::of(0.05).unwrap(), Precision::of_bits(9).unwrap());
         assert_eq!(Precision::of(0.9).unwrap(), Precision(4));
         assert_eq!(HyperLogLog::new(Precision::of(0.05).unwrap()).estimate(), 0);
     }

@@ -1,7 +1,7 @@
 //! User functions as values that travel: a closure that captures nothing, alone or beside an environment that does the
 //! capturing, and the small functions that the keyed operations are made of.
 
-use crate::Data;
+use crate::{Data, stream::Lent};
 use firesteel_code::{Captureless, Code};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
@@ -36,6 +36,33 @@ pub trait MergeRef<A, B>: Serialize + serde::de::DeserializeOwned + Clone + Send
     type Out;
     /// Calls it.
     fn call(&self, a: A, b: &B) -> Self::Out;
+}
+
+/// How a value grows by an element, which the function keeps or only looks at.
+pub trait Step<A, T>: Serialize + serde::de::DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Adds the element.
+    fn step<L: Lent<T>>(&self, so_far: A, item: L) -> A;
+}
+
+/// The inner function keeps each element.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Keeping<C>(pub C);
+
+/// The inner function only looks at each element.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Looking<C>(pub C);
+
+impl<A, T, C: Merge<A, T, Out = A>> Step<A, T> for Keeping<C> {
+    #[inline(always)]
+    fn step<L: Lent<T>>(&self, so_far: A, item: L) -> A {
+        self.0.call(so_far, item.take())
+    }
+}
+impl<A, T, C: MergeRef<A, T, Out = A>> Step<A, T> for Looking<C> {
+    #[inline(always)]
+    fn step<L: Lent<T>>(&self, so_far: A, mut item: L) -> A {
+        self.0.call(so_far, item.get())
+    }
 }
 
 /// A closure alone.
@@ -249,7 +276,19 @@ impl<K: Clone, V, C: FuncRef<V>> FuncRef<(K, V)> for OnValueRef<C> {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct OnEachValue<C>(pub C);
 
-/// The elements of [`OnEachValue`].
+/// Pairs a key, which is cloned, with each of what the inner function makes of its value where it lies.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OnEachValueRef<C>(pub C);
+
+impl<K: Clone, V, C: FuncRef<V, Out: IntoIterator>> FuncRef<(K, V)> for OnEachValueRef<C> {
+    type Out = Keyed<K, <C::Out as IntoIterator>::IntoIter>;
+    #[inline(always)]
+    fn call(&self, (key, value): &(K, V)) -> Self::Out {
+        Keyed { key: key.clone(), values: self.0.call(value).into_iter() }
+    }
+}
+
+/// The elements of [`OnEachValue`] and [`OnEachValueRef`].
 pub struct Keyed<K, I> {
     key: K,
     values: I,
@@ -283,24 +322,14 @@ impl<T, C: FuncRef<T>> Func<T> for KeyBy<C> {
     }
 }
 
-macro_rules! builtin {
-    ($($(#[$doc:meta])* $name:ident<$($g:ident),*>($item:pat => $t:ty) -> $out:ty { $body:expr })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Serialize, Deserialize)]
-        pub struct $name;
-        impl<$($g),*> Func<$t> for $name {
-            type Out = $out;
-            #[inline(always)]
-            fn call(&self, $item: $t) -> $out { $body }
-        }
-    )*};
-}
+/// Makes a key with no value of an element.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct AsKey;
 
-builtin! {
-    /// A pair's key.
-    First<K, V>((key, _) => (K, V)) -> K { key }
-    /// A pair's value.
-    Second<K, V>((_, value) => (K, V)) -> V { value }
-    /// An element as a key with no value.
-    AsKey<T>(item => T) -> (T, ()) { (item, ()) }
+impl<T> Func<T> for AsKey {
+    type Out = (T, ());
+    #[inline(always)]
+    fn call(&self, item: T) -> (T, ()) {
+        (item, ())
+    }
 }

@@ -35,7 +35,7 @@ pub use action::*;
 pub use broadcast::{Broadcast, OnRelease};
 pub use cache::{CacheState, Cached, WriteCheckpoint};
 pub use current::{Entered, TaskContext, enter, in_task};
-pub use distinct_count::{Estimate, HyperLogLog, Precision, Sketch, SketchHash, Sketching};
+pub use distinct_count::{Estimate, HyperLogLog, Precision, Sketch, Sketching};
 pub use encoding::{ContextMark, Encoding, encoding_for};
 pub use failure::{TaskFailure, panic_message};
 pub use firesteel_code::Captureless;
@@ -47,7 +47,8 @@ pub use locally::{CountEach, ReduceEach};
 pub use node::*;
 pub use op::*;
 pub use partitioner::{
-    HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, RangeSource, hash_of,
+    HashPartitioner, KeyPartitioner, Partitioner, Partitioning, RangePartitioner, RangeSource, SAMPLES_PER_PARTITION,
+    hash_of,
 };
 pub use peers::{Holder, Peers, RemoteOutputs, RemotePart};
 pub use pipeline::{MAX_PARTITIONS, Pipeline, Plan, check_partitions};

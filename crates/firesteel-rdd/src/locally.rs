@@ -27,9 +27,7 @@ impl<T: Key> Action<T> for CountEach {
         let mut counting = Counting(Table::new());
         input.drive(&mut counting);
         let counts: Vec<_> = counting.0.into_entries().into_iter().map(|entry| (entry.key, entry.value)).collect();
-        if let Some(first) = counts.first() {
-            check_boundary(first);
-        }
+        check_boundary(&counts);
         counts
     }
     fn size(&self, out: &Self::Out) -> u64 {
@@ -62,9 +60,7 @@ impl<K: Key, V: Data, C: Merge<V, V, Out = V>> Action<(K, V)> for ReduceEach<C> 
         input.drive(&mut merging);
         let pairs: Vec<_> =
             merging.0.into_entries().into_iter().filter_map(|entry| Some((entry.key, entry.value?))).collect();
-        if let Some(first) = pairs.first() {
-            check_boundary(first);
-        }
+        check_boundary(&pairs);
         pairs
     }
     fn size(&self, out: &Self::Out) -> u64 {

@@ -29,7 +29,7 @@ impl SplitBytes<'_> {
             SplitBytes::Index(index) => record::from_slice(&index.0.to_le_bytes()),
             SplitBytes::Bytes(bytes) => record::from_slice(bytes),
         }
-        .map_err(|e| Error::Serialization(format!("a split of {}: {e}", std::any::type_name::<S>())))
+        .map_err(in_stage)
     }
 }
 
@@ -69,7 +69,7 @@ impl<P: Pipeline> Splits for TypedSplits<P> {
         self.splits.len()
     }
     fn encode(&self, partition: PartitionIndex) -> Result<Option<Vec<u8>>> {
-        let bytes = record::to_vec(&self.splits[partition.index()]).map_err(|e| Error::Serialization(e.to_string()))?;
+        let bytes = record::to_vec(&self.splits[partition.index()]).map_err(in_stage)?;
         Ok((bytes != partition.0.to_le_bytes()).then_some(bytes))
     }
     fn reads(&self, partition: PartitionIndex, visit: &mut dyn FnMut(RddId, PartitionIndex)) {

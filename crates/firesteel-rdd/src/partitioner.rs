@@ -86,6 +86,9 @@ pub struct RangePartitioner<K> {
     ascending: bool,
 }
 
+/// So many keys are sampled for each partition that is wanted, unless said otherwise.
+pub const SAMPLES_PER_PARTITION: usize = 20;
+
 /// What a [`RangePartitioner`] can find its bounds in: an `Rdd` of pairs whose keys have a total order.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no keys to find ranges of",
@@ -94,12 +97,17 @@ pub struct RangePartitioner<K> {
 pub trait RangeSource {
     /// The keys.
     type Key;
-    /// Bounds for at most so many partitions, from a sample.
+    /// Bounds for at most so many partitions, from a sample of about so many keys for each of them.
     ///
     /// # Errors
     /// If the sampling job fails.
     #[track_caller]
-    fn range_partitioner(&self, partitions: usize) -> firesteel_model::Result<RangePartitioner<Self::Key>>;
+    fn range_partitioner(
+        &self,
+        partitions: usize,
+        ascending: bool,
+        samples: usize,
+    ) -> firesteel_model::Result<RangePartitioner<Self::Key>>;
 }
 
 impl<K> RangePartitioner<K> {
@@ -111,7 +119,22 @@ impl<K> RangePartitioner<K> {
     /// If that job fails.
     #[track_caller]
     pub fn new<R: RangeSource<Key = K>>(partitions: usize, rdd: &R) -> firesteel_model::Result<Self> {
-        rdd.range_partitioner(partitions)
+        rdd.range_partitioner(partitions, true, SAMPLES_PER_PARTITION)
+    }
+
+    /// [`new`](Self::new) in either direction, from a sample of about so many keys for each partition (20 there): more make ranges of
+    /// more equal sizes. At most a million keys are sampled in all.
+    ///
+    /// # Errors
+    /// As `new`; if no key is to be sampled.
+    #[track_caller]
+    pub fn sampled<R: RangeSource<Key = K>>(
+        partitions: usize,
+        rdd: &R,
+        ascending: bool,
+        samples_per_partition: usize,
+    ) -> firesteel_model::Result<Self> {
+        rdd.range_partitioner(partitions, ascending, samples_per_partition)
     }
 }
 

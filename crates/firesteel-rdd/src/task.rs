@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -145,6 +145,7 @@ struct Inner {
     accumulators: Arc<AttemptAccumulators>,
     blocks: RefCell<Vec<(BlockId, StorageLevel, BlockStatus)>>,
     on_end: Arc<Mutex<Vec<EndHook>>>,
+    ending: Arc<OnceLock<bool>>,
     written: Cell<Option<ShuffleId>>,
 }
 
@@ -175,6 +176,7 @@ impl Task {
             accumulators: Arc::default(),
             blocks: RefCell::default(),
             on_end: Arc::default(),
+            ending: Arc::default(),
             written: Cell::new(None),
         }))
     }
@@ -210,6 +212,14 @@ impl Task {
     /// What to do at the end, newest last.
     pub fn on_end(&self) -> &Arc<Mutex<Vec<EndHook>>> {
         &self.0.on_end
+    }
+    /// Notes that it has ended, before its hooks are called; whether it failed.
+    pub fn note_end(&self, failed: bool) {
+        let _ = self.0.ending.set(failed);
+    }
+    /// Whether it failed, once it has ended.
+    pub(crate) fn ending(&self) -> &Arc<OnceLock<bool>> {
+        &self.0.ending
     }
     /// The flag that asks this task to stop.
     pub fn kill_flag(&self) -> &KillFlag {

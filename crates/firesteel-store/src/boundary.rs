@@ -1,18 +1,12 @@
 //! The check at boundaries: what works on threads must work on a cluster.
 //!
 //! Between threads values move as they are; between processes they move as [records](crate::record). So that a type which
-//! cannot be carried fails in local mode too, and at once, the first record of each type that reaches a shuffle, a cache
-//! or a collect is written, read back and written again.
+//! cannot be carried fails in local mode too, and at once, some of the records that a task brings to a shuffle, a cache
+//! or a collect are written, read back and written again.
 
 use crate::record::{self, RecordError};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{
-    any::{TypeId, type_name},
-    cell::Cell,
-    collections::HashSet,
-    fmt,
-    sync::{PoisonError, RwLock},
-};
+use std::{any::type_name, fmt};
 
 /// A value that does not survive being written and read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +89,11 @@ impl From<BoundaryError> for firesteel_model::Error {
 /// assert!(error.contains("Id` uses #[serde(untagged)]"), "{error}");
 /// ```
 pub fn check<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), BoundaryError> {
+    checked(value).map(drop)
+}
+
+/// As [`check`]; says how many bytes the value takes.
+fn checked<T: Serialize + DeserializeOwned>(value: &T) -> Result<usize, BoundaryError> {
     let fail = |cause| Err(BoundaryError { type_name: type_name::<T>(), cause });
     let first = match record::to_vec(value) {
         Ok(bytes) => bytes,
@@ -116,47 +115,59 @@ pub fn check<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), BoundaryE
         bytes.iter().for_each(|b| n[*b as usize] += 1);
         n
     };
-    if occurrences(&first) != occurrences(&again) { fail(Cause::Bytes) } else { Ok(()) }
+    if occurrences(&first) != occurrences(&again) { fail(Cause::Bytes) } else { Ok(first.len()) }
 }
 
-/// Types whose first record has passed, in this process.
-static PASSED: RwLock<Option<HashSet<TypeId>>> = RwLock::new(None);
-
-/// How many types a thread remembers by itself; a stage's boundaries see one or two.
-const REMEMBERED: usize = 4;
-
-thread_local! {
-    static RECENT: [Cell<Option<TypeId>>; REMEMBERED] = const { [const { Cell::new(None) }; REMEMBERED] };
-}
-
-/// [`check`] for the first record of each type in this process; nothing for all that follow.
+/// The check of some of the records that reach a boundary: cheap enough to be made in every task, wherever the first, the second, the
+/// fourth, the eighth … record of what a task has there may be looked at.
 ///
-/// # Errors
-/// As [`check`]. A type that failed is checked again at its next record.
+/// What is checked depends on the records alone, not on what a process has seen before. A value that is large in the record
+/// format ends the sample.
 ///
-/// # Cost
-/// A nanosecond or two once the type has passed, the check itself before that.
-#[inline]
-pub fn check_once<T: Serialize + DeserializeOwned + 'static>(value: &T) -> Result<(), BoundaryError> {
-    let id = TypeId::of::<T>();
-    if RECENT.with(|recent| recent.iter().any(|seen| seen.get() == Some(id))) { Ok(()) } else { first_here(id, value) }
+/// ```
+/// use firesteel_store::boundary::Sample;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Note {
+///     #[serde(skip_serializing_if = "Option::is_none")]
+///     text: Option<String>,
+/// }
+/// let notes = [Note { text: Some("a".into()) }, Note { text: None }];
+/// let error = Sample::default().check(&notes).unwrap_err().to_string();
+/// assert!(error.contains("skip_serializing_if"), "{error}");
+/// ```
+#[derive(Debug)]
+pub struct Sample {
+    records: u32,
+    bytes: usize,
 }
 
-#[cold]
-#[inline(never)]
-fn first_here<T: Serialize + DeserializeOwned>(id: TypeId, value: &T) -> Result<(), BoundaryError> {
-    let passed = PASSED.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|set| set.contains(&id));
-    if !passed {
-        check(value)?;
-        PASSED.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(id);
+impl Default for Sample {
+    fn default() -> Self {
+        Sample { records: 32, bytes: 64 << 10 }
     }
-    RECENT.with(|recent| {
-        for i in (1..REMEMBERED).rev() {
-            recent[i].set(recent[i - 1].get());
+}
+
+impl Sample {
+    /// Whether enough was looked at.
+    pub fn is_full(&self) -> bool {
+        self.records == 0 || self.bytes == 0
+    }
+
+    /// Checks the first, second, fourth, eighth … of these records, as far as the sample goes.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn check<T: Serialize + DeserializeOwned>(&mut self, records: &[T]) -> Result<(), BoundaryError> {
+        let mut at = 1;
+        while at <= records.len() && !self.is_full() {
+            self.records -= 1;
+            self.bytes = self.bytes.saturating_sub(checked(&records[at - 1])?);
+            at *= 2;
         }
-        recent[0].set(Some(id));
-    });
-    Ok(())
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -263,9 +263,20 @@ impl Context {
     }
 
     /// The items as an RDD of as many partitions as there are cores (or `default.parallelism`). They are held by the driver.
+    ///
+    /// Items own what they hold. `parallelize(["to", "be"])`, of `&str`, does not compile: "implementation of `Deserialize` is not
+    /// general enough" means something borrowed; give `String`s.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let words = sc.parallelize(["to", "be"].map(String::from));
+    /// assert_eq!(words.collect()?, ["to", "be"]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn parallelize<T: Data>(&self, items: impl IntoIterator<Item = T>) -> Rdd<T, Parallelize<T>> {
-        self.sliced(items.into_iter().collect(), self.default_parallelism(), site("parallelize"))
+        self.sliced(items.into_iter().collect(), Vec::new(), self.default_parallelism(), site("parallelize"))
     }
 
     /// [`parallelize`](Context::parallelize) into so many partitions: slice `i` of `n` is from `i * len / n` to `(i + 1) * len / n`.
@@ -275,12 +286,29 @@ impl Context {
         items: impl IntoIterator<Item = T>,
         partitions: usize,
     ) -> Rdd<T, Parallelize<T>> {
-        self.sliced(items.into_iter().collect(), partitions, site("parallelize_n"))
+        self.sliced(items.into_iter().collect(), Vec::new(), partitions, site("parallelize_n"))
+    }
+
+    /// The items as an RDD of as many partitions, each with the hosts on which it would best be computed.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let rdd = sc.make_rdd([(1, vec!["near".to_string()]), (2, vec![])]);
+    /// assert_eq!((rdd.num_partitions()?, rdd.preferred_locations(0)), (2, vec!["near".to_string()]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn make_rdd<T: Data>(&self, items: impl IntoIterator<Item = (T, Vec<String>)>) -> Rdd<T, Parallelize<T>> {
+        let (items, locations): (Vec<T>, Vec<_>) = items.into_iter().unzip();
+        let partitions = items.len().max(1);
+        self.sliced(items, locations, partitions, site("make_rdd"))
     }
 
     fn sliced<T: Data>(
         &self,
         items: Vec<T>,
+        locations: Vec<Vec<String>>,
         partitions: usize,
         site: crate::graph::CallSite,
     ) -> Rdd<T, Parallelize<T>> {
@@ -310,7 +338,7 @@ impl Context {
         };
         let node = RddNode::new(engine, id, new);
         node.note_sources();
-        Rdd::at(self, Parallelize::new(id, length, partitions), node)
+        Rdd::at(self, Parallelize::new(id, length, partitions).located(locations), node)
     }
 
     /// The numbers of a range, made where they are needed.

@@ -28,7 +28,11 @@ impl Context {
     /// Adds a listener, which is told of everything that happens from now on, in order, on a thread of its own and of other
     /// listeners: what takes long there delays no job, and when too many events wait
     /// (`scheduler.listenerbus.eventqueue.capacity`) some are dropped, with a warning. A listener that panics is removed. It may run
-    /// jobs, but not stop the context; while it holds a handle of the context, only [`stop`](Context::stop) ends that.
+    /// jobs, but not stop the context.
+    ///
+    /// The context holds the listener, so a listener that holds the context (a clone of it, or any of its RDDs) keeps it alive for
+    /// ever: that context ends by [`stop`](Context::stop), by [`remove_listener`](Context::remove_listener) and its last other handle, or at
+    /// the end of `#[firesteel::main]`, not by its last other handle alone.
     ///
     /// # Errors
     /// After the context was stopped.

@@ -447,6 +447,7 @@ impl Threads {
 }
 
 fn run_hooks(task: &Task, outcome: Result<Output, TaskFailure>) -> Result<Output, TaskFailure> {
+    task.note_end(outcome.is_err());
     let hooks: Vec<EndHook> = std::mem::take(&mut *lock(task.on_end()));
     let mut outcome = outcome;
     for hook in hooks.into_iter().rev() {

@@ -49,6 +49,7 @@ mod tracker;
 
 pub use context::{Context, ContextBuilder};
 pub use files::Files;
+pub use firesteel_io::PipeCommand;
 pub use firesteel_macros::main;
 pub use firesteel_model::{
     Error, JobFailure, Result, StorageLevel,
@@ -61,7 +62,7 @@ pub use firesteel_rdd::{
 };
 pub use future::FutureAction;
 pub use partial::{BoundedDouble, PartialResult};
-pub use rdd::{LocalIter, Rdd};
+pub use rdd::{Dependency, LocalIter, Rdd};
 pub use tracker::{PersistentRdd, Pool, StatusTracker};
 
 /// What `#[firesteel::main]` expands to, and hooks for Firesteel's own tests. Nothing here is promised.

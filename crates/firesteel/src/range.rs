@@ -7,11 +7,9 @@ use crate::{
     panics::on_driver,
     rdd::Rdd,
 };
-use firesteel_model::Result;
+use firesteel_model::{Error, Result};
 use firesteel_rdd::{Data, Pipeline, RangePartitioner, Reservoir};
 
-/// So many keys are sampled for each partition that is wanted.
-const SAMPLES_PER_PARTITION: f64 = 20.0;
 /// No more keys than this are sampled in all.
 const MOST_SAMPLES: f64 = 1e6;
 
@@ -20,14 +18,21 @@ pub(crate) fn range_partitioner<K: Data + Ord, P: Pipeline<Item = K>>(
     keys: &Rdd<K, P>,
     wanted: usize,
     ascending: bool,
+    samples: usize,
     site: CallSite,
 ) -> Result<RangePartitioner<K>> {
+    if samples == 0 {
+        return Err(Error::InvalidArgument(format!(
+            "{}: sample points per partition (0) must be positive",
+            site.method
+        )));
+    }
     if wanted <= 1 {
         return Ok(RangePartitioner::from_bounds(Vec::new(), ascending));
     }
     keys.node().prepare()?;
     let parents = keys.count_partitions()?.max(1);
-    let total = (SAMPLES_PER_PARTITION * wanted as f64).min(MOST_SAMPLES);
+    let total = (samples as f64 * wanted as f64).min(MOST_SAMPLES);
     // Three times as many, so that uneven partitions are seen well enough the first time.
     let each = (3.0 * total / parents as f64).ceil() as u64;
     let sketch = job::run(keys, Wanted::All, Reservoir { size: each, seed: 1 }, site)?;

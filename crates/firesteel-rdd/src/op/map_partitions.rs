@@ -40,6 +40,28 @@ impl<E: Data, T, U, F: Fn(&E, &T, &mut Emit<'_, U>) + Captureless> EmitFunc<T, U
     }
 }
 
+impl<T, U, X, F> EmitFunc<T, U> for Try<Plain<F>>
+where
+    X: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Fn(&T, &mut Emit<'_, U>) -> std::result::Result<(), X> + Captureless,
+{
+    #[inline(always)]
+    fn call(&self, item: &T, out: &mut Emit<'_, U>) {
+        (self.0.f())(item, out).unwrap_or_else(|e| user_error(e.into()))
+    }
+}
+impl<E, T, U, X, F> EmitFunc<T, U> for Try<With<E, F>>
+where
+    E: Data,
+    X: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Fn(&E, &T, &mut Emit<'_, U>) -> std::result::Result<(), X> + Captureless,
+{
+    #[inline(always)]
+    fn call(&self, item: &T, out: &mut Emit<'_, U>) {
+        (self.0.f())(self.0.env(), item, out).unwrap_or_else(|e| user_error(e.into()))
+    }
+}
+
 /// The function wants the partition's index.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct WithIndex<C>(pub C);

@@ -169,9 +169,7 @@ impl<K: Key, V: 'static> Action<(K, V)> for CountKeys {
         let mut counting = Counting(Table::new());
         input.drive(&mut counting);
         let counts: Vec<_> = counting.0.into_entries().into_iter().map(|entry| (entry.key, entry.value)).collect();
-        if let Some(first) = counts.first() {
-            check_boundary(first);
-        }
+        check_boundary(&counts);
         counts
     }
     fn size(&self, out: &Self::Out) -> u64 {

@@ -7,14 +7,15 @@ use super::{
 };
 use crate::{
     Data, Key,
+    op::{HalfOf, Second},
     partitioner::hash_of,
     pipeline::Pipeline,
-    stream::{Flow, Lent, Own, Sink, Stream},
+    stream::{Flow, Lent, Loan, Own, Sink, Stream},
     task::Task,
 };
 use firesteel_store::{Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::mem::needs_drop;
+use std::{marker::PhantomData, mem::needs_drop};
 
 /// What arrives at the reduce side.
 #[derive(Clone, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ enum Arriving<K, V, P> {
     Values(Side<(K, V)>),
     /// Partial results of map sides.
     Parts(Side<(K, P)>),
+    /// Keys alone, all with this value.
+    Alike(Side<K>, V),
 }
 
 /// Aggregates the values, or merges the partial results, of each key of a partition. Keys come out in the order of their first
@@ -45,6 +48,10 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combine<K, V, A> {
     pub fn parts(side: Side<(K, A::Part)>, aggregate: A, partitions: usize) -> Self {
         Combine { arriving: Arriving::Parts(side), aggregate, partitions }
     }
+    /// Of keys that all have the same value.
+    pub fn alike(side: Side<K>, value: V, aggregate: A, partitions: usize) -> Self {
+        Combine { arriving: Arriving::Alike(side, value), aggregate, partitions }
+    }
 }
 
 impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
@@ -56,6 +63,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
         let input = match &self.arriving {
             Arriving::Values(side) => Input::Values(side.open(split, task)),
             Arriving::Parts(side) => Input::Parts(side.open(split, task)),
+            Arriving::Alike(side, value) => Input::Alike(side.open(split, task), value.clone()),
         };
         CombineStream {
             aggregate: self.aggregate.clone(),
@@ -72,12 +80,14 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
         match &self.arriving {
             Arriving::Values(side) => side.refers(visit),
             Arriving::Parts(side) => side.refers(visit),
+            Arriving::Alike(side, _) => side.refers(visit),
         }
     }
     fn reads(&self, split: &u32, visit: &mut dyn FnMut(firesteel_model::RddId, firesteel_model::PartitionIndex)) {
         match &self.arriving {
             Arriving::Values(side) => side.reads(*split, visit),
             Arriving::Parts(side) => side.reads(*split, visit),
+            Arriving::Alike(side, _) => side.reads(*split, visit),
         }
     }
 }
@@ -85,6 +95,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
 enum Input<K, V, P> {
     Values(SideStream<(K, V)>),
     Parts(SideStream<(K, P)>),
+    Alike(SideStream<K>, V),
 }
 
 enum State<K, V, P> {
@@ -110,45 +121,108 @@ pub struct CombineStream<K, V, A: Aggregate<V>> {
 
 impl<P: Data> Row for Option<P> {}
 
-/// Puts what arrives into the rows: `first` makes a part of a key's first record, `next` adds a further one.
-pub(super) struct Gather<'a, K, P, X, N, M> {
-    rows: &'a mut Rows<K, Option<P>>,
-    aside: &'a mut Aside<(K, X)>,
-    weigher: Weigher,
-    first: N,
-    next: M,
-}
+/// How rows are made of what arrives.
+pub(super) trait Gathering<X> {
+    type Part: Data;
+    /// Of a key's first record.
+    fn first<L: Lent<X>>(&self, record: L) -> Self::Part;
+    /// By a further one.
+    fn next<L: Lent<X>>(&self, part: Self::Part, record: L) -> Self::Part;
 
-impl<'a, K: Key, P: Data, X: Data, N: Fn(X) -> P, M: Fn(P, X) -> P> Gather<'a, K, P, X, N, M> {
-    pub(super) fn new(rows: &'a mut Rows<K, Option<P>>, aside: &'a mut Aside<(K, X)>, first: N, next: M) -> Self {
-        Gather { rows, aside, weigher: Weigher::default(), first, next }
+    /// Adds a further record to a row; says by how much that has grown, by estimate.
+    #[inline(always)]
+    fn add<L: Lent<X>>(&self, row: &mut Option<Self::Part>, mut record: L, weigher: &mut Weigher) -> u64
+    where
+        X: Serialize,
+    {
+        let part = row.take().expect("a table's parts are there between records");
+        // A part that owns something is taken to grow by what it is given.
+        let grown = match needs_drop::<Self::Part>() {
+            true => (size_of::<X>() * 3 / 2) as u64 + weigher.weigh(record.get()),
+            false => 0,
+        };
+        *row = Some(self.next(part, record));
+        grown
     }
 }
 
-impl<K: Key, P: Data, X: Data, N: Fn(X) -> P, M: Fn(P, X) -> P> Sink<(K, X)> for Gather<'_, K, P, X, N, M> {
+/// Values arrive.
+pub(super) struct Values<'a, A>(pub(super) &'a A);
+/// Partial results arrive.
+struct Parts<'a, V, A: Aggregate<V>>(&'a A, PhantomData<V>);
+
+impl<V, A: Aggregate<V>> Gathering<V> for Values<'_, A> {
+    type Part = A::Part;
+    #[inline(always)]
+    fn first<L: Lent<V>>(&self, value: L) -> A::Part {
+        self.0.create(value)
+    }
+    #[inline(always)]
+    fn next<L: Lent<V>>(&self, part: A::Part, value: L) -> A::Part {
+        self.0.add(part, value)
+    }
+}
+impl<V, A: Aggregate<V>> Gathering<A::Part> for Parts<'_, V, A> {
+    type Part = A::Part;
+    #[inline(always)]
+    fn first<L: Lent<A::Part>>(&self, part: L) -> A::Part {
+        part.take()
+    }
+    #[inline(always)]
+    fn next<L: Lent<A::Part>>(&self, part: A::Part, other: L) -> A::Part {
+        self.0.merge(part, other.take())
+    }
+}
+
+/// Puts what arrives into the rows.
+pub(super) struct Gather<'a, K, X, G: Gathering<X>> {
+    rows: &'a mut Rows<K, Option<G::Part>>,
+    aside: &'a mut Aside<(K, X)>,
+    weigher: Weigher,
+    how: G,
+}
+
+impl<'a, K: Key, X: Data, G: Gathering<X>> Gather<'a, K, X, G> {
+    pub(super) fn new(rows: &'a mut Rows<K, Option<G::Part>>, aside: &'a mut Aside<(K, X)>, how: G) -> Self {
+        Gather { rows, aside, weigher: Weigher::default(), how }
+    }
+}
+
+impl<K: Key, X: Data, G: Gathering<X>> Sink<(K, X)> for Gather<'_, K, X, G> {
     #[inline(always)]
     fn push<L: Lent<(K, X)>>(&mut self, mut item: L) -> bool {
         let hash = hash_of(&item.get().0);
         if let Some(slot) = self.rows.find(hash, &item.get().0) {
-            let part = slot.take().expect("a table's parts are there between records");
-            // A part that owns something is taken to grow by what it is given.
-            let grown = match needs_drop::<P>() {
-                true => (size_of::<X>() * 3 / 2) as u64 + self.weigher.weigh(&item.get().1),
-                false => 0,
-            };
-            *slot = Some((self.next)(part, item.take_part(|pair| pair.1, |pair| pair.1.clone())));
-            if needs_drop::<P>() {
-                self.rows.grew(grown);
-            }
+            let grown = self.how.add(slot, HalfOf::new(item, &Second), &mut self.weigher);
+            self.rows.grew(grown);
         } else if self.rows.is_open() {
             let owned = self.weigher.weigh(item.get());
-            let (key, record) = item.take();
-            let part = (self.first)(record);
+            let how = &self.how;
+            let (key, part) =
+                item.take_part(|(key, x)| (key, how.first(Own(x))), |(key, x)| (key.clone(), how.first(Loan(x))));
             self.rows.insert(hash, key, Some(part), owned);
         } else {
             self.aside.push(item.get(), self.rows.disk());
         }
         true
+    }
+}
+
+/// Gathers keys that all have the same value; only new ones are kept.
+struct Alike<'a, K, V, G: Gathering<V>>(Gather<'a, K, V, G>, &'a V);
+
+impl<K: Key, V: Data, G: Gathering<V>> Sink<K> for Alike<'_, K, V, G> {
+    #[inline(always)]
+    fn push<L: Lent<K>>(&mut self, mut item: L) -> bool {
+        let Alike(gather, value) = self;
+        match gather.rows.find(hash_of(item.get()), item.get()) {
+            Some(slot) => {
+                let grown = gather.how.add(slot, Loan(*value), &mut gather.weigher);
+                gather.rows.grew(grown);
+                true
+            }
+            None => gather.push(Own((item.take(), value.clone()))),
+        }
     }
 }
 
@@ -170,11 +244,11 @@ impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
         if let Some(rows) = later.rows {
             self.rows.begin(rows);
         }
-        let mut values = Gather::new(&mut self.rows, &mut self.values, |v| a.create(v), |p, v| a.add(p, v));
+        let mut values = Gather::new(&mut self.rows, &mut self.values, Values(a));
         replay(later.values, &task, |record| {
             values.push(Own(record));
         });
-        let mut parts = Gather::new(&mut self.rows, &mut self.parts, |p| p, |p, other| a.merge(p, other));
+        let mut parts = Gather::new(&mut self.rows, &mut self.parts, Parts(a, PhantomData));
         replay(later.parts, &task, |record| {
             parts.push(Own(record));
         });
@@ -191,12 +265,9 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
             let a = &self.aggregate;
             let (rows, values, parts) = (&mut self.rows, &mut self.values, &mut self.parts);
             let flow = match &mut **input {
-                Input::Values(stream) => {
-                    stream.drive(&mut Gather::new(rows, values, |v| a.create(v), |part, v| a.add(part, v)))
-                }
-                Input::Parts(stream) => {
-                    stream.drive(&mut Gather::new(rows, parts, |part| part, |part, other| a.merge(part, other)))
-                }
+                Input::Values(stream) => stream.drive(&mut Gather::new(rows, values, Values(a))),
+                Input::Parts(stream) => stream.drive(&mut Gather::new(rows, parts, Parts(a, PhantomData))),
+                Input::Alike(stream, value) => stream.drive(&mut Alike(Gather::new(rows, values, Values(a)), value)),
             };
             if flow != Flow::Done {
                 return flow;

@@ -13,7 +13,7 @@ mod subtract;
 mod table;
 mod write;
 
-pub use aggregate::{Aggregate, Combining, Folding, Grouping, Reducing, Unique};
+pub use aggregate::{Aggregate, Combining, CombiningRef, Counting, Folding, Grouping, Reducing, Unique};
 pub use cogroup::{CoGroup2, CoGroup3, CoGroup4};
 pub use combine::{Combine, CombineStream};
 pub use join::{FullOuter, InBoth, Inner, Join, JoinKind, JoinStream, LeftOuter, RightOuter};
@@ -21,4 +21,4 @@ pub use read::{ReadSide, RunStream, Side, SideStream};
 pub use sort::{ByKey, ByKeyFunc, Order, Sorted, SortedStream};
 pub use subtract::{Subtract, SubtractStream};
 pub use table::Table;
-pub use write::{MapWritten, Scatter, ScatterCombined, ScatterRoundRobin, ScatterSorted};
+pub use write::{MapWritten, Scatter, ScatterAlike, ScatterCombined, ScatterRoundRobin, ScatterSorted};

@@ -2,22 +2,23 @@
 
 use super::{
     aggregate::Aggregate,
-    combine::Gather,
+    combine::{Gather, Values},
     rows::{Aside, Rows, replay},
     sort::Order,
     table::Table,
 };
 use crate::{
     Data, Key,
-    action::{Action, Input, check_boundary},
+    action::{Action, Input, check_sample},
+    op::{HalfOf, Second},
     partitioner::{KeyPartitioner, hash_of},
-    stream::{Lent, Own, Sink, Stream},
+    stream::{Lent, Loan, Own, Sink, Stream},
     task::Task,
 };
 use firesteel_model::ShuffleId;
-use firesteel_store::{Reservation, RunWriter, weigh::Weigher};
+use firesteel_store::{Reservation, RunWriter, boundary::Sample, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, mem::needs_drop, time::Instant};
+use std::{marker::PhantomData, mem::needs_drop, slice::from_ref, time::Instant};
 
 /// What a map task tells the driver about its output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,11 +50,16 @@ fn publish<R: Data>(
     first: Option<&R>,
     since: Instant,
 ) -> MapWritten {
-    if let Some(first) = first {
-        check_boundary(first);
-    }
+    let mut sample = Sample::default();
+    check_sample(&mut sample, first.map(from_ref).unwrap_or_default());
     let spilled = writer.spilled();
     let (output, sizes) = writer.finish();
+    for records in (0..sizes.len()).flat_map(|partition| output.in_memory(partition)) {
+        if sample.is_full() {
+            break;
+        }
+        check_sample(&mut sample, records);
+    }
     let written = MapWritten { sizes, checksum: output.checksum(), records: output.len() as u64 };
     let (records, bytes, on_disk) = (written.records, written.sizes.iter().sum::<u64>(), output.disk_bytes());
     let info = task.info();
@@ -162,12 +168,18 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         self.run.push(partition, hash, (key, part));
     }
 
+    /// A key's first part.
+    #[inline(always)]
+    fn begin<L: Lent<(K, V)>>(&self, item: L) -> (K, A::Part) {
+        let a = self.aggregate;
+        item.take_part(|(key, v)| (key, a.create(Own(v))), |(key, v)| (key.clone(), a.create(Loan(v))))
+    }
+
     #[inline(always)]
     fn add<L: Lent<(K, V)>>(&mut self, mut item: L) {
         if self.bypass > 0 {
             self.bypass -= 1;
-            let (key, value) = item.take();
-            let part = self.aggregate.create(value);
+            let (key, part) = self.begin(item);
             self.write(key, part);
             return;
         }
@@ -181,12 +193,11 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
                     // A part that owns something is taken to grow by what it is given.
                     self.used += size_of::<V>() as u64 + self.weigher.weigh(&item.get().1);
                 }
-                *slot = Some(self.aggregate.add(part, item.take_part(|pair| pair.1, |pair| pair.1.clone())));
+                *slot = Some(self.aggregate.add(part, HalfOf::new(item, &Second)));
             }
             None => {
                 self.used += Table::<K, Option<A::Part>>::IN_PLACE + self.weigher.weigh(item.get());
-                let (key, value) = item.take();
-                let part = self.aggregate.create(value);
+                let (key, part) = self.begin(item);
                 self.table.insert(hash, key, Some(part));
                 if self.table.len() >= self.capacity {
                     return self.flush();
@@ -214,6 +225,13 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         self.memory.take(lacking.next_multiple_of(COMBINE_STEP_BYTES));
     }
 
+    /// Writes what is left.
+    fn publish(mut self, task: &Task, shuffle: ShuffleId) -> MapWritten {
+        let since = Instant::now();
+        self.flush();
+        publish(task, shuffle, self.run, self.first.as_ref(), since)
+    }
+
     #[cold]
     #[inline(never)]
     fn flush(&mut self) {
@@ -236,7 +254,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
         let (task, a) = (input.task().clone(), self.aggregate);
         let mut rows = Rows::new(&task, "map-side combine", |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned));
         let mut aside = Aside::new();
-        input.drive(&mut Gather::new(&mut rows, &mut aside, |v| a.create(v), |part, v| a.add(part, v)));
+        input.drive(&mut Gather::new(&mut rows, &mut aside, Values(a)));
         loop {
             let values = aside.end(rows.disk());
             let (leaving, left) = rows.end();
@@ -249,7 +267,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
             if let Some(left) = left {
                 rows.begin(left);
             }
-            let mut gather = Gather::new(&mut rows, &mut aside, |v| a.create(v), |part, v| a.add(part, v));
+            let mut gather = Gather::new(&mut rows, &mut aside, Values(a));
             replay(values, &task, |record| {
                 gather.push(Own(record));
             });
@@ -269,16 +287,52 @@ impl<K: Key, V: Data, A: Aggregate<V>> Action<(K, V)> for ScatterCombined<K, A> 
     type Out = MapWritten;
     fn run<S: Stream<Item = (K, V)>>(&self, mut input: Input<S>) -> MapWritten {
         let mut combiner = Combiner::new(&self.partitioner, &self.aggregate, input.task(), self.shuffle);
-        let since = if A::HAS_ZERO {
+        if A::HAS_ZERO {
             combiner.whole(&mut input);
-            Instant::now()
         } else {
             input.drive(&mut combiner);
-            let since = Instant::now();
-            combiner.flush();
-            since
-        };
-        publish(input.task(), self.shuffle, combiner.run, combiner.first.as_ref(), since)
+        }
+        combiner.publish(input.task(), self.shuffle)
+    }
+}
+
+impl<K: Key, A: Aggregate<()>> Combiner<'_, K, (), A> {
+    /// Adds a key without a value if it is in the table; says whether it is. What is nothing makes no part larger.
+    #[inline(always)]
+    fn add_known(&mut self, key: &K) -> bool {
+        if self.bypass > 0 {
+            return false;
+        }
+        let Some(slot) = self.table.find(hash_of(key), key) else { return false };
+        self.seen += 1;
+        let part = slot.take().expect("a table's parts are there between records");
+        *slot = Some(self.aggregate.add(part, Own(())));
+        true
+    }
+}
+
+/// Combines equal elements, each a key without a value, before it sends them: `distinct` and `count_by_value`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "K: 'static, A: Serialize + DeserializeOwned")]
+pub struct ScatterAlike<K, A>(pub ScatterCombined<K, A>);
+
+impl<K: Key, A: Aggregate<()>> Action<K> for ScatterAlike<K, A> {
+    type Out = MapWritten;
+    fn run<S: Stream<Item = K>>(&self, mut input: Input<S>) -> MapWritten {
+        struct Alike<'a, K, A: Aggregate<()>>(Combiner<'a, K, (), A>);
+        impl<K: Key, A: Aggregate<()>> Sink<K> for Alike<'_, K, A> {
+            #[inline(always)]
+            fn push<L: Lent<K>>(&mut self, mut item: L) -> bool {
+                if !self.0.add_known(item.get()) {
+                    self.0.add(Own((item.take(), ())));
+                }
+                true
+            }
+        }
+        let ScatterCombined { shuffle, partitioner, aggregate } = &self.0;
+        let mut sink = Alike(Combiner::new(partitioner, aggregate, input.task(), *shuffle));
+        input.drive(&mut sink);
+        sink.0.publish(input.task(), *shuffle)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result};
 use firesteel_store::{CachedBlock, StoreError};
 use serde::{Deserialize, Serialize};
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 /// Slice `i` of `n`: from `i * length / n` to `(i + 1) * length / n`, as Spark cuts.
 pub fn slice_bounds(length: u128, i: usize, n: usize) -> (u128, u128) {
@@ -25,6 +25,9 @@ pub struct Parallelize<T> {
     rdd: RddId,
     length: u64,
     partitions: usize,
+    /// Where each partition would best be computed, if that was said; the driver's affair.
+    #[serde(skip)]
+    locations: Arc<[Vec<String>]>,
     #[serde(skip)]
     item: PhantomData<fn() -> T>,
 }
@@ -32,7 +35,11 @@ pub struct Parallelize<T> {
 impl<T> Parallelize<T> {
     /// Reads the blocks [`BlockId::Source`] of `rdd`, one for each partition that has any of its `length` elements.
     pub fn new(rdd: RddId, length: usize, partitions: usize) -> Self {
-        Parallelize { rdd, length: length as u64, partitions, item: PhantomData }
+        Parallelize { rdd, length: length as u64, partitions, locations: Arc::default(), item: PhantomData }
+    }
+    /// Says for each partition on which hosts it would best be computed.
+    pub fn located(self, locations: Vec<Vec<String>>) -> Self {
+        Parallelize { locations: locations.into(), ..self }
     }
 
     fn is_empty(&self, partition: u32) -> bool {
@@ -57,8 +64,8 @@ impl<T: Data> Pipeline for Parallelize<T> {
             Err(e) => lost(id, e),
         };
         let first = (block.chunks() > 0).then(|| block.chunk(0).unwrap_or_else(|e| lost(id, e)));
-        if let Some(first) = first.as_ref().and_then(|chunk| chunk.first()) {
-            check_boundary(first);
+        if let Some(first) = first {
+            check_boundary(&first);
         }
         let records = block.records();
         task.measure(|m| m.input_records += records);
@@ -70,6 +77,9 @@ impl<T: Data> Pipeline for Parallelize<T> {
     }
     fn refers(&self, _: &mut dyn FnMut(RddId)) {}
     fn reads(&self, _: &u32, _: &mut dyn FnMut(RddId, PartitionIndex)) {}
+    fn locations(&self, split: &u32) -> Vec<String> {
+        self.locations.get(*split as usize).cloned().unwrap_or_default()
+    }
 }
 
 /// Leaves the task: elements that the driver's program gave out are not there any more, and nothing else has them.

@@ -147,22 +147,27 @@ fn maps_in_any_order_pass() {
 }
 
 #[test]
-fn only_the_first_record_that_passes_is_checked() {
-    check_once(&Skipping { id: 1, note: None }).unwrap_err();
-    check_once(&Skipping { id: 1, note: None }).unwrap_err();
-    check_once(&Skipping { id: 1, note: Some("n".into()) }).unwrap();
-    check_once(&Skipping { id: 1, note: None }).unwrap();
-    std::thread::spawn(|| check_once(&Skipping { id: 1, note: None }).unwrap()).join().unwrap();
+fn a_sample_looks_at_records_ever_further_apart() {
+    let skipping =
+        |at: usize| (0..100).map(|i| Skipping { id: 1, note: (i != at).then(String::new) }).collect::<Vec<_>>();
+    for at in [0, 1, 3, 7, 15, 31, 63] {
+        Sample::default().check(&skipping(at)).unwrap_err();
+    }
+    // What was looked at before makes no difference.
+    Sample::default().check(&skipping(64)).unwrap();
+    Sample::default().check(&skipping(0)).unwrap_err();
 }
 
 #[test]
-fn more_types_than_a_thread_remembers_still_pass() {
-    for _ in 0..3 {
-        check_once(&1u8).unwrap();
-        check_once(&1u16).unwrap();
-        check_once(&1u32).unwrap();
-        check_once(&1u64).unwrap();
-        check_once(&1i8).unwrap();
-        check_once(&1i16).unwrap();
+fn a_sample_ends_after_some_records_or_a_large_one() {
+    let mut sample = Sample::default();
+    for _ in 0..32 {
+        assert!(!sample.is_full());
+        sample.check(&[1u8]).unwrap();
     }
+    assert!(sample.is_full());
+    let mut sample = Sample::default();
+    sample.check(&["x".repeat(100_000)]).unwrap();
+    assert!(sample.is_full());
+    sample.check(&[Skipping { id: 1, note: None }]).unwrap();
 }

@@ -183,7 +183,7 @@ impl fmt::Display for RecordError {
                      convert with #[serde(into = .., from = ..)]"
                 )?
             }
-            Custom(text) if within.or(*record).is_none() => f.write_str(text)?,
+            Custom(text) if within.is_none() && record.is_none() => f.write_str(text)?,
             Custom(text) => write!(f, "{text} (in a `{culprit}`)")?,
         }
         match record {

@@ -8,8 +8,8 @@ use crate::{
 };
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Action, Captureless, Collect, Count, Data, Fold, FoldRef, Key, Merge, MergeRef, OnPartition, PartitionIter,
-    Pipeline, Plain, Reduce, SortKey, With,
+    Action, Captureless, Collect, Count, Data, First, Fold, Halves, Keeping, Key, Looking, Merge, OnPartition,
+    PartitionIter, Pipeline, Plain, Reduce, SortKey, Step, With,
 };
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -53,7 +53,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         Ok(all)
     }
 
-    /// Merges all elements by an associative and commutative function: inside partitions first, then partition after partition.
+    /// Merges all elements by an associative and commutative function: inside partitions first, then partition after partition. Of
+    /// elements that are kept elsewhere each is cloned; [`aggregate_ref`](Rdd::aggregate_ref) only looks at them.
     ///
     /// # Errors
     /// [`Error::EmptyRdd`] if there is none.
@@ -77,7 +78,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         self.reduced(With::new(env, f), site("reduce_with"))
     }
 
-    pub(crate) fn reduced<C: Merge<T, T, Out = T>>(&self, f: C, site: CallSite) -> Result<T>
+    fn reduced<C: Merge<T, T, Out = T>>(&self, f: C, site: CallSite) -> Result<T>
     where
         T: Data,
     {
@@ -91,8 +92,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        let f = Plain::new(f);
-        self.folded(zero, f, f, site("fold"))
+        self.aggregated_by(zero, Keeping(Plain::new(f)), Plain::new(f), site("fold"))
     }
 
     /// Folds elements into a value of another type: `seq` adds an element, `comb` merges the partitions' values in partition
@@ -104,7 +104,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.folded(zero, Plain::new(seq), Plain::new(comb), site("aggregate"))
+        self.aggregated_by(zero, Keeping(Plain::new(seq)), Plain::new(comb), site("aggregate"))
     }
 
     /// [`aggregate`](Rdd::aggregate) with an environment.
@@ -116,13 +116,13 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.folded(zero, With::new(env, seq), Plain::new(comb), site("aggregate_with"))
+        self.aggregated_by(zero, Keeping(With::new(env, seq)), Plain::new(comb), site("aggregate_with"))
     }
 
-    pub(crate) fn folded<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
+    pub(super) fn aggregated_by<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
     where
         A: Data,
-        S: Merge<A, T, Out = A>,
+        S: Step<A, T>,
         C: Merge<A, A, Out = A>,
     {
         self.merged(Fold(zero.clone(), seq), site, |parts| parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
@@ -136,7 +136,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by_ref(zero, Plain::new(seq), Plain::new(comb), site("aggregate_ref"))
+        self.aggregated_by(zero, Looking(Plain::new(seq)), Plain::new(comb), site("aggregate_ref"))
     }
 
     /// [`aggregate_ref`](Rdd::aggregate_ref) with an environment.
@@ -148,16 +148,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.aggregated_by_ref(zero, With::new(env, seq), Plain::new(comb), site("aggregate_ref_with"))
-    }
-
-    pub(crate) fn aggregated_by_ref<A, S, C>(&self, zero: A, seq: S, comb: C, site: CallSite) -> Result<A>
-    where
-        A: Data,
-        S: MergeRef<A, T, Out = A>,
-        C: Merge<A, A, Out = A>,
-    {
-        self.merged(FoldRef(zero.clone(), seq), site, |parts| parts.into_iter().fold(zero, |a, b| comb.call(a, b)))
+        self.aggregated_by(zero, Looking(With::new(env, seq)), Plain::new(comb), site("aggregate_ref_with"))
     }
 
     /// The first `n` elements, in partition order. Looks at one partition first, then at more, as many as seem needed; each round
@@ -378,13 +369,15 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         self.merged(Collect { limit: None }, site("collect_as_map"), |parts| parts.into_iter().flatten().collect())
     }
 
-    /// How many pairs each key has. A shuffle; the result must fit the driver's memory.
+    /// How many pairs each key has. A shuffle, unless the RDD is spread by key already; the result must fit the driver's memory.
     #[track_caller]
     pub fn count_by_key(&self) -> Result<HashMap<K, u64>>
     where
         K: Key,
     {
-        self.keys().counted(site("count_by_key"))
+        let site = site("count_by_key");
+        let keys = self.child(Halves::new(self.parent(), First), site, true);
+        keys.counted(site).merged(Collect { limit: None }, site, |parts| parts.into_iter().flatten().collect())
     }
 
     /// The values of one key. Looks at the key's partition alone, if the RDD is spread by key.
@@ -417,20 +410,9 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Key,
     {
-        self.counted(site("count_by_value"))
-    }
-
-    fn counted(&self, site: CallSite) -> Result<HashMap<T, u64>>
-    where
-        T: Key,
-    {
-        let counts = self.map(|item| (item, 1u64)).aggregated(
-            site,
-            super::keyed::Spread::Default,
-            firesteel_rdd::Reducing(Plain::new(|a: u64, b: u64| a + b)),
-            true,
-        );
-        counts.merged(Collect { limit: None }, site, |parts| parts.into_iter().flatten().collect())
+        let site = site("count_by_value");
+        let elements = self.child(self.parent(), site, false);
+        elements.counted(site).merged(Collect { limit: None }, site, |parts| parts.into_iter().flatten().collect())
     }
 }
 
@@ -566,9 +548,7 @@ pub(super) mod best {
             let mut keep = Keep { n, order: &self.order, kept: Vec::new(), cut: false };
             input.drive(&mut keep);
             keep.cut();
-            if let Some(first) = keep.kept.first() {
-                check_boundary(first);
-            }
+            check_boundary(&keep.kept);
             keep.kept
         }
         fn size(&self, out: &Vec<T>) -> u64 {

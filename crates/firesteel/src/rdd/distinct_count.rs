@@ -8,7 +8,7 @@ use super::{
 use crate::graph::{CallSite, NewNode};
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Estimate, HyperLogLog, Key, Map, OnValue, Partitioner, Pipeline, Precision, Shuffled, Sketch, SketchHash, Sketching,
+    Data, Estimate, HyperLogLog, Key, Map, OnValue, Partitioner, Pipeline, Precision, Shuffled, Sketch, Sketching,
 };
 use std::hash::Hash;
 
@@ -28,8 +28,22 @@ impl<T: Hash + 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// ```
     #[track_caller]
     pub fn count_approx_distinct(&self, relative_sd: f64) -> Result<u64> {
-        let precision = Precision::of(relative_sd)?;
-        let parts = self.all(Sketch(precision), site("count_approx_distinct"))?;
+        self.estimated(Precision::of(relative_sd)?, site("count_approx_distinct"))
+    }
+
+    /// [`count_approx_distinct`](Rdd::count_approx_distinct) by its precision: 2^`p` registers, which give a relative standard deviation
+    /// of about `1.054 / 2^(p / 2)`. Spark's second precision, of its sparse form, has no counterpart: here few elements are counted
+    /// at the same one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if `p` is not from 4 to 32.
+    #[track_caller]
+    pub fn count_approx_distinct_p(&self, p: u32) -> Result<u64> {
+        self.estimated(Precision::of_bits(p)?, site("count_approx_distinct_p"))
+    }
+
+    fn estimated(&self, precision: Precision, site: CallSite) -> Result<u64> {
+        let parts = self.all(Sketch(precision), site)?;
         let all = parts.into_iter().fold(HyperLogLog::new(precision), |mut all, part| {
             all.merge(&part);
             all
@@ -38,7 +52,7 @@ impl<T: Hash + 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     }
 }
 
-impl<K: Key, V: Hash + 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
+impl<K: Key, V: Data + Hash, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     /// About how many different values each key has, as [`count_approx_distinct`](Rdd::count_approx_distinct). A shuffle with
     /// combining, unless the RDD is spread by key already; partitions by the default rule.
     ///
@@ -46,7 +60,18 @@ impl<K: Key, V: Hash + 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     /// Of the first action: [`Error::InvalidArgument`] if `relative_sd` is not above 0.000017.
     #[track_caller]
     pub fn count_approx_distinct_by_key(&self, relative_sd: f64) -> S<(K, u64)> {
-        self.sketched(site("count_approx_distinct_by_key"), Spread::Default, relative_sd)
+        self.sketched(site("count_approx_distinct_by_key"), Spread::Default, Precision::of(relative_sd))
+    }
+
+    /// [`count_approx_distinct_by_key`](Rdd::count_approx_distinct_by_key) by its precision, as in
+    /// [`count_approx_distinct_p`](Rdd::count_approx_distinct_p), into a number of partitions, or by a partitioner.
+    ///
+    /// # Errors
+    /// Of the first action: [`Error::InvalidArgument`] if `p` is not from 4 to 32.
+    #[track_caller]
+    pub fn count_approx_distinct_by_key_p_into(&self, partitions: impl Partitioner<K>, p: u32) -> S<(K, u64)> {
+        let spread = Spread::given(partitions);
+        self.sketched(site("count_approx_distinct_by_key_p_into"), spread, Precision::of_bits(p))
     }
 
     /// [`count_approx_distinct_by_key`](Rdd::count_approx_distinct_by_key) into a number of partitions, or by a partitioner.
@@ -55,16 +80,16 @@ impl<K: Key, V: Hash + 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     /// As `count_approx_distinct_by_key`.
     #[track_caller]
     pub fn count_approx_distinct_by_key_into(&self, partitions: impl Partitioner<K>, relative_sd: f64) -> S<(K, u64)> {
-        self.sketched(site("count_approx_distinct_by_key_into"), Spread::given(partitions), relative_sd)
+        let spread = Spread::given(partitions);
+        self.sketched(site("count_approx_distinct_by_key_into"), spread, Precision::of(relative_sd))
     }
 
-    fn sketched(&self, site: CallSite, spread: Spread<K>, relative_sd: f64) -> S<(K, u64)> {
-        let precision = match Precision::of(relative_sd) {
+    fn sketched(&self, site: CallSite, spread: Spread<K>, precision: Result<Precision>) -> S<(K, u64)> {
+        let precision = match precision {
             Ok(precision) => precision,
             Err(e) => return refused(self, site, e),
         };
-        let hashes = self.child(Map::new(self.parent(), OnValue(SketchHash)), site, true);
-        let sketches = hashes.aggregated(site, spread, Sketching(precision), true);
+        let sketches = self.aggregated(site, spread, Sketching(precision), true);
         let counts = sketches.child(Map::new(sketches.parent(), OnValue(Estimate)), site, true);
         let _ = counts.erase();
         Rdd::at(self.context(), Shuffled::of(counts.node().id), counts.node().clone())

@@ -9,8 +9,8 @@ use super::{
 use crate::graph::CallSite;
 use firesteel_model::Result;
 use firesteel_rdd::{
-    ByKeyFunc, Captureless, Combining, Data, Filter, FilterMap, FlatMap, Folding, Func, Key, Map, MapRef, Merge,
-    OnEachValue, OnValue, OnValueRef, Partitioner, Pipeline, Plain, ReduceEach, Try, With,
+    ByKeyFunc, Captureless, Combining, Data, Filter, FilterMap, FlatMap, Folding, Func, Keeping, Key, Map, MapRef,
+    Merge, OnEachValue, OnValue, OnValueRef, Partitioner, Pipeline, Plain, ReduceEach, Try, With,
 };
 use std::{collections::HashMap, error::Error as StdError};
 
@@ -25,7 +25,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         T: Data,
     {
         let f = With::new(env, f);
-        self.folded(zero, f.clone(), f, site("fold_with"))
+        self.aggregated_by(zero, Keeping(f.clone()), f, site("fold_with"))
     }
 
     /// [`map_ref`](Rdd::map_ref) by a closure that may fail: an `Err` fails the task with the error's text.
@@ -253,7 +253,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         F: Fn(&E, V, V) -> V + Captureless,
     {
         let f = With::new(env, f);
-        self.aggregated(site("fold_by_key_with"), Spread::Default, Folding(zero, f.clone(), f), true)
+        self.aggregated(site("fold_by_key_with"), Spread::Default, Folding(zero, Keeping(f.clone()), f), true)
     }
 
     /// [`fold_by_key_into`](Rdd::fold_by_key_into) with an environment.
@@ -264,7 +264,12 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         F: Fn(&E, V, V) -> V + Captureless,
     {
         let f = With::new(env, f);
-        self.aggregated(site("fold_by_key_into_with"), Spread::given(partitions), Folding(zero, f.clone(), f), true)
+        self.aggregated(
+            site("fold_by_key_into_with"),
+            Spread::given(partitions),
+            Folding(zero, Keeping(f.clone()), f),
+            true,
+        )
     }
 
     /// [`aggregate_by_key`](Rdd::aggregate_by_key) with an environment for the function that adds a value.
@@ -276,7 +281,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         Q: Fn(&E, A, V) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        let folding = Folding(zero, With::new(env, seq), Plain::new(comb));
+        let folding = Folding(zero, Keeping(With::new(env, seq)), Plain::new(comb));
         self.aggregated(site("aggregate_by_key_with"), Spread::Default, folding, true)
     }
 
@@ -296,7 +301,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         Q: Fn(&E, A, V) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        let folding = Folding(zero, With::new(env, seq), Plain::new(comb));
+        let folding = Folding(zero, Keeping(With::new(env, seq)), Plain::new(comb));
         self.aggregated(site("aggregate_by_key_into_with"), Spread::given(partitions), folding, true)
     }
 

@@ -8,9 +8,9 @@ use crate::{
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
     Action, Aggregate, Captureless, CoGroup2, CoGroup3, CoGroup4, Combine, Combining, Data, Ending, Erased, First,
-    FlatMap, Folding, FullOuter, Grouping, Inner, Join, JoinKind, Key, KeyPartitioner, LeftOuter, Map, Node,
-    OnEachValue, OnValue, Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter, Root,
-    Scatter, ScatterCombined, Second, Shuffled, Side, Subtract, With, check_partitions,
+    FlatMap, Folding, FullOuter, Grouping, Halves, Inner, Join, JoinKind, Keeping, Key, KeyPartitioner, LeftOuter, Map,
+    Node, OnEachValue, OnValue, Partitioner, Partitioning, Piece, Pipeline, Plain, ReadSide, Reducing, RightOuter,
+    Root, Scatter, ScatterCombined, Second, Shuffled, Side, Subtract, With, check_partitions,
 };
 use std::sync::Arc;
 
@@ -182,16 +182,22 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         self.child(FlatMap::new(self.parent(), OnEachValue(With::new(env, f))), site("flat_map_values_with"), true)
     }
 
-    /// The keys. Narrow; drops the partitioner.
+    /// The keys, each cloned only by who keeps it. Narrow; drops the partitioner.
     #[track_caller]
-    pub fn keys(&self) -> Rdd<K, Map<P, First>> {
-        self.child(Map::new(self.parent(), First), site("keys"), false)
+    pub fn keys(&self) -> Rdd<K, Halves<P, First>>
+    where
+        K: Clone,
+    {
+        self.child(Halves::new(self.parent(), First), site("keys"), false)
     }
 
-    /// The values. Narrow; drops the partitioner.
+    /// The values, each cloned only by who keeps it. Narrow; drops the partitioner.
     #[track_caller]
-    pub fn values(&self) -> Rdd<V, Map<P, Second>> {
-        self.child(Map::new(self.parent(), Second), site("values"), false)
+    pub fn values(&self) -> Rdd<V, Halves<P, Second>>
+    where
+        V: Clone,
+    {
+        self.child(Halves::new(self.parent(), Second), site("values"), false)
     }
 
     /// Moves each pair to its key's partition. A shuffle, unless the RDD is spread so already. Within a partition pairs come in
@@ -286,7 +292,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        let folding = Folding(zero, Plain::new(f), Plain::new(f));
+        let folding = Folding(zero, Keeping(Plain::new(f)), Plain::new(f));
         self.aggregated(site("fold_by_key"), Spread::Default, folding, true)
     }
 
@@ -302,7 +308,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        let folding = Folding(zero, Plain::new(f), Plain::new(f));
+        let folding = Folding(zero, Keeping(Plain::new(f)), Plain::new(f));
         self.aggregated(site("fold_by_key_into"), Spread::given(partitions), folding, true)
     }
 
@@ -326,7 +332,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         Q: Fn(A, V) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        let folding = Folding(zero, Plain::new(seq), Plain::new(comb));
+        let folding = Folding(zero, Keeping(Plain::new(seq)), Plain::new(comb));
         self.aggregated(site("aggregate_by_key"), Spread::Default, folding, true)
     }
 
@@ -340,7 +346,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         Q: Fn(A, V) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        let folding = Folding(zero, Plain::new(seq), Plain::new(comb));
+        let folding = Folding(zero, Keeping(Plain::new(seq)), Plain::new(comb));
         self.aggregated(site("aggregate_by_key_into"), Spread::given(partitions), folding, true)
     }
 

@@ -27,6 +27,7 @@ mod whole_text_files;
 mod wide;
 mod zip_partitions;
 
+pub use info::Dependency;
 pub use local_iter::LocalIter;
 
 use crate::{

@@ -4,7 +4,7 @@ use super::{Rdd, site};
 use crate::graph::{CallSite, NewNode};
 use firesteel_io::PipeCommand;
 use firesteel_model::Result;
-use firesteel_rdd::{Piped, Pipeline, TextLine};
+use firesteel_rdd::{AsLine, Captureless, Data, Emit, Piped, Pipeline, Plain, Printer, Printing, TextLine, With};
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// What a program prints, line by line, that reads the elements as lines: one process for each partition, empty ones included.
@@ -26,11 +26,11 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn pipe(&self, command: &str) -> Rdd<String, Piped<P>>
+    pub fn pipe(&self, command: &str) -> Rdd<String, Piped<P, AsLine>>
     where
         T: TextLine,
     {
-        self.piped(PipeCommand::parse(command), site("pipe"))
+        self.piped(PipeCommand::parse(command), AsLine, site("pipe"))
     }
 
     /// [`pipe`](Rdd::pipe) to a program whose words are given one by one, and whose environment has some variables more.
@@ -44,20 +44,68 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn pipe_command(&self, words: &[&str], environment: &[(&str, &str)]) -> Rdd<String, Piped<P>>
+    pub fn pipe_command(&self, words: &[&str], environment: &[(&str, &str)]) -> Rdd<String, Piped<P, AsLine>>
     where
         T: TextLine,
     {
         let command = PipeCommand::new(words.iter().copied());
         let set = |command: Result<PipeCommand>, (name, value): &(&str, &str)| command?.env(*name, *value);
-        self.piped(environment.iter().fold(command, set), site("pipe_command"))
+        self.piped(environment.iter().fold(command, set), AsLine, site("pipe_command"))
     }
 
-    fn piped(&self, command: Result<PipeCommand>, site: CallSite) -> Rdd<String, Piped<P>>
+    /// [`pipe`](Rdd::pipe) to a command, by functions that emit the lines that the program reads: `head` before the elements of each
+    /// partition, `each` for each element, any number of lines. (Spark's `printPipeContext` and `printRDDElement`.)
+    ///
+    /// ```
+    /// use firesteel::{PipeCommand, prelude::*};
+    ///
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let pairs = sc.parallelize_n([("b", 2), ("a", 1)].map(|(name, n)| (name.to_string(), n)), 1);
+    /// let command = PipeCommand::parse("sort")?.separate_working_dir();
+    /// let lines = pairs.pipe_emit(command, |out| out.emit("0 names".into()), |(name, n), out| out.emit(format!("{n} {name}")));
+    /// assert_eq!(lines.collect()?, ["0 names", "1 a", "2 b"]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn pipe_emit<H, F>(
+        &self,
+        command: PipeCommand,
+        head: H,
+        each: F,
+    ) -> Rdd<String, Piped<P, Printing<Plain<H>, Plain<F>>>>
     where
-        T: TextLine,
+        H: Fn(&mut Emit<'_, String>) + Captureless,
+        F: Fn(&T, &mut Emit<'_, String>) + Captureless,
     {
+        self.piped(Ok(command), Printing(Plain::new(head), Plain::new(each)), site("pipe_emit"))
+    }
+
+    /// [`pipe_emit`](Rdd::pipe_emit) with an environment, which both functions see first.
+    #[track_caller]
+    pub fn pipe_emit_with<E, H, F>(
+        &self,
+        env: E,
+        command: PipeCommand,
+        head: H,
+        each: F,
+    ) -> Rdd<String, Piped<P, Printing<With<E, H>, With<E, F>>>>
+    where
+        E: Data,
+        H: Fn(&E, &mut Emit<'_, String>) + Captureless,
+        F: Fn(&E, &T, &mut Emit<'_, String>) + Captureless,
+    {
+        let head = With::new(env, head);
+        let each = head.beside(each);
+        self.piped(Ok(command), Printing(head, each), site("pipe_emit_with"))
+    }
+
+    fn piped<C: Printer<T>>(
+        &self,
+        command: Result<PipeCommand>,
+        printer: C,
+        site: CallSite,
+    ) -> Rdd<String, Piped<P, C>> {
         let new = NewNode::narrow("PipedRDD", site, vec![self.node().clone()]);
-        Rdd::of(self.context(), Piped::new(self.parent(), command), new)
+        Rdd::of(self.context(), Piped::new(self.parent(), command, printer), new)
     }
 }

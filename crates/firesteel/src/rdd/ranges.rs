@@ -90,9 +90,9 @@ impl<K: SortKey, V: 'static, P: Pipeline<Item = (K, V)>> RangeSource for Rdd<(K,
     type Key = K;
 
     #[track_caller]
-    fn range_partitioner(&self, partitions: usize) -> Result<RangePartitioner<K>> {
-        let site = site("RangePartitioner::new");
+    fn range_partitioner(&self, partitions: usize, ascending: bool, samples: usize) -> Result<RangePartitioner<K>> {
+        let site = site("RangePartitioner");
         self.node().engine.check_usable(site.method)?;
-        range_partitioner(&self.keys(), partitions, true, site)
+        range_partitioner(&self.keys(), partitions, ascending, samples, site)
     }
 }

@@ -128,4 +128,27 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         let new = NewNode::narrow("CoalescedRDD", site("coalesce"), vec![self.node().clone()]);
         Rdd::of(self.context(), Coalesce::new(self.parent(), partitions), new)
     }
+
+    /// [`coalesce`](Rdd::coalesce) by groups of your own: `group` is given the number of partitions wanted and, for each partition that
+    /// there is, the hosts on which it would best be computed; it returns for each new partition the old ones that it is made of. It is
+    /// called on the driver, once, and may capture.
+    ///
+    /// # Errors
+    /// Of the first action: 0 partitions, or groups in which an old partition is missing or stands twice.
+    ///
+    /// ```
+    /// # use firesteel::prelude::*;
+    /// let sc = Context::builder().master("local[2]").build()?;
+    /// let ends = sc.range_n(0..4, 4).coalesce_by(2, |_, hosts| vec![vec![0, hosts.len() - 1], vec![1, 2]]);
+    /// assert_eq!(ends.glom().collect()?, [[0, 3], [1, 2]]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn coalesce_by<F>(&self, partitions: usize, group: F) -> Rdd<T, Coalesce<P>>
+    where
+        F: Fn(usize, &[Vec<String>]) -> Vec<Vec<usize>> + Send + Sync + 'static,
+    {
+        let new = NewNode::narrow("CoalescedRDD", site("coalesce_by"), vec![self.node().clone()]);
+        Rdd::of(self.context(), Coalesce::by(self.parent(), partitions, Box::new(group)), new)
+    }
 }

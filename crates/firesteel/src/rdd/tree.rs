@@ -4,10 +4,10 @@ use super::{Rdd, keyed::Spread, site};
 use crate::graph::CallSite;
 use firesteel_model::{Error, Result};
 use firesteel_rdd::{
-    Captureless, Data, Folding, MapPartitions, Merge, MergeRef, PartitionFunc, PartitionIter, Partitioner, Pipeline,
-    Plain, With,
+    Captureless, Data, Folded, Folding, Keeping, Looking, MapPartitions, Merge, PartitionFunc, PartitionIter,
+    Partitioner, Pipeline, Plain, Step, With,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 /// How many levels there are where nothing is said.
 const DEPTH: usize = 2;
@@ -29,7 +29,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldOwned(Plain::new(seq)), Plain::new(comb), DEPTH, site("tree_aggregate"))
+        self.tree(zero, Keeping(Plain::new(seq)), Plain::new(comb), Tree::new(DEPTH, site("tree_aggregate")))
     }
 
     /// [`tree_aggregate`](Rdd::tree_aggregate) in a tree of the given depth. With `n` partitions each level has about the `depth`th
@@ -45,7 +45,39 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldOwned(Plain::new(seq)), Plain::new(comb), depth, site("tree_aggregate_depth"))
+        self.tree(zero, Keeping(Plain::new(seq)), Plain::new(comb), Tree::new(depth, site("tree_aggregate_depth")))
+    }
+
+    /// [`tree_aggregate_depth`](Rdd::tree_aggregate_depth) whose last merge is a task as well, so that the driver gets one value: for
+    /// results so large that a few of them would be too much there.
+    ///
+    /// # Errors
+    /// As `tree_aggregate_depth`.
+    #[track_caller]
+    pub fn tree_aggregate_on_executor<A, S, C>(&self, zero: A, seq: S, comb: C, depth: usize) -> Result<A>
+    where
+        A: Data,
+        S: Fn(A, T) -> A + Captureless,
+        C: Fn(A, A) -> A + Captureless,
+    {
+        let how = Tree { depth, last_on_executor: true, site: site("tree_aggregate_on_executor") };
+        self.tree(zero, Keeping(Plain::new(seq)), Plain::new(comb), how)
+    }
+
+    /// [`tree_aggregate_depth`](Rdd::tree_aggregate_depth) with an environment.
+    ///
+    /// # Errors
+    /// As `tree_aggregate_depth`.
+    #[track_caller]
+    pub fn tree_aggregate_depth_with<E, A, S, C>(&self, env: E, zero: A, seq: S, comb: C, depth: usize) -> Result<A>
+    where
+        E: Data,
+        A: Data,
+        S: Fn(&E, A, T) -> A + Captureless,
+        C: Fn(A, A) -> A + Captureless,
+    {
+        let how = Tree::new(depth, site("tree_aggregate_depth_with"));
+        self.tree(zero, Keeping(With::new(env, seq)), Plain::new(comb), how)
     }
 
     /// [`tree_aggregate`](Rdd::tree_aggregate) with an environment.
@@ -57,7 +89,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldOwned(With::new(env, seq)), Plain::new(comb), DEPTH, site("tree_aggregate_with"))
+        self.tree(zero, Keeping(With::new(env, seq)), Plain::new(comb), Tree::new(DEPTH, site("tree_aggregate_with")))
     }
 
     /// [`tree_aggregate`](Rdd::tree_aggregate) that looks at elements where they lie.
@@ -68,7 +100,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldLooking(Plain::new(seq)), Plain::new(comb), DEPTH, site("tree_aggregate_ref"))
+        self.tree(zero, Looking(Plain::new(seq)), Plain::new(comb), Tree::new(DEPTH, site("tree_aggregate_ref")))
     }
 
     /// [`tree_aggregate_ref`](Rdd::tree_aggregate_ref) with an environment.
@@ -80,7 +112,12 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         S: Fn(&E, A, &T) -> A + Captureless,
         C: Fn(A, A) -> A + Captureless,
     {
-        self.tree(zero, FoldLooking(With::new(env, seq)), Plain::new(comb), DEPTH, site("tree_aggregate_ref_with"))
+        self.tree(
+            zero,
+            Looking(With::new(env, seq)),
+            Plain::new(comb),
+            Tree::new(DEPTH, site("tree_aggregate_ref_with")),
+        )
     }
 
     /// [`reduce`](Rdd::reduce) in a tree of depth 2.
@@ -119,19 +156,33 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         self.tree_reduced(With::new(env, f), DEPTH, site("tree_reduce_with"))
     }
 
+    /// [`tree_reduce_depth`](Rdd::tree_reduce_depth) with an environment.
+    ///
+    /// # Errors
+    /// As `tree_reduce_depth`.
+    #[track_caller]
+    pub fn tree_reduce_depth_with<E: Data, F>(&self, env: E, f: F, depth: usize) -> Result<T>
+    where
+        T: Data,
+        F: Fn(&E, T, T) -> T + Captureless,
+    {
+        self.tree_reduced(With::new(env, f), depth, site("tree_reduce_depth_with"))
+    }
+
     fn tree_reduced<C: Merge<T, T, Out = T>>(&self, f: C, depth: usize, site: CallSite) -> Result<T>
     where
         T: Data,
     {
-        self.tree(None, FoldOwned(IfAny(f.clone())), IfAny(f), depth, site)?.ok_or(Error::EmptyRdd)
+        self.tree(None, Keeping(IfAny(f.clone())), IfAny(f), Tree::new(depth, site))?.ok_or(Error::EmptyRdd)
     }
 
-    fn tree<A, S, C>(&self, zero: A, seq: S, comb: C, depth: usize, site: CallSite) -> Result<A>
+    fn tree<A, S, C>(&self, zero: A, seq: S, comb: C, how: Tree) -> Result<A>
     where
         A: Data,
-        S: FoldAll<A, T>,
+        S: Step<A, T>,
         C: Merge<A, A, Out = A>,
     {
+        let Tree { depth, last_on_executor, site } = how;
         self.node().engine.check_usable(site.method)?;
         if depth == 0 {
             return Err(Error::InvalidArgument(format!(
@@ -145,49 +196,39 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             return Ok(zero);
         }
         let scale = ((count as f64).powf(1.0 / depth as f64).ceil() as usize).max(2);
-        let partial = self.child(MapPartitions::new(self.parent(), EachPartition(zero.clone(), seq)), site, false);
+        let partial = self.child(Folded::new(self.parent(), zero.clone(), seq), site, false);
         let mut level: Rdd<A> = partial.erase();
         // One more level must save more than it costs.
         while count > scale + count.div_ceil(scale) {
             count /= scale;
-            let dealt = level.child(MapPartitions::new(level.parent(), DealTo(count as u64)), site, false);
-            let folding = Folding(zero.clone(), comb.clone(), comb.clone());
-            level = dealt.aggregated(site, Spread::given(InTurn(count)), folding, true).values().erase();
+            level = level.merged_into(count, &zero, &comb, site);
         }
-        level.folded(zero, comb.clone(), comb, site)
+        if last_on_executor && count > 1 {
+            level = level.merged_into(1, &zero, &comb, site);
+        }
+        level.aggregated_by(zero, Keeping(comb.clone()), comb, site)
     }
 }
 
-/// Folds all of a partition's elements.
-trait FoldAll<A, T: 'static>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
-    fn fold(&self, zero: A, items: PartitionIter<'static, T>) -> A;
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct FoldOwned<C>(C);
-#[derive(Clone, Serialize, Deserialize)]
-struct FoldLooking<C>(C);
-
-impl<A, T: 'static, C: Merge<A, T, Out = A>> FoldAll<A, T> for FoldOwned<C> {
-    fn fold(&self, zero: A, items: PartitionIter<'static, T>) -> A {
-        items.fold(zero, |so_far, item| self.0.call(so_far, item))
-    }
-}
-impl<A, T: 'static, C: MergeRef<A, T, Out = A>> FoldAll<A, T> for FoldLooking<C> {
-    fn fold(&self, zero: A, items: PartitionIter<'static, T>) -> A {
-        items.fold(zero, |so_far, item| self.0.call(so_far, &item))
+impl<A: Data> Rdd<A> {
+    /// One further level of a tree: so many partitions of one value each.
+    fn merged_into<C: Merge<A, A, Out = A>>(&self, count: usize, zero: &A, comb: &C, site: CallSite) -> Rdd<A> {
+        let dealt = self.child(MapPartitions::new(self.parent(), DealTo(count as u64)), site, false);
+        let folding = Folding(zero.clone(), Keeping(comb.clone()), comb.clone());
+        dealt.aggregated(site, Spread::given(InTurn(count)), folding, true).values().erase()
     }
 }
 
-/// The first level: a partition's elements become one value.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(bound = "A: Data, S: Serialize + DeserializeOwned")]
-struct EachPartition<A, S>(A, S);
+/// What kind of tree is wanted, and where.
+struct Tree {
+    depth: usize,
+    last_on_executor: bool,
+    site: CallSite,
+}
 
-impl<A: Data, T: 'static, S: FoldAll<A, T>> PartitionFunc<T> for EachPartition<A, S> {
-    type Out = [A; 1];
-    fn call(&self, _: usize, items: PartitionIter<'static, T>) -> [A; 1] {
-        [self.1.fold(self.0.clone(), items)]
+impl Tree {
+    fn new(depth: usize, site: CallSite) -> Self {
+        Tree { depth, last_on_executor: false, site }
     }
 }
 

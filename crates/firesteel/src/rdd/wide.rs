@@ -5,13 +5,32 @@ use super::{
     keyed::{S, Spread, piece, positive, shuffle_of, side_of},
     shuffled, site,
 };
-use crate::graph::{CallSite, NewNode, Prepared};
-use crate::range::range_partitioner;
-use firesteel_rdd::{
-    AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Data, Erased, FilterMap, First, InBoth, Key,
-    KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide, ScatterCombined,
-    ScatterRoundRobin, ScatterSorted, Side, SortKey, Sorted, Unique, check_partitions,
+use crate::{
+    engine::Engine,
+    graph::{CallSite, NewNode, Prepared, ShuffleDep},
+    range::range_partitioner,
 };
+use firesteel_rdd::{
+    Aggregate, AsKey, ByKey, ByKeyFunc, Captureless, CoGroup2, Combine, Counting, Data, Erased, FilterMap, First,
+    Halves, InBoth, Key, KeyPartitioner, Map, MapRef, Order, Partitioner, Partitioning, Pipeline, Plain, ReadSide,
+    SAMPLES_PER_PARTITION, ScatterAlike, ScatterCombined, ScatterRoundRobin, ScatterSorted, Side, SortKey, Sorted,
+    Unique, check_partitions,
+};
+use std::sync::Arc;
+
+/// The two sides of a shuffle that brings equal elements together.
+fn scattered_alike<P: Pipeline<Item: Key>, A: Aggregate<()>>(
+    engine: &Arc<Engine>,
+    pipeline: &Arc<P>,
+    partitioner: KeyPartitioner<P::Item>,
+    aggregate: A,
+) -> (Combine<P::Item, (), A>, Arc<ShuffleDep>) {
+    let (partitions, parts) = (partitioner.count(), aggregate.clone());
+    let dep = shuffle_of(engine, pipeline, partitions, |shuffle| {
+        ScatterAlike(ScatterCombined { shuffle, partitioner, aggregate })
+    });
+    (Combine::parts(Side::Shuffle(dep.id), parts, partitions), dep)
+}
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     fn as_keys(&self, site: CallSite) -> Rdd<(T, ()), Map<P, AsKey>> {
@@ -81,7 +100,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Key,
     {
-        let keys = self.as_keys(site);
+        let keys = self.child(self.parent(), site, true);
         let _ = keys.erase();
         let pipeline = keys.pipeline().clone();
         let new = NewNode::narrow("ShuffledRDD", site, vec![keys.node().clone()]).made_by(move |node| {
@@ -98,17 +117,35 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                 && partitions == count
                 && partitioner.is_by_hash()
             {
-                let side = Side::<(T, ())>::Narrow(Erased::of(parent.id));
-                let exec = piece(Map::new(Combine::values(side, Unique, partitions), First));
+                let side = Side::Narrow(Erased::of(parent.id));
+                let exec = piece(Halves::new(Combine::<T, (), _>::alike(side, (), Unique, partitions), First));
                 return Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![None], exec });
             }
-            let dep = shuffle_of(&node.engine, &pipeline, partitions, |shuffle| ScatterCombined {
-                shuffle,
-                partitioner,
-                aggregate: Unique,
-            });
-            let parts = Combine::<T, (), Unique>::parts(Side::Shuffle(dep.id), Unique, partitions);
-            Ok(Prepared { partitioning: None, shuffles: vec![Some(dep)], exec: piece(Map::new(parts, First)) })
+            let (parts, dep) = scattered_alike(&node.engine, &pipeline, partitioner, Unique);
+            let exec = piece(Halves::new(parts, First));
+            Ok(Prepared { partitioning: None, shuffles: vec![Some(dep)], exec })
+        });
+        shuffled(self.context(), new)
+    }
+
+    /// How often each element occurs. A shuffle with combining, unless equal elements lie together already.
+    pub(super) fn counted(&self, site: CallSite) -> S<(T, u64)>
+    where
+        T: Key,
+    {
+        let _ = self.erase();
+        let pipeline = self.pipeline().clone();
+        let new = NewNode::narrow("ShuffledRDD", site, vec![self.node().clone()]).made_by(move |node| {
+            let partitioner = Spread::Default.resolve(node)?;
+            let (parent, partitions) = (&node.parents()[0], partitioner.count());
+            let partitioning = Partitioning::of(partitioner.clone());
+            if parent.partitioning().as_ref() == Some(&partitioning) {
+                let side = Side::Narrow(Erased::of(parent.id));
+                let exec = piece(Combine::<T, (), _>::alike(side, (), Counting, partitions));
+                return Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![None], exec });
+            }
+            let (parts, dep) = scattered_alike(&node.engine, &pipeline, partitioner, Counting);
+            Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![Some(dep)], exec: piece(parts) })
         });
         shuffled(self.context(), new)
     }
@@ -174,7 +211,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         T: Key,
     {
         let left = self.as_keys(site).subtracted(&other.as_keys(site), site, spread);
-        left.narrowed(Map::new(left.parent(), First), site)
+        left.narrowed(Halves::new(left.parent(), First), site)
     }
 
     /// A narrow child that is used as what comes out of a shuffle.
@@ -243,7 +280,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                 };
                 check_partitions(wanted)?;
                 let keys = Rdd::at(&context, keys.clone(), parent.clone());
-                let range = range_partitioner(&keys, wanted, ascending, site)?;
+                let range = range_partitioner(&keys, wanted, ascending, SAMPLES_PER_PARTITION, site)?;
                 let partitioner = KeyPartitioner::of(range);
                 let count = partitioner.count();
                 let partitioning = Partitioning::of(partitioner.clone());
@@ -270,7 +307,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: SortKey,
         V: Data,
     {
-        self.sorted(site("sort_by_key"), None, ascending, ByKey, Map::new(self.parent(), First))
+        self.sorted(site("sort_by_key"), None, ascending, ByKey, Halves::new(self.parent(), First))
     }
 
     /// [`sort_by_key`](Rdd::sort_by_key) into at most so many partitions.
@@ -280,7 +317,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: SortKey,
         V: Data,
     {
-        self.sorted(site("sort_by_key_n"), Some(partitions), ascending, ByKey, Map::new(self.parent(), First))
+        self.sorted(site("sort_by_key_n"), Some(partitions), ascending, ByKey, Halves::new(self.parent(), First))
     }
 
     /// Moves each pair to its key's partition and sorts each partition by key, in one step. Always a shuffle; equal keys keep

@@ -524,6 +524,24 @@ fn panics_that_go_on_while_they_are_cleared_up_end_no_thread() {
     assert_eq!(sc.range(0..5).count().unwrap(), 5);
 }
 
+#[test]
+fn hooks_of_a_tasks_end_see_how_it_ended() {
+    let sc = local("local[1]");
+    static SEEN: std::sync::Mutex<Vec<(bool, bool)>> = std::sync::Mutex::new(Vec::new());
+    let watched = sc.range_n(0..4, 4).map(|i| {
+        let task = TaskContext::get().unwrap();
+        assert!(!task.is_completed() && !task.is_failed());
+        let same = task.clone();
+        task.on_completion(move || SEEN.lock().unwrap().push((same.is_completed(), same.is_failed())));
+        assert_ne!(i, 3, "not three");
+        i
+    });
+    assert!(watched.count().is_err());
+    let seen = SEEN.lock().unwrap();
+    assert!(seen.iter().all(|(completed, _)| *completed), "{seen:?}");
+    assert_eq!(seen.iter().filter(|(_, failed)| *failed).count(), 1, "{seen:?}");
+}
+
 /// Cannot be cloned, if it is 7.
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
 struct Unique(u64);
@@ -618,6 +636,54 @@ fn untagged_element_is_refused_by_name() {
     assert_eq!(made.count().unwrap(), 20);
     let told = failure(sc.parallelize(vec![Untagged::Number(1)]).collect());
     assert!(told.message.contains("uses #[serde(untagged)]"), "{told}");
+}
+
+/// Leaves its field out when there is nothing in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Sparse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<u64>,
+}
+
+#[test]
+fn attribute_that_shows_in_a_later_record_is_refused_whatever_was_seen_before() {
+    let sc = local("local[2]");
+    let full = sc.range_n(0..20, 4).map(|i| Sparse { note: Some(i) });
+    let sparse = sc.range_n(0..20, 4).map(|i| Sparse { note: (i != 3).then_some(i) });
+    for _ in 0..2 {
+        assert_eq!(full.collect().unwrap().iter().filter_map(|sparse| sparse.note).sum::<u64>(), 190);
+        for (way, failure) in [
+            ("collect", failure(sparse.collect())),
+            ("cache", failure(sparse.cache().count())),
+            ("shuffle", failure(sparse.map(|item| (1, item)).group_by_key().count())),
+            ("repartition", failure(sparse.repartition(2).count())),
+        ] {
+            let named = failure.message.contains("Sparse") && failure.message.contains("skip_serializing_if");
+            assert!(named, "{way}: {failure}");
+        }
+    }
+}
+
+/// Can be written, but not read back.
+#[derive(Clone, Debug, Serialize)]
+struct OneWay(u8);
+
+impl<'de> Deserialize<'de> for OneWay {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+        Err(serde::de::Error::custom("is lost on the way"))
+    }
+}
+
+#[test]
+fn users_are_told_of_their_types_not_of_the_engines() {
+    let sc = local("local[2]");
+    let told = failure(sc.range_n(0..4, 2).map_with(OneWay(1), |_, i| i).filter(|i| *i > 0).count());
+    assert!(told.message.contains("is lost on the way") && !told.message.contains("firesteel"), "{told}");
+    let gone = sc.broadcast(1u64);
+    let reading = sc.range_n(0..4, 2).map_with(gone.clone(), |gone, i| i + gone.value()).filter(|i| *i > 0);
+    gone.destroy().unwrap();
+    let told = reading.count().unwrap_err().to_string();
+    assert!(told.contains("broadcast 0 is used after it was destroyed") && !told.contains("firesteel"), "{told}");
 }
 
 #[test]

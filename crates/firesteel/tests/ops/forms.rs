@@ -64,7 +64,28 @@ fn users_errors_fail_with_their_text() {
     odd(rdd.try_for_each_ref(|i| if *i == 5 { Err("no five") } else { Ok(()) }).unwrap_err());
     let trying = rdd.try_map_partitions(|mut items| if items.any(|i| i == 5) { Err("no five") } else { Ok([0]) });
     odd(trying.count().unwrap_err());
+    let trying = rdd.try_map_partitions_with_index(|at, _| if at == 2 { Err("no five") } else { Ok([at]) });
+    odd(trying.count().unwrap_err());
+    let trying =
+        rdd.try_map_partitions_with_index_with(2, |no, at, _| if at == *no { Err("no five") } else { Ok([at]) });
+    odd(trying.count().unwrap_err());
+    let trying = rdd.try_flat_map_emit(|i, out| {
+        out.emit(*i);
+        if *i == 5 { Err("no five") } else { Ok(()) }
+    });
+    odd(trying.count().unwrap_err());
+    let trying = rdd.try_flat_map_emit_with(5, |f, i, out| {
+        out.emit(*i);
+        if i == f { Err("no five") } else { Ok(()) }
+    });
+    odd(trying.count().unwrap_err());
+    odd(rdd.try_for_each_partition(|mut all| if all.any(|i| i == 5) { Err("no five") } else { Ok(()) }).unwrap_err());
+    let trying =
+        rdd.try_for_each_partition_with(5, |f, mut all| if all.any(|i| i == *f) { Err("no five") } else { Ok(()) });
+    odd(trying.unwrap_err());
     let pairs = rdd.map(|i| (i, i));
+    odd(pairs.try_map_values_ref(|i| if *i == 5 { Err("no five") } else { Ok(*i) }).count().unwrap_err());
+    odd(pairs.try_map_values_ref_with(5, |f, i| if i == f { Err("no five") } else { Ok(*i) }).count().unwrap_err());
     odd(pairs.try_flat_map_values_with(5, |f, i| if i == *f { Err("no five") } else { Ok([i]) }).count().unwrap_err());
     odd(pairs.try_map_values(|i| if i == 5 { Err("no five") } else { Ok(i) }).count().unwrap_err());
     odd(pairs.try_map_values_with(5, |f, i| if i == *f { Err("no five") } else { Ok(i) }).count().unwrap_err());
@@ -78,6 +99,9 @@ fn values_can_be_looked_at_where_they_lie() {
     assert_eq!(sorted(&doubled.values()), [2, 4, 6, 10, 14]);
     assert_eq!(doubled.partitioner().unwrap(), kept.partitioner().unwrap());
     assert_eq!(sorted(&kept.map_values_ref_with(3, |by, v| v * by).values()), [3, 6, 9, 15, 21]);
+    let twice = kept.flat_map_values_ref(|v| [*v, *v]);
+    assert_eq!((twice.count().unwrap(), twice.partitioner().unwrap()), (10, kept.partitioner().unwrap()));
+    assert_eq!(sorted(&kept.flat_map_values_ref_with(5, |most, v| (v < most).then_some(*v)).values()), [1, 2, 3]);
 }
 
 #[test]
@@ -89,6 +113,13 @@ fn distinct_values_are_counted_by_key() {
     }
     assert!(counts.partitioner().unwrap().is_some());
     assert_eq!(rdd.count_approx_distinct_by_key_into(7, 0.05).num_partitions().unwrap(), 7);
+    let e = rdd.count_approx_distinct_by_key_p_into(7, 3).count().unwrap_err().to_string();
+    assert!(e.contains("p (3)"), "{e}");
+    let finer = rdd.count_approx_distinct_by_key_p_into(7, 12);
+    assert_eq!((finer.count().unwrap(), finer.num_partitions().unwrap()), (counts.count().unwrap(), 7));
+    let about = local4().range(0..100_000).map(|i| i % 5_000).count_approx_distinct_p(12).unwrap();
+    assert!((4_700..5_300).contains(&about), "{about}");
+    assert!(local4().range(0..3).count_approx_distinct_p(33).is_err());
     let e = rdd.count_approx_distinct_by_key(0.0).count().unwrap_err().to_string();
     assert!(e.contains("must be greater than 0.000017"), "{e}");
     assert!(local4().range(0..3).count_approx_distinct(0.000017).is_err());

@@ -6,6 +6,7 @@ mod forms;
 mod jobs;
 mod joins;
 mod keyed;
+mod lending;
 mod masters;
 mod mistakes;
 mod model;

@@ -1,7 +1,7 @@
 //! Programs between two RDDs.
 
 use crate::masters::{any_context, any_partitions, config, kept, local4, spread};
-use firesteel::prelude::*;
+use firesteel::{PipeCommand, prelude::*};
 use proptest::prelude::*;
 use std::{
     path::Path,
@@ -108,4 +108,21 @@ fn a_cancelled_job_kills_the_program() {
     // There is one thread: what runs now runs after the cancelled task has ended.
     assert_eq!(sc.range_n(0..1, 1).count().unwrap(), 1);
     assert!(!is_running(&pid), "{pid}");
+}
+
+#[test]
+fn functions_of_ones_own_write_what_the_program_reads() {
+    let command = PipeCommand::parse("cat").unwrap().buffer_size(1);
+    let named = local4().range_n(0..4, 2).pipe_emit_with(
+        "n".to_string(),
+        command,
+        |name, out| out.emit(format!("{name}:")),
+        |name, i, out| {
+            // None, or as many lines as it likes.
+            for _ in 0..*i {
+                out.emit(format!("{name}{i}"));
+            }
+        },
+    );
+    assert_eq!(named.collect().unwrap(), ["n:", "n1", "n:", "n2", "n2", "n3", "n3", "n3"]);
 }

@@ -100,6 +100,18 @@ fn rdds_spread_by_equal_ranges_are_joined_in_place() {
 }
 
 #[test]
+fn a_range_partitioner_samples_as_many_keys_as_it_is_told() {
+    let pairs = local4().range_n(0..10_000, 4).map(|i| (i, ()));
+    let down = RangePartitioner::sampled(5, &pairs, false, 1_000).unwrap();
+    assert!(!down.is_ascending());
+    let sizes = local4().run_job(&pairs.partition_by(down.clone()), |items| items.count()).unwrap();
+    assert!(sizes.len() == 5 && sizes.iter().all(|n| (1_800..2_200).contains(n)), "{sizes:?}");
+    assert!(down.partition(&9_999) == 0 && down.partition(&0) == 4);
+    let error = RangePartitioner::sampled(5, &pairs, true, 0).unwrap_err().to_string();
+    assert!(error.contains("sample points per partition"), "{error}");
+}
+
+#[test]
 fn a_range_partitioner_of_a_stopped_context_is_an_error() {
     let sc = Context::builder().master("local[1]").build().unwrap();
     let pairs = sc.range_n(0..100, 3).map(|i| (i, i));

@@ -209,6 +209,38 @@ fn coalesce_into_nothing_is_an_error_and_into_more_changes_nothing() {
 }
 
 #[test]
+fn coalesce_by_groups_of_ones_own_has_each_partition_once() {
+    let sc = local4();
+    let placed = sc.make_rdd((0..4).map(|i| (i, vec![["a", "b"][i % 2].to_string()])));
+    assert_eq!((placed.num_partitions().unwrap(), placed.preferred_locations(3)), (4, vec!["b".to_string()]));
+    let by_host = placed.coalesce_by(2, |_, hosts| {
+        let of = |host: &str| (0..hosts.len()).filter(|i| hosts[*i][0] == host).collect();
+        vec![of("b"), of("a")]
+    });
+    assert_eq!(by_host.glom().collect().unwrap(), [[1, 3], [0, 2]]);
+    assert_eq!(by_host.preferred_locations(0), ["b"]);
+    assert_eq!(placed.map(|i| i * i).collect().unwrap(), [0, 1, 4, 9]);
+    type Groups = Vec<Vec<usize>>;
+    let refused = |groups: Groups| message(placed.coalesce_by(2, move |_, _| groups.clone()).count());
+    assert!(refused(vec![vec![0, 1], vec![2]]).contains("partition 3 is in no group"));
+    assert!(refused(vec![vec![0, 1], vec![1, 2, 3]]).contains("partition 1 is in two groups"));
+    assert!(refused(vec![vec![0, 1, 2, 3, 4]]).contains("there is no partition 4"));
+    assert!(message(placed.coalesce_by(2, |_, _| panic!("no idea")).count()).contains("no idea"));
+    assert!(message(placed.coalesce_by(0, |_, _| Groups::new()).count()).contains("must be positive"));
+    assert_eq!(sc.make_rdd::<u64>([]).num_partitions().unwrap(), 1);
+}
+
+#[test]
+fn dependencies_tell_shuffles_from_what_is_read_in_place() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let (left, right) = (sc.range_n(0..4, 2).map(|i| (i, i)), sc.range_n(0..4, 2).map(|i| (i, i)).partition_by(3));
+    let joined = left.join_into(&right, 3).dependencies().unwrap();
+    assert_eq!(joined.iter().map(|on| on.rdd).collect::<Vec<_>>(), [left.id(), right.id()]);
+    assert!(joined[0].shuffle.is_some() && joined[1].shuffle.is_none(), "{joined:?}");
+    assert!(sc.range(0..3).dependencies().unwrap().is_empty());
+}
+
+#[test]
 fn union_with_an_unpartitioned_rdd_has_no_partitioner() {
     let sc = local4();
     let plain = sc.range_n(0..4, 2).map(|i| (i, ()));
@@ -244,4 +276,64 @@ fn a_union_of_an_rdd_with_itself_has_everything_twice() {
     let numbers = sc.range_n(0..3, 2);
     assert_eq!(numbers.union(&numbers).collect().unwrap(), [0, 1, 2, 0, 1, 2]);
     assert_eq!(numbers.cartesian(&numbers).count().unwrap(), 9);
+}
+
+/// The lineage without the test's own lines: `at map`, not `at map at structure.rs:9`.
+fn lineage<T: 'static, P: Pipeline<Item = T>>(rdd: &Rdd<T, P>) -> String {
+    let text = rdd.to_debug_string();
+    let without = |line: &str| {
+        let (before, rest) = line.split_once(" at structure.rs:").unwrap_or((line, ""));
+        format!("{before}{}\n", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+    };
+    text.lines().map(without).collect()
+}
+
+#[test]
+fn a_lineage_is_drawn_as_spark_draws_it() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let kept = sc.range_n(0..10, 2).map(|i| (i % 3, i)).cache();
+    let sums = kept.reduce_by_key_into(12, |a, b| a + b).map(|pair| pair);
+    let groups = sums.group_by_key_into(3);
+    kept.count().unwrap();
+    let held = format!("CachedPartitions: 2; MemorySize: {}.0 B; DiskSize: 0.0 B", sc.rdd_storage_info()[0].memory);
+    let below = format!(
+        " +-(12) MapPartitionsRDD[4] at map []
+    |   ShuffledRDD[3] at reduce_by_key_into []
+    +-(2) MapPartitionsRDD[2] at cache [Memory Deserialized 1x Replicated]
+       |      {held}
+       |  MapPartitionsRDD[1] at map []
+       |  ParallelCollectionRDD[0] at range_n []
+"
+    );
+    assert_eq!(lineage(&groups), format!("(3) ShuffledRDD[5] at group_by_key_into []\n{below}"));
+    let joined = sc.range_n(0..4, 2).map(|i| (i, i)).join_into(&groups, 5);
+    let above = "\
+(5) CoGroupedRDD[8] at join_into []
+ |  Shuffled by key into 5 [shuffle 2]
+ |  Shuffled by key into 5 [shuffle 3]
+ +-(2) MapPartitionsRDD[7] at map []
+ |  |  ParallelCollectionRDD[6] at range_n []
+ +-(3) ShuffledRDD[5] at group_by_key_into []
+";
+    let further = below.lines().map(|line| format!("   {line}\n")).collect::<String>();
+    assert_eq!(lineage(&joined), format!("{above}{further}"));
+    let own = format!(
+        "(2) MapPartitionsRDD[2] at cache [Memory Deserialized 1x Replicated]
+ |       {held}
+ |  MapPartitionsRDD[1] at map []
+ |  ParallelCollectionRDD[0] at range_n []
+"
+    );
+    assert_eq!(lineage(&kept), own);
+}
+
+#[test]
+fn a_lineage_of_many_shuffles_has_short_lines() {
+    let mut rdd = local4().range_n(0..4, 2).map(|i| (i, i)).erase();
+    for _ in 0..200 {
+        rdd = rdd.map(|(k, v)| (v, k)).reduce_by_key(|a, b| a + b).erase();
+    }
+    let text = rdd.to_debug_string();
+    assert_eq!(text.matches("Shuffled").count(), 200);
+    assert!(text.lines().all(|line| line.len() < 250), "{}", text.lines().map(str::len).max().unwrap());
 }

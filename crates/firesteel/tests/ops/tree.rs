@@ -67,5 +67,18 @@ fn an_environment_comes_first_in_a_tree() {
     let rdd = local4().range_n(0..10, 5);
     assert_eq!(rdd.tree_aggregate_with(2, 0, |by, a, x| a + by * x, |a, b| a + b).unwrap(), 90);
     assert_eq!(rdd.tree_aggregate_ref_with(2, 0, |by, a, x| a + by * x, |a, b| a + b).unwrap(), 90);
+    assert_eq!(rdd.tree_aggregate_depth_with(2, 0, |by, a, x| a + by * x, |a, b| a + b, 3).unwrap(), 90);
     assert_eq!(rdd.tree_reduce_with(100, |most, a, b| (a + b).min(*most)).unwrap(), 45);
+    assert_eq!(rdd.tree_reduce_depth_with(40, |most, a, b| (a + b).min(*most), 3).unwrap(), 40);
+}
+
+#[test]
+fn the_last_merge_of_a_tree_can_be_a_task() {
+    let watched = Watched::new("local[4]", &[]);
+    let twenty = watched.context.range_n(0..20, 20);
+    assert_eq!(twenty.tree_aggregate_on_executor(0, |a, x| a + x, |a, b| a + b, 2).unwrap(), 190);
+    assert_eq!(watched.ran(), [[20, 4, 1]]);
+    let one = watched.context.range_n(0..20, 1);
+    assert_eq!(one.tree_aggregate_on_executor(0, |a, x| a + x, |a, b| a + b, 2).unwrap(), 190);
+    assert_eq!(watched.ran(), [[1]]);
 }

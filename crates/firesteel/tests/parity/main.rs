@@ -60,6 +60,52 @@ fn every_row_of_sparks_api_is_in_the_table_once() {
     );
 }
 
+/// What a note names as a method: `lower_case` words in code, but for one or two letters, which are arguments.
+fn named_in(note: &str) -> Vec<String> {
+    let spans = note.split('`').skip(1).step_by(2);
+    let word = |span: &str| {
+        let end = span.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':').unwrap_or(span.len());
+        span[..end].to_string()
+    };
+    let is_method = |name: &String| {
+        name.contains("::")
+            || name.len() > 2
+                && name.starts_with(|c: char| c.is_ascii_lowercase())
+                && !name.contains(|c: char| c.is_ascii_uppercase())
+    };
+    spans.map(word).filter(is_method).collect()
+}
+
+#[test]
+fn every_method_that_a_note_names_exists() {
+    assert_eq!(
+        named_in("as `for_each(f)`, no `sp`, `camelCase`, `_with`, `#[x]`; `Rdd::map`"),
+        ["for_each", "Rdd::map"]
+    );
+    let defined = methods::defined_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let exists = |name: &String| match name.contains("::") {
+        true => defined.contains(name),
+        false => defined.iter().any(|method| method.rsplit("::").next() == Some(name)),
+    };
+    let missing: Vec<String> = table()
+        .iter()
+        .flat_map(|row| named_in(&row.note).into_iter().map(move |name| (row.spark.clone(), name)))
+        .filter(|(_, name)| !exists(name))
+        .map(|(row, name)| format!("{row}: {name}"))
+        .collect();
+    assert!(missing.is_empty(), "notes of docs/parity.md name what does not exist:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn a_row_of_several_names_has_a_method_for_each_or_says_why_not() {
+    let short: Vec<String> = table()
+        .into_iter()
+        .filter(|row| row.spark.split([',', '/']).count() > row.methods.len() && row.note.is_empty())
+        .map(|row| row.spark)
+        .collect();
+    assert!(short.is_empty(), "fewer methods than names, and no reason: {short:?}");
+}
+
 #[test]
 fn a_row_without_a_method_says_why() {
     let silent: Vec<String> =
