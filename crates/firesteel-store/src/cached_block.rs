@@ -4,6 +4,7 @@ use crate::{
     Data, Kept, StoreError,
     block_file::{FileReader, decode_chunk},
     scratch::ScratchFile,
+    sync::Mutex,
 };
 use firesteel_model::PartitionIndex;
 use std::{
@@ -11,7 +12,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };

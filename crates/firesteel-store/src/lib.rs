@@ -9,6 +9,8 @@ mod cached_block;
 mod error;
 mod flushed;
 pub mod heap;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod memory;
 mod output;
 mod page;
@@ -17,6 +19,7 @@ mod run;
 mod scratch;
 mod shuffle_store;
 mod spill;
+mod sync;
 pub mod weigh;
 
 pub use block_file::BlockWriter;

@@ -12,13 +12,16 @@
 //! What nobody can evict (broadcast values) takes from cached blocks first, and from execution down to the floor's worth only: tasks
 //! are guaranteed what lies above the floor, and where the rest is not enough for all that is pinned the budget is overdrawn by it.
 
-use crate::heap;
+use crate::{
+    heap,
+    sync::{Condvar, Mutex, MutexGuard},
+};
 use firesteel_model::RddId;
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,

@@ -2,12 +2,13 @@
 
 use crate::{
     Evict, Kept, KeptKind, Run, RunFiles, RunWriter, StoreError, flushed::Flushed, page::PageReader, run::Slices,
+    sync::RwLock,
 };
 use firesteel_model::ShuffleId;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError},
 };
 
 /// The output of one map task, by reduce partition; the records of each in order of arrival, wherever they lie.
@@ -192,11 +193,16 @@ impl<R: Serialize + Send + Sync + 'static> Evict for Place<R> {
 /// What the shuffle store needs to know of an output whose records it does not know the type of.
 pub(crate) trait Placed: Send + Sync {
     fn bytes(&self) -> (u64, u64);
+    fn index_bytes(&self) -> (u64, u64);
 }
 
 impl<R: Send + Sync> Placed for Place<R> {
     fn bytes(&self) -> (u64, u64) {
         let output = self.output.read().unwrap_or_else(PoisonError::into_inner);
         (output.memory_bytes(), output.disk_bytes())
+    }
+    fn index_bytes(&self) -> (u64, u64) {
+        let output = self.output.read().unwrap_or_else(PoisonError::into_inner);
+        (output.rest.index_bytes(), output.flushed.iter().map(|piece| piece.index_bytes()).sum())
     }
 }

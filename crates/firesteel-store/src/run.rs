@@ -54,19 +54,6 @@ pub struct RunWriter<R> {
     /// What each partition takes on disk; empty before the first flush.
     sizes: Vec<u64>,
     spilled: u64,
-    unfinished: Unfinished,
-}
-
-/// What to forget if the writer never finishes: a file that waits for the next flush would wait for ever if the shuffle was
-/// released meanwhile.
-struct Unfinished(Option<(Arc<RunFiles>, ShuffleId)>);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some((files, shuffle)) = self.0.take() {
-            files.forget(shuffle);
-        }
-    }
 }
 
 /// What a map task's writer may use.
@@ -144,7 +131,6 @@ impl<R: Serialize> RunWriter<R> {
             flushed_records: 0,
             sizes: Vec::new(),
             spilled: 0,
-            unfinished: Unfinished(None),
         }
     }
 
@@ -225,7 +211,6 @@ impl<R: Serialize> RunWriter<R> {
                 self.flushed_records += run.len();
                 self.spilled += self.used;
                 self.flushed.push(Arc::new(flushed));
-                self.unfinished.0 = Some((room.files.clone(), room.shuffle));
                 drop(run);
                 room.reservation.shrink_to(0);
                 self.used = 0;
@@ -248,7 +233,6 @@ impl<R: Serialize> RunWriter<R> {
     /// With up to 256 partitions the chunks stay where they are, unless what is in memory is small; beyond that every record
     /// is moved twice, a bucket at a time.
     pub fn finish(mut self) -> (MapOutput<R>, Vec<u64>) {
-        self.unfinished.0 = None;
         let checksum = sum(&self.hashes);
         let rest = self.take_records();
         let mut sizes = rest.sizes();
@@ -419,10 +403,15 @@ impl<R> Run<R> {
         (self.records * size_of::<R>()) as u64
     }
 
+    /// What it takes to say where its partitions begin.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        (self.extents.capacity() * size_of::<Extent>()) as u64
+    }
+
     /// What it takes in memory, but for what the records own elsewhere.
     pub(crate) fn takes(&self) -> u64 {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<R>()).sum();
-        (chunks + self.extents.capacity() * size_of::<Extent>() + self.chunks.capacity() * size_of::<Vec<R>>()) as u64
+        (chunks + self.chunks.capacity() * size_of::<Vec<R>>()) as u64 + self.index_bytes()
     }
 }
 
