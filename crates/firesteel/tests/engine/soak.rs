@@ -52,7 +52,7 @@ struct Program {
 /// No RDD has more elements.
 const MOST_ELEMENTS: usize = 300;
 
-const LEVELS: [StorageLevel; 11] = [
+pub(crate) const LEVELS: [StorageLevel; 11] = [
     StorageLevel::DISK_ONLY,
     StorageLevel::DISK_ONLY_2,
     StorageLevel::DISK_ONLY_3,
