@@ -527,6 +527,12 @@ impl Reservation {
         self.peak = self.peak.max(bytes);
     }
 
+    /// What an operator may hold whatever others do, since with less it would get nowhere: `bytes`, but of a small budget an eighth
+    /// at most.
+    pub fn at_least(&self, bytes: u64) -> u64 {
+        bytes.min(self.task.memory.total / 8)
+    }
+
     /// Takes so much more, whether it is there or not: for what an operator cannot do without.
     pub fn take(&mut self, bytes: u64) {
         let mut state = self.task.memory.state();

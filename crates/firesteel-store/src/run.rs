@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 /// A run no larger than this is moved into a single allocation when it is finished.
 const SMALL_RUN_BYTES: usize = 1 << 20;
 
-/// Less than this is not flushed: what a writer holds at least, whatever the budget.
+/// Less than this is not flushed, unless the budget is small.
 const MIN_FLUSH_BYTES: u64 = 1 << 20;
 /// A writer asks for memory in steps of at least and at most so much.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
@@ -166,7 +166,10 @@ impl<R: Serialize> RunWriter<R> {
     #[inline(never)]
     fn more(&mut self, b: usize) {
         self.used += weigh::all_owned(&self.buckets[b].current);
-        let asked = self.room.as_ref().is_some_and(|room| room.reservation.is_asked()) && self.used >= MIN_FLUSH_BYTES;
+        let asked =
+            self.room.as_ref().map(|room| &room.reservation).is_some_and(|reservation| {
+                reservation.is_asked() && self.used >= reservation.at_least(MIN_FLUSH_BYTES)
+            });
         if asked || !self.reserve(b) {
             self.flush();
             // Refused again, the first chunk is taken: a writer cannot do with less.
@@ -192,7 +195,7 @@ impl<R: Serialize> RunWriter<R> {
         let step = (needed / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
         match room.reservation.grow(step).or_else(|_| room.reservation.grow(lacking)) {
             Ok(()) => true,
-            Err(_) if needed < MIN_FLUSH_BYTES => {
+            Err(_) if needed < room.reservation.at_least(MIN_FLUSH_BYTES) => {
                 room.reservation.take(lacking);
                 true
             }
