@@ -1,17 +1,21 @@
 //! Firesteel's benchmarks: `cargo run --release -p firesteel-bench -- speed`.
 
 mod memory;
+mod shuffle;
 mod speed;
 
 use firesteel::prelude::*;
 
 const USAGE: &str = "usage: firesteel-bench speed  [--scale 0.01] [--threads 2] [--rounds 3] [--only W1,W4] [--ways engine,hand,limit] [--data FOLDER]
        firesteel-bench memory [--scale 1.0] [--budget 256m] [--only NAME]
+       firesteel-bench shuffle PARTITIONS [--budget 256m]
 
 speed    workloads in ample memory, each in a process of its own: by the engine, by hand without one, and in the fastest form
          known: seconds, ratios, peak resident memory. --scale 1.0 reads 2.6 GB, which are made once below --data.
 memory   workloads larger than the budget, each in a process of its own, with the budget and with ample memory:
-         seconds, ratio, peak resident memory, bytes spilled. --scale 1.0 is a gigabyte or so.";
+         seconds, ratio, peak resident memory, bytes spilled. --scale 1.0 is a gigabyte or so.
+shuffle  as many map tasks as reduce tasks, and a record for each pair of them: seconds, open files, bytes of indices, peak
+         resident memory, the driver's state for each map output.";
 
 #[firesteel::main]
 fn main() -> Result<()> {
@@ -22,9 +26,15 @@ fn main() -> Result<()> {
         Some((&"speed-one", words)) => speed::one(words),
         Some((&"memory", options)) => memory::compare(&memory::Options::parse(options)?),
         Some((&"memory-one", [name, budget, scale])) => memory::one(name, budget, scale),
+        Some((&"shuffle", [partitions])) => shuffle::run(number(partitions)?, "256m"),
+        Some((&"shuffle", [partitions, "--budget", budget])) => shuffle::run(number(partitions)?, budget),
         _ => {
             println!("{USAGE}");
             Ok(())
         }
     }
+}
+
+fn number(word: &str) -> Result<u32> {
+    word.parse().map_err(|e| Error::InvalidArgument(format!("{word}: {e}")))
 }

@@ -6,6 +6,7 @@ use crate::{
     cached_block::{BlockFile, Bytes, Chunks, Values, chunks_of_file},
     record,
     scratch::{Scratch, ScratchFile},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, is_careless},
     weigh,
 };
 use firesteel_model::{BlockId, PartitionIndex, RddId, StorageLevel};
@@ -15,7 +16,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
-    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    sync::{Arc, OnceLock, PoisonError, Weak},
 };
 
 /// Where a block is and what it takes.
@@ -125,7 +126,7 @@ impl Shared {
     /// Puts `now` in the place of the block that is `held`, unless another has taken its name.
     fn replace(&self, id: BlockId, is_same: impl Fn(&Held) -> bool, now: Option<(BlockStatus, Held)>) {
         let mut blocks = self.write();
-        let Some(block) = blocks.get_mut(&id).filter(|block| is_same(&block.held)) else { return };
+        let Some(block) = blocks.get_mut(&id).filter(|block| is_same(&block.held) || is_careless()) else { return };
         let status = now.as_ref().map(|(status, _)| *status);
         let before = match now {
             Some((status, held)) => {

@@ -5,6 +5,7 @@ use crate::{
     block_file::{FileReader, decode_chunk},
     record,
     scratch::ScratchFile,
+    sync::Mutex,
 };
 use firesteel_model::PartitionIndex;
 use std::{
@@ -12,7 +13,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };

@@ -17,6 +17,7 @@ use crate::{
     scratch::{Scratch, ScratchFile},
     serve::Stretch,
     spill::WRITE_BYTES,
+    sync::{Mutex, MutexGuard},
 };
 use firesteel_model::ShuffleId;
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,7 +25,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     os::unix::fs::FileExt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError, Weak},
 };
 
 /// A file that is longer gets no more map outputs.
@@ -35,9 +36,12 @@ const ENTRY: usize = 20;
 pub struct RunFiles {
     scratch: Arc<Scratch>,
     compress: bool,
-    /// Files that nobody writes to at the moment and that have room, by shuffle.
-    waiting: Mutex<BTreeMap<ShuffleId, Vec<Appender>>>,
+    waiting: Mutex<Waiting>,
 }
+
+/// Files that nobody writes to at the moment and that have room, by shuffle, and how far they are written. A file goes with the
+/// last map output in it.
+type Waiting = BTreeMap<ShuffleId, Vec<(Weak<ScratchFile>, u64)>>;
 
 struct Appender {
     file: Arc<ScratchFile>,
@@ -50,19 +54,15 @@ impl RunFiles {
         Arc::new(RunFiles { scratch, compress, waiting: Mutex::default() })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<ShuffleId, Vec<Appender>>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// No more outputs of this shuffle: its files go with their last readers.
-    pub(crate) fn forget(&self, shuffle: ShuffleId) {
-        let gone = self.waiting().remove(&shuffle);
-        drop(gone);
-    }
-
-    pub(crate) fn forget_all(&self) {
-        let gone = std::mem::take(&mut *self.waiting());
-        drop(gone);
+    /// A file of the shuffle to go on with.
+    fn take(&self, shuffle: ShuffleId) -> Option<Appender> {
+        let mut waiting = self.waiting();
+        let files = waiting.get_mut(&shuffle)?;
+        std::iter::from_fn(|| files.pop()).find_map(|(file, at)| Some(Appender { file: file.upgrade()?, at }))
     }
 
     /// Writes a run; `sizes` grows by what each partition takes on disk.
@@ -75,8 +75,7 @@ impl RunFiles {
         run: &Run<R>,
         sizes: &mut [u64],
     ) -> Result<Flushed, StoreError> {
-        let waiting = self.waiting().get_mut(&shuffle).and_then(Vec::pop);
-        if let Some(mut appender) = waiting {
+        if let Some(mut appender) = self.take(shuffle) {
             match self.append(&mut appender, run, sizes) {
                 Ok(flushed) => {
                     self.put_back(shuffle, appender);
@@ -99,9 +98,13 @@ impl RunFiles {
     }
 
     fn put_back(&self, shuffle: ShuffleId, appender: Appender) {
+        let mut waiting = self.waiting();
+        // Shuffles may have been released meanwhile, this one, too.
+        waiting.retain(|_, files| files.iter().any(|(file, _)| file.strong_count() > 0));
         if appender.at < FILE_BYTES {
-            self.waiting().entry(shuffle).or_default().push(appender);
+            waiting.entry(shuffle).or_default().push((Arc::downgrade(&appender.file), appender.at));
         }
+        drop(waiting);
     }
 
     fn append<R: Serialize>(&self, to: &mut Appender, run: &Run<R>, sizes: &mut [u64]) -> Result<Flushed, StoreError> {
@@ -175,6 +178,11 @@ impl Flushed {
     /// How many bytes it takes on disk.
     pub(crate) fn bytes(&self) -> u64 {
         self.end - self.start
+    }
+
+    /// How many of them say where its partitions begin.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.end - self.index_at
     }
 
     fn corrupt(&self, what: impl fmt::Display) -> StoreError {

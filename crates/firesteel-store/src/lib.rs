@@ -9,6 +9,8 @@ mod cached_block;
 mod error;
 mod flushed;
 pub mod heap;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod memory;
 mod output;
 mod page;
@@ -18,6 +20,7 @@ mod scratch;
 mod serve;
 mod shuffle_store;
 mod spill;
+mod sync;
 pub mod weigh;
 
 pub use block_file::BlockWriter;

@@ -12,13 +12,16 @@
 //! What nobody can evict (broadcast values) takes from cached blocks first, and from execution down to the floor's worth only: tasks
 //! are guaranteed what lies above the floor, and where the rest is not enough for all that is pinned the budget is overdrawn by it.
 
-use crate::heap;
+use crate::{
+    heap,
+    sync::{Condvar, Mutex, MutexGuard},
+};
 use firesteel_model::RddId;
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -522,6 +525,12 @@ impl Reservation {
         let bytes = self.bytes() + bytes;
         self.holding.set(bytes);
         self.peak = self.peak.max(bytes);
+    }
+
+    /// What an operator may hold whatever others do, since with less it would get nowhere: `bytes`, but of a small budget an eighth
+    /// at most.
+    pub fn at_least(&self, bytes: u64) -> u64 {
+        bytes.min(self.task.memory.total / 8)
     }
 
     /// Takes so much more, whether it is there or not: for what an operator cannot do without.

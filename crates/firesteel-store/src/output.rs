@@ -6,12 +6,13 @@ use crate::{
     page::{PageReader, Source},
     run::Slices,
     serve::PartBytes,
+    sync::RwLock,
 };
 use firesteel_model::ShuffleId;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt, io,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError},
 };
 
 /// The output of one map task, by reduce partition; the records of each in order of arrival, wherever they lie.
@@ -203,6 +204,7 @@ pub(crate) trait Placed: Send + Sync {
     fn bytes(&self) -> (u64, u64);
     /// A partition, for another process; what is in memory moves to disk first.
     fn part(&self, partition: usize) -> Result<PartBytes, StoreError>;
+    fn index_bytes(&self) -> (u64, u64);
 }
 
 impl<R: Serialize + Send + Sync + 'static> Placed for Place<R> {
@@ -227,5 +229,9 @@ impl<R: Serialize + Send + Sync + 'static> Placed for Place<R> {
     fn bytes(&self) -> (u64, u64) {
         let output = self.output.read().unwrap_or_else(PoisonError::into_inner);
         (output.memory_bytes(), output.disk_bytes())
+    }
+    fn index_bytes(&self) -> (u64, u64) {
+        let output = self.output.read().unwrap_or_else(PoisonError::into_inner);
+        (output.rest.index_bytes(), output.flushed.iter().map(|piece| piece.index_bytes()).sum())
     }
 }

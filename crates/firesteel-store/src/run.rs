@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 /// A run no larger than this is moved into a single allocation when it is finished.
 const SMALL_RUN_BYTES: usize = 1 << 20;
 
-/// Less than this is not flushed: what a writer holds at least, whatever the budget.
+/// Less than this is not flushed, unless the budget is small.
 const MIN_FLUSH_BYTES: u64 = 1 << 20;
 /// A writer asks for memory in steps of at least and at most so much.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
@@ -54,19 +54,6 @@ pub struct RunWriter<R> {
     /// What each partition takes on disk; empty before the first flush.
     sizes: Vec<u64>,
     spilled: u64,
-    unfinished: Unfinished,
-}
-
-/// What to forget if the writer never finishes: a file that waits for the next flush would wait for ever if the shuffle was
-/// released meanwhile.
-struct Unfinished(Option<(Arc<RunFiles>, ShuffleId)>);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some((files, shuffle)) = self.0.take() {
-            files.forget(shuffle);
-        }
-    }
 }
 
 /// What a map task's writer may use.
@@ -146,7 +133,6 @@ impl<R: Serialize> RunWriter<R> {
             flushed_records: 0,
             sizes: Vec::new(),
             spilled: 0,
-            unfinished: Unfinished(None),
         }
     }
 
@@ -182,7 +168,10 @@ impl<R: Serialize> RunWriter<R> {
     #[inline(never)]
     fn more(&mut self, b: usize) {
         self.used += weigh::all_owned(&self.buckets[b].current);
-        let asked = self.room.as_ref().is_some_and(|room| room.reservation.is_asked()) && self.used >= MIN_FLUSH_BYTES;
+        let asked =
+            self.room.as_ref().map(|room| &room.reservation).is_some_and(|reservation| {
+                reservation.is_asked() && self.used >= reservation.at_least(MIN_FLUSH_BYTES)
+            });
         if asked || !self.reserve(b) {
             self.flush();
             // Refused again, the first chunk is taken: a writer cannot do with less.
@@ -208,7 +197,7 @@ impl<R: Serialize> RunWriter<R> {
         let step = (needed / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
         match room.reservation.grow(step).or_else(|_| room.reservation.grow(lacking)) {
             Ok(()) => true,
-            Err(_) if needed < MIN_FLUSH_BYTES => {
+            Err(_) if needed < room.reservation.at_least(MIN_FLUSH_BYTES) => {
                 room.reservation.take(lacking);
                 true
             }
@@ -227,7 +216,6 @@ impl<R: Serialize> RunWriter<R> {
                 self.flushed_records += run.len();
                 self.spilled += self.used;
                 self.flushed.push(Arc::new(flushed));
-                self.unfinished.0 = Some((room.files.clone(), room.shuffle));
                 drop(run);
                 room.reservation.shrink_to(0);
                 self.used = 0;
@@ -258,7 +246,6 @@ impl<R: Serialize> RunWriter<R> {
         if self.room.as_ref().is_some_and(|room| room.to_disk) && !self.is_empty() {
             self.flush();
         }
-        self.unfinished.0 = None;
         let checksum = sum(&self.hashes);
         let rest = self.take_records();
         let mut sizes = rest.sizes();
@@ -429,10 +416,15 @@ impl<R> Run<R> {
         (self.records * size_of::<R>()) as u64
     }
 
+    /// What it takes to say where its partitions begin.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        (self.extents.capacity() * size_of::<Extent>()) as u64
+    }
+
     /// What it takes in memory, but for what the records own elsewhere.
     pub(crate) fn takes(&self) -> u64 {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<R>()).sum();
-        (chunks + self.extents.capacity() * size_of::<Extent>() + self.chunks.capacity() * size_of::<Vec<R>>()) as u64
+        (chunks + self.chunks.capacity() * size_of::<Vec<R>>()) as u64 + self.index_bytes()
     }
 }
 

@@ -3,7 +3,10 @@
 //! Each is made when it is first needed and removed with its last file's last reader. Its file `lock` is locked while its
 //! process lives, so that whoever starts next can tell a folder in use from what a killed process left.
 
-use crate::StoreError;
+use crate::{
+    StoreError,
+    sync::{Mutex, MutexGuard},
+};
 use std::{
     collections::VecDeque,
     fmt,
@@ -12,7 +15,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, PoisonError, Weak},
 };
 
 const PREFIX: &str = "firesteel-blocks-";

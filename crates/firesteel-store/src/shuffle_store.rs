@@ -3,6 +3,7 @@
 use crate::{
     MapOutput, PartBytes, RunFiles, StoreError,
     output::{Place, Placed},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
 use serde::Serialize;
@@ -10,7 +11,7 @@ use std::{
     any::Any,
     collections::BTreeMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError},
 };
 
 /// Holds finished [`MapOutput`]s until their shuffle is released.
@@ -115,27 +116,18 @@ impl ShuffleStore {
     /// Forgets the output of one attempt; says whether there was one.
     pub fn remove_output(&self, shuffle: ShuffleId, map: PartitionIndex, attempt: AttemptId) -> bool {
         let mut outputs = self.write();
-        let Some(maps) = outputs.get_mut(&shuffle) else {
-            drop(outputs);
-            self.files.forget(shuffle);
-            return false;
-        };
+        let Some(maps) = outputs.get_mut(&shuffle) else { return false };
         let removed = maps.remove(&(map, attempt));
-        let last = maps.is_empty();
-        if last {
+        if maps.is_empty() {
             outputs.remove(&shuffle);
         }
         drop(outputs);
-        if last {
-            self.files.forget(shuffle);
-        }
         removed.is_some()
     }
 
     /// Forgets all outputs of a shuffle; says how many there were.
     pub fn remove_shuffle(&self, shuffle: ShuffleId) -> usize {
         let removed = self.write().remove(&shuffle);
-        self.files.forget(shuffle);
         removed.map_or(0, |maps| maps.len())
     }
 
@@ -143,7 +135,6 @@ impl ShuffleStore {
     pub fn clear(&self) {
         let removed = std::mem::take(&mut *self.write());
         drop(removed);
-        self.files.forget_all();
     }
 
     /// The names of all outputs at this moment, in order.
@@ -168,8 +159,18 @@ impl ShuffleStore {
 
     /// What all outputs take, in memory (records in place) and on disk.
     pub fn bytes(&self) -> (u64, u64) {
-        let sizes = |output: &Output| output.placed.bytes();
-        self.read().values().flat_map(BTreeMap::values).map(sizes).fold((0, 0), |(m, d), (a, b)| (m + a, d + b))
+        self.sum(|placed| placed.bytes())
+    }
+
+    /// What it takes, in memory and on disk, to know where each reduce partition's records lie.
+    pub fn index_bytes(&self) -> (u64, u64) {
+        self.sum(|placed| placed.index_bytes())
+    }
+
+    fn sum(&self, of: impl Fn(&dyn Placed) -> (u64, u64)) -> (u64, u64) {
+        let outputs = self.read();
+        let all = outputs.values().flat_map(BTreeMap::values).map(|output| of(&*output.placed));
+        all.fold((0, 0), |(m, d), (a, b)| (m + a, d + b))
     }
 }
 

@@ -167,7 +167,7 @@ keys! {
     /// How much memory tasks and cached partitions of one executor may take together; what they need beyond goes to disk.
     MEMORY_BUDGET: Option<ByteSize> = "memory.budget",
         unset "`executor.memory` × `memory.fraction`; in local mode without `executor.memory`, that share of the machine's memory",
-        "at least 1m" |n| n.is_none_or(|n| n.0 >= 1 << 20);
+        "at least 16k" |n| n.is_none_or(|n| n.0 >= 16 << 10);
     /// The share of an executor's memory that is its budget, where `memory.budget` does not say it.
     MEMORY_FRACTION: f64 = "memory.fraction", default "0.6", "more than 0 and at most 1" |n| *n > 0.0 && *n <= 1.0;
     /// The share of the budget in which cached partitions and finished map outputs are safe from running tasks.

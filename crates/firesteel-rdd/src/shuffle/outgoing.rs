@@ -39,7 +39,7 @@ impl<T: Serialize + DeserializeOwned> Outgoing<T> {
     #[cold]
     #[inline(never)]
     fn look(&mut self) {
-        if self.memory.is_asked() && self.takes() >= 2 * MIN_BYTES && self.values.len() > 1 {
+        if self.memory.is_asked() && self.takes() >= 2 * self.memory.at_least(MIN_BYTES) && self.values.len() > 1 {
             return self.spill();
         }
         let (left, room) = (self.values.len(), self.values.capacity());

@@ -183,7 +183,7 @@ impl<K: Key, R: Row> Rows<K, R> {
             let lacking = self.used - self.memory.bytes();
             let step = (self.used / 4).clamp(STEP_BYTES.0, STEP_BYTES.1).max(lacking);
             let Err(refused) = self.memory.grow(step).or_else(|_| self.memory.grow(lacking)) else { return };
-            if self.used < MIN_BYTES {
+            if self.used < self.memory.at_least(MIN_BYTES) {
                 // Whatever others hold: with less, every pass would let out next to nothing.
                 return self.memory.take(lacking);
             }
@@ -205,7 +205,7 @@ impl<K: Key, R: Row> Rows<K, R> {
     /// Another operator of the task was refused, and these rows hold more.
     fn shrink(&mut self) {
         self.weigh();
-        if self.used >= 2 * MIN_BYTES && self.table.len() > 1 {
+        if self.used >= 2 * self.memory.at_least(MIN_BYTES) && self.table.len() > 1 {
             self.shed();
         } else {
             self.memory.shrink_to(self.used);

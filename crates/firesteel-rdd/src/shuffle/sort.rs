@@ -142,7 +142,7 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     #[inline(never)]
     fn reserve(&mut self) {
         if self.memory.is_asked() {
-            match self.used < 2 * MIN_SPILL_BYTES {
+            match self.used < 2 * self.memory.at_least(MIN_SPILL_BYTES) {
                 true => self.memory.shrink_to(self.used),
                 false => return self.spill(),
             }
@@ -155,7 +155,7 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
         if self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_ok() {
             return;
         }
-        if self.used < MIN_SPILL_BYTES {
+        if self.used < self.memory.at_least(MIN_SPILL_BYTES) {
             return self.memory.take(lacking);
         }
         self.spill();

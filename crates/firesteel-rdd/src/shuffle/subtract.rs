@@ -103,7 +103,7 @@ impl<K: Key> Gone<K> {
         if !may_grow || self.memory.grow(step).or_else(|_| self.memory.grow(lacking)).is_err() {
             // At least these keys: every pass takes some away.
             self.memory.take(lacking);
-            self.is_full = self.used >= MIN_BYTES;
+            self.is_full = self.used >= self.memory.at_least(MIN_BYTES);
         }
     }
 

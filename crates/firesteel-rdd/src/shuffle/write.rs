@@ -189,30 +189,41 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             Some(slot) => {
                 // Taken out while the user's function runs: if it panics, the attempt ends and the hole is never seen.
                 let part = slot.take().expect("a table's parts are there between records");
-                if needs_drop::<A::Part>() {
-                    // A part that owns something is taken to grow by what it is given.
-                    self.used += size_of::<V>() as u64 + self.weigher.weigh(&item.get().1);
-                }
+                // A part that owns something is taken to grow by what it is given.
+                let grown = match needs_drop::<A::Part>() {
+                    true => size_of::<V>() as u64 + self.weigher.weigh(&item.get().1),
+                    false => 0,
+                };
                 *slot = Some(self.aggregate.add(part, HalfOf::new(item, &Second)));
+                if needs_drop::<A::Part>() {
+                    self.grew(grown);
+                }
             }
             None => {
-                self.used += Table::<K, Option<A::Part>>::IN_PLACE + self.weigher.weigh(item.get());
+                let owned = self.weigher.weigh(item.get());
                 let (key, part) = self.begin(item);
                 self.table.insert(hash, key, Some(part));
-                if self.table.len() >= self.capacity {
-                    return self.flush();
+                match self.table.len() < self.capacity {
+                    true => self.grew(Table::<K, Option<A::Part>>::IN_PLACE + owned),
+                    false => self.flush(),
                 }
             }
         }
+    }
+
+    /// Counts what the table has grown by.
+    #[inline(always)]
+    fn grew(&mut self, bytes: u64) {
+        self.used += bytes;
         if self.used > self.memory.bytes() {
-            self.grow();
+            self.reserve();
         }
     }
 
     /// Takes memory for what came, unless the table is full.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self) {
+    fn reserve(&mut self) {
         if self.used > self.limit {
             // Parts that change without growing look as if they had grown.
             let owned = self.table.owned(|part| part.as_ref().map_or(0, A::owned));

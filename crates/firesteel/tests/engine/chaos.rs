@@ -57,6 +57,8 @@ pub(crate) struct Damage {
     pub(crate) failures: Arc<AtomicU32>,
     pub(crate) outputs: Arc<AtomicU32>,
     pub(crate) blocks: Arc<AtomicU32>,
+    /// Tasks at whose end a map output was on disk.
+    pub(crate) flushed: Arc<AtomicU32>,
     /// Blocks of these RDDs are all there is of them.
     pub(crate) precious: Arc<Mutex<HashSet<u64>>>,
 }
@@ -80,6 +82,9 @@ impl Chaos {
                 u64::from(moment == Moment::After),
             ];
             let mut random = Random::new(place.iter().fold(0, |sum, part| Random::new(sum ^ part).next()));
+            if moment == Moment::After && executor.shuffles.bytes().1 > 0 {
+                done.flushed.fetch_add(1, Ordering::Relaxed);
+            }
             let mut happens = |one_in: usize| one_in > 0 && random.once_in(2 * one_in);
             let (fails, loses_output, loses_block) =
                 (happens(self.failures), happens(self.lost_outputs), happens(self.lost_blocks));

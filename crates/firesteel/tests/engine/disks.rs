@@ -125,3 +125,45 @@ fn items_of_the_driver_whose_file_is_lost_are_an_error_and_never_missing_element
         assert!(error.contains("source_") && error.contains("`parallelize`"), "{error}");
     }
 }
+
+#[test]
+fn contexts_with_budgets_and_folders_of_their_own_come_and_go_beside_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let folders: Vec<PathBuf> = (0..4).map(|i| dir.path().join(i.to_string())).collect();
+    let steady = tight(&[&folders[0]]).build().unwrap();
+    let kept = records(&steady).persist(StorageLevel::DISK_ONLY);
+    let expected = kept.sort_by_key_n(true, 2).glom().collect().unwrap();
+    std::thread::scope(|scope| {
+        for (folder, budget) in folders[1..].iter().zip(["1m", "3m", "1g"]) {
+            let expected = &expected;
+            scope.spawn(move || {
+                for round in 0..3 {
+                    let sc = tight(&[folder]).conf("firesteel.memory.budget", budget).build().unwrap();
+                    let kept = records(&sc).persist(StorageLevel::MEMORY_AND_DISK);
+                    assert_eq!(kept.sort_by_key_n(true, 2).glom().collect().unwrap(), *expected, "{budget}");
+                    // What has room stays in memory, and what has not lies in the context's own folder.
+                    assert_eq!(files(folder).is_empty(), budget == "1g", "{budget}");
+                    match round {
+                        0 => sc.stop().unwrap(),
+                        1 => drop(kept),
+                        _ => {
+                            let on_disk = sc.range_n(0..100, 2).persist(StorageLevel::DISK_ONLY);
+                            on_disk.count().unwrap();
+                            sc.stop().unwrap();
+                            assert!(on_disk.count().is_err());
+                        }
+                    }
+                    drop(sc);
+                    assert_eq!(inside(folder), Vec::<PathBuf>::new(), "{budget}");
+                }
+            });
+        }
+        for _ in 0..3 {
+            assert_eq!(kept.sort_by_key_n(true, 2).glom().collect().unwrap(), expected);
+        }
+    });
+    assert!(!files(&folders[0]).is_empty());
+    drop(kept);
+    steady.stop().unwrap();
+    assert!(folders.iter().all(|folder| inside(folder).is_empty()));
+}

@@ -1,6 +1,6 @@
 //! What does not fit into memory: the same answers, in the same order, by way of the disk.
 
-use crate::steps::Told;
+use crate::{soak::LEVELS, steps::Told};
 use firesteel::{
     events::{
         Event,
@@ -81,6 +81,33 @@ proptest! {
         ];
         prop_assert!(total.iter().filter(|spilled| **spilled > 0).count() >= 6, "{total:?}");
     }
+
+    #[test]
+    fn their_kin_give_the_same_with_any_memory(
+        n in 12_000u64..20_000, keys in prop::sample::select(vec![3_000u64, 1 << 40]), bytes in 150usize..400,
+        from in 1usize..5, to in 1usize..5,
+    ) {
+        let a = |sc: &Context| pairs(sc, n, keys, bytes, false, from);
+        let b = |sc: &Context| pairs(sc, n / 2, keys, bytes / 2, false, to);
+        let few = |sc: &Context| pairs(sc, 300, keys, 5, false, 2);
+        let total = [
+            same("group_by", |sc| a(sc).group_by_into(to, |(k, _)| k % 2_999)),
+            same("fold_by_key", |sc| a(sc).fold_by_key_into(to, String::new(), |a, b| if a.len() < 2_000 { a + &b } else { b })),
+            same("combine_by_key", |sc| a(sc).combine_by_key_into(to, |v| vec![v], |mut all, v| { all.push(v); all }, |mut a, b| { a.extend(b); a })),
+            same("cogroup2", |sc| a(sc).cogroup2_into(&b(sc), &few(sc), to)),
+            same("cogroup3", |sc| few(sc).cogroup3_into(&b(sc), &few(sc), &a(sc), to)),
+            same("left_outer_join", |sc| a(sc).left_outer_join_into(&b(sc), to)),
+            same("right_outer_join", |sc| b(sc).right_outer_join_into(&a(sc), to)),
+            same("join of large sides", |sc| a(sc).join_into(&b(sc), to)),
+            same("subtract", |sc| a(sc).subtract_into(&b(sc), to)),
+            same("subtract_by_key of much", |sc| few(sc).subtract_by_key_into(&a(sc), to)),
+            same("coalesce_shuffle", |sc| a(sc).coalesce_shuffle(to)),
+            same("sort after a join", |sc| a(sc).join_into(&few(sc), to).sort_by_key_n(true, from)),
+            same("sorted groups", |sc| a(sc).sort_by_key_n(true, to).group_by_key()),
+            same("distinct of a union", |sc| a(sc).union(&a(sc)).distinct_into(to)),
+        ];
+        prop_assert!(total.iter().filter(|spilled| **spilled > 0).count() >= 7, "{total:?}");
+    }
 }
 
 #[test]
@@ -114,13 +141,7 @@ fn a_group_larger_than_memory_fails_its_job_with_the_remedy_and_others_go_on() {
 
 #[test]
 fn a_cached_rdd_larger_than_memory_is_read_as_its_level_says() {
-    for level in [
-        StorageLevel::MEMORY_ONLY,
-        StorageLevel::MEMORY_ONLY_SER,
-        StorageLevel::MEMORY_AND_DISK,
-        StorageLevel::MEMORY_AND_DISK_SER,
-        StorageLevel::DISK_ONLY,
-    ] {
+    for level in LEVELS {
         let sc = tight();
         let computed = sc.long_accumulator("computed");
         let kept = pairs(&sc, 20_000, 1 << 40, 200, false, 16)

@@ -1,4 +1,5 @@
-//! Thousands of small random programs, in which tasks fail and what was kept gets lost, against plain vectors.
+//! Thousands of small random programs, in which tasks fail and what was kept gets lost, against plain vectors. A third of them has less
+//! memory than their data take.
 //!
 //! A failing program prints its seed and its steps. `FIRESTEEL_SOAK_SEED=<seed>` runs that one alone, `FIRESTEEL_SOAK_COUNT=<n>` as
 //! many as are wanted.
@@ -6,13 +7,19 @@
 use crate::{
     chaos::{self, Chaos, Damage, Random, Stragglers},
     plain::{self, Pair, Parts, Spread},
+    steps::Told,
 };
 use firesteel::{
     __private::{Footprint, ManualClock},
     Data, Key,
+    events::{
+        Event,
+        event::{BlockUpdated, TaskEnd},
+    },
     prelude::*,
 };
 use std::{
+    collections::HashSet,
     fmt::{Debug, Write},
     sync::{
         Arc, Mutex,
@@ -43,16 +50,20 @@ struct Program {
     sc: Context,
     random: Random,
     damage: Damage,
+    /// How many times longer its RDDs are than they would be with ample memory; then one key may have more than its task's share.
+    scale: usize,
+    /// The RDDs that are to be kept in memory.
+    in_memory: HashSet<u64>,
     names: usize,
     steps: Arc<Mutex<String>>,
     numbers: Vec<Node<u64>>,
     pairs: Vec<Node<Pair>>,
 }
 
-/// No RDD has more elements.
+/// No RDD has more elements, times the scale.
 const MOST_ELEMENTS: usize = 300;
 
-const LEVELS: [StorageLevel; 11] = [
+pub(crate) const LEVELS: [StorageLevel; 11] = [
     StorageLevel::DISK_ONLY,
     StorageLevel::DISK_ONLY_2,
     StorageLevel::DISK_ONLY_3,
@@ -114,7 +125,7 @@ impl Program {
     }
 
     fn add<T: Kind>(&mut self, how: String, rdd: Rdd<T>, parts: Parts<T>, spread: Option<Spread>) {
-        if parts.iter().map(Vec::len).sum::<usize>() > MOST_ELEMENTS || parts.len() > 12 {
+        if parts.iter().map(Vec::len).sum::<usize>() > MOST_ELEMENTS * self.scale || parts.len() > 12 {
             return;
         }
         let name = self.names;
@@ -135,7 +146,7 @@ impl Program {
 
     fn source(&mut self) {
         let (sc, random) = (self.sc.clone(), &mut self.random);
-        let length = random.below(40);
+        let length = random.below(40 * self.scale);
         let n = 1 + random.below(5);
         if random.once_in(12) {
             return match random.once_in(2) {
@@ -232,6 +243,9 @@ impl Program {
             13 | 14 => {
                 let level = LEVELS[self.random.below(LEVELS.len())];
                 let made = rdd.persist(level).erase();
+                if level.use_memory {
+                    self.in_memory.insert(made.id());
+                }
                 if ![StorageLevel::NONE, level].contains(&rdd.storage_level()) {
                     self.step(|| format!("r{name}.persist({level}) is refused"));
                     assert!(made.count().is_err(), "r{name} is kept already");
@@ -401,6 +415,17 @@ impl Program {
         }
     }
 
+    /// The result of a job, unless it failed because one key has more than a task can hold.
+    fn fits<T>(&self, result: Result<T>) -> Option<T> {
+        match result {
+            Err(e) if self.scale > 1 && e.to_string().contains("`aggregate_by_key`") => {
+                self.step(|| "one key is too large".into());
+                None
+            }
+            result => Some(result.unwrap()),
+        }
+    }
+
     /// Runs jobs over a node and compares.
     fn check<T: Kind>(&mut self, node: &Node<T>) {
         let name = node.name;
@@ -410,12 +435,17 @@ impl Program {
             0 => {
                 let n = self.random.below(node.len() + 2);
                 let first: Vec<T> = node.parts.iter().flatten().take(n).cloned().collect();
-                assert_eq!(node.rdd.take(n).unwrap(), first, "take({n}) of r{name}");
+                let Some(taken) = self.fits(node.rdd.take(n)) else { return };
+                assert_eq!(taken, first, "take({n}) of r{name}");
             }
-            1 => assert_eq!(node.rdd.count().unwrap(), node.len() as u64, "count of r{name}"),
+            1 => {
+                let Some(count) = self.fits(node.rdd.count()) else { return };
+                assert_eq!(count, node.len() as u64, "count of r{name}");
+            }
             _ => {}
         }
-        assert_eq!(node.rdd.glom().collect().unwrap(), *node.parts, "r{name}");
+        let Some(parts) = self.fits(node.rdd.glom().collect()) else { return };
+        assert_eq!(parts, *node.parts, "r{name}");
         assert_eq!(node.rdd.num_partitions().unwrap(), node.parts.len(), "partitions of r{name}");
         assert_eq!(node.rdd.partitioner().unwrap().is_some(), node.spread.is_some(), "partitioner of r{name}");
     }
@@ -468,6 +498,10 @@ impl Program {
                 _ => self.forget_any(),
             }
         }
+        if self.scale > 1 {
+            self.keep_much::<u64>();
+            self.keep_much::<Pair>();
+        }
         let last = (self.numbers.last().cloned(), self.pairs.last().cloned());
         if let Some(node) = last.0 {
             self.check(&node);
@@ -482,14 +516,33 @@ impl Program {
         }
     }
 
+    /// Keeps more than there is room for, and reads it again.
+    fn keep_much<T: Kind>(&mut self) {
+        let mut kept = Vec::new();
+        for _ in 0..4 {
+            let (a, level) = (self.any::<T>(), LEVELS[self.random.below(LEVELS.len())]);
+            let made = a.rdd.map(|x| x).persist(level).erase();
+            if level.use_memory {
+                self.in_memory.insert(made.id());
+            }
+            self.add(format!("r{}.map(x).persist({level})", a.name), made, (*a.parts).clone(), None);
+            kept.extend(T::nodes(self).last().cloned());
+        }
+        kept.iter().chain(&kept).for_each(|node| self.check(node));
+    }
+
     /// Jobs from two threads of the driver.
     fn check_at_once(&mut self) {
         let (numbers, pairs) = (self.any::<u64>(), self.any::<Pair>());
         self.step(|| format!("check r{} and r{} at once", numbers.name, pairs.name));
         std::thread::scope(|scope| {
-            let other = scope.spawn(|| numbers.rdd.glom().collect().unwrap());
-            assert_eq!(pairs.rdd.glom().collect().unwrap(), *pairs.parts, "r{}", pairs.name);
-            assert_eq!(other.join().unwrap(), *numbers.parts, "r{}", numbers.name);
+            let other = scope.spawn(|| numbers.rdd.glom().collect());
+            if let Some(parts) = self.fits(pairs.rdd.glom().collect()) {
+                assert_eq!(parts, *pairs.parts, "r{}", pairs.name);
+            }
+            if let Some(parts) = self.fits(other.join().unwrap()) {
+                assert_eq!(parts, *numbers.parts, "r{}", numbers.name);
+            }
         });
     }
 }
@@ -501,6 +554,28 @@ struct Totals {
     outputs: AtomicU64,
     blocks: AtomicU64,
     copies: AtomicU64,
+    /// Task attempts that spilled, map outputs that were seen on disk, and blocks that had to leave memory.
+    spilled: AtomicU64,
+    flushed: AtomicU64,
+    evicted: AtomicU64,
+}
+
+/// What had no room in memory: task attempts that spilled, and blocks of the RDDs `in_memory` that went to disk.
+fn without_room(told: Told, in_memory: &HashSet<u64>) -> (u64, u64) {
+    let (mut spilled, mut evicted) = (0, 0);
+    let rdd = |block: &str| block.strip_prefix("rdd_")?.split('_').next()?.parse().ok();
+    for event in told.rest() {
+        match event {
+            Event::TaskEnd(TaskEnd { metrics: Some(metrics), .. }) => {
+                spilled += u64::from(metrics.memory_bytes_spilled > 0);
+            }
+            Event::BlockUpdated(BlockUpdated { info }) if info.level.use_disk => {
+                evicted += u64::from(rdd(&info.block).is_some_and(|rdd| in_memory.contains(&rdd)));
+            }
+            _ => {}
+        }
+    }
+    (spilled, evicted)
 }
 
 fn one(seed: u64, steps: &Arc<Mutex<String>>, totals: &Totals) {
@@ -515,25 +590,32 @@ fn one(seed: u64, steps: &Arc<Mutex<String>>, totals: &Totals) {
             lost_blocks: [0, 2, 6][random.below(3)],
         },
     };
-    let _ = writeln!(steps.lock().unwrap(), "  local[{threads}, 4], {chaos:?}");
+    let (budget, scale) = [("1g", 1), ("1g", 1), ("16k", 8)][(seed % 3) as usize];
+    let _ = writeln!(steps.lock().unwrap(), "  local[{threads}, 4], {budget} of memory, {chaos:?}");
     let dir = tempfile::tempdir().unwrap();
-    let builder =
-        Context::builder().master(format!("local[{threads},4]")).conf("firesteel.local.dir", dir.path().display());
+    let builder = Context::builder()
+        .master(format!("local[{threads},4]"))
+        .conf("firesteel.memory.budget", budget)
+        .conf("firesteel.local.dir", dir.path().display());
     let stragglers = Stragglers::new([0, 0, 0, 4][random.below(4)] * usize::from(threads > 1), threads);
     let (builder, damage) = chaos.unleash(builder, stragglers.clone());
     let clock = ManualClock::default();
     let sc = builder.conf("firesteel.speculation", true).clock(clock.clone()).build().unwrap();
     sc.set_checkpoint_dir(dir.path().join("checkpoints").to_str().unwrap()).unwrap();
+    let told = (scale > 1).then(|| Told::of(&sc));
     let mut program = Program {
         sc: sc.clone(),
         random,
         damage: damage.clone(),
+        scale,
+        in_memory: HashSet::new(),
         names: 0,
         steps: steps.clone(),
         numbers: Vec::new(),
         pairs: Vec::new(),
     };
     stragglers.while_time_passes(&sc, &clock, || program.run());
+    let in_memory = std::mem::take(&mut program.in_memory);
     drop(program);
     assert_eq!(chaos::at_rest(&sc), Footprint::default(), "something is kept for what was dropped");
     for (total, count) in [
@@ -541,9 +623,14 @@ fn one(seed: u64, steps: &Arc<Mutex<String>>, totals: &Totals) {
         (&totals.outputs, damage.outputs),
         (&totals.blocks, damage.blocks),
         (&totals.copies, stragglers.overtaken()),
+        (&totals.flushed, damage.flushed),
     ] {
         total.fetch_add(u64::from(count.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
+    sc.stop().unwrap();
+    let (spilled, evicted) = told.map_or((0, 0), |told| without_room(told, &in_memory));
+    totals.spilled.fetch_add(spilled, Ordering::Relaxed);
+    totals.evicted.fetch_add(evicted, Ordering::Relaxed);
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -583,10 +670,12 @@ fn random_programs_survive_what_goes_wrong() {
             });
         }
     });
+    let Totals { failures, outputs, blocks, copies, spilled, flushed, evicted } = &totals;
     let happened =
-        [&totals.failures, &totals.outputs, &totals.blocks, &totals.copies].map(|count| count.load(Ordering::Relaxed));
-    assert!(alone || happened.iter().all(|count| *count > 0), "nothing went wrong: {happened:?}");
-    eprintln!("failures, lost outputs, lost blocks, copies: {happened:?}");
+        [failures, outputs, blocks, copies, spilled, flushed, evicted].map(|count| count.load(Ordering::Relaxed));
+    let what = "failures, lost outputs, lost blocks, copies, spilling attempts, outputs on disk, evicted blocks";
+    eprintln!("{what}: {happened:?}");
+    assert!(alone || happened.iter().all(|count| *count > 0), "{what}: {happened:?}");
 }
 
 /// What a join makes of a key's values: left by left, unless there are more right ones.

@@ -61,6 +61,15 @@ fn program(name: &str) -> Result<()> {
             tracing::error!("an error that nobody wants");
         }
         "spills" => spills()?,
+        "shuffles_widely" => {
+            let numbers = Context::new()?.range_n(0..20_000, 2_000).map(|i| (i.wrapping_mul(0x9e37_79b9), i));
+            let sums = numbers.reduce_by_key_into(2_000, |a, b| a + b).map_partitions(|pairs| {
+                let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+                [pairs.fold((0, 0, open), |(count, sum, open), (_, i)| (count + 1, sum + i, open))]
+            });
+            let (count, sum, open) = sums.reduce(|a, b| (a.0 + b.0, a.1 + b.1, a.2.max(b.2)))?;
+            println!("{count} {sum} {open}");
+        }
         "is_killed" => {
             let sc = Context::new()?;
             let kept = noise(&sc).persist(StorageLevel::DISK_ONLY);
@@ -246,6 +255,18 @@ fn checks() {
                 assert!(told.contains(what), "{what}: {told}");
             }
             assert_eq!(fs::read_dir(large).expect("a folder").count(), 0, "nothing stays");
+        }),
+        ("four_million_pairs_of_map_and_reduce_tasks_need_few_open_files", |folder| {
+            let scratch = folder.join("scratch");
+            let conf = format!("firesteel.memory.budget=1m\nfiresteel.local.dir={}", scratch.display());
+            let mut command = Command::new(env::current_exe().expect("a path"));
+            let output = as_program(&mut command, "shuffles_widely", &conf).output().expect("the program runs");
+            let numbers: Vec<u64> =
+                text(&output.stdout).split_whitespace().map(|n| n.parse().expect("a number")).collect();
+            let [count, sum, open] = numbers[..] else { panic!("{output:?}") };
+            assert_eq!((count, sum), (20_000, 199_990_000));
+            assert!(open < 200, "{open} files are open: 128 of the store's, and some of the process's");
+            assert_eq!(fs::read_dir(scratch).expect("it had to use the disk").count(), 0);
         }),
         ("what_a_killed_process_left_is_removed_by_the_next", |folder| {
             let conf = format!("firesteel.local.dir={}", folder.display());
