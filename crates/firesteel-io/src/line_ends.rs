@@ -13,35 +13,66 @@ pub(crate) struct Seen {
 /// end ends with the text. `text` begins with a line and is at most `u32::MAX` long.
 pub(crate) fn line_ends(text: &[u8], ends: &mut Vec<u32>) -> Seen {
     debug_assert!(text.len() <= u32::MAX as usize);
-    ends.clear();
-    let mut any_cr = 0;
-    let mut after_cr = 0;
-    let mut base = 0u32;
-    let mut block = |lf: u64, cr: u64| {
-        // A LF that follows a CR belongs to its end.
-        let mut found = cr | (lf & !(cr << 1 | after_cr));
-        after_cr = cr >> 63;
-        any_cr |= cr;
-        while found != 0 {
-            ends.push(base + found.trailing_zeros());
-            found &= found - 1;
-        }
-        base += 64;
-    };
+    let mut found = Found { positions: std::mem::take(ends), count: 0, base: 0, any_cr: 0, after_cr: 0 };
     let (blocks, rest) = text.as_chunks::<64>();
     for bytes in blocks {
-        block(mask(bytes, b'\n'), mask(bytes, b'\r'));
+        found.block(mask(bytes, b'\n'), mask(bytes, b'\r'));
     }
     if !rest.is_empty() {
         let mut padded = [0; 64];
         padded[..rest.len()].copy_from_slice(rest);
-        block(mask(&padded, b'\n'), mask(&padded, b'\r'));
+        found.block(mask(&padded, b'\n'), mask(&padded, b'\r'));
     }
+    *ends = found.positions;
+    ends.truncate(found.count);
     if !matches!(text.last(), None | Some(b'\n' | b'\r')) {
         ends.push(text.len() as u32);
     }
-    Seen { carriage_returns: any_cr != 0 }
+    Seen { carriage_returns: found.any_cr != 0 }
 }
+
+/// The line ends found so far.
+struct Found {
+    /// The first `count` are theirs; behind them is room.
+    positions: Vec<u32>,
+    count: usize,
+    /// Where the next block begins.
+    base: u32,
+    any_cr: u64,
+    after_cr: u64,
+}
+
+impl Found {
+    /// Adds a block's, of which there is a bit for each LF and for each CR.
+    #[inline(always)]
+    fn block(&mut self, lf: u64, cr: u64) {
+        // A LF that follows a CR belongs to its end.
+        let mut found = cr | (lf & !(cr << 1 | self.after_cr));
+        self.after_cr = cr >> 63;
+        self.any_cr |= cr;
+        if self.positions.len() < self.count + 64 {
+            self.positions.resize((self.count + 64).max(self.positions.len() * 2), 0);
+        }
+        let (few, more) = self.positions[self.count..][..64].split_at_mut(FEW);
+        self.count += found.count_ones() as usize;
+        // So many are written whether they are there or not: how many are is not foreseen by the processor.
+        for position in few {
+            *position = self.base + found.trailing_zeros();
+            found &= found.wrapping_sub(1);
+        }
+        for position in more {
+            if found == 0 {
+                break;
+            }
+            *position = self.base + found.trailing_zeros();
+            found &= found - 1;
+        }
+        self.base += 64;
+    }
+}
+
+/// Most blocks of 64 bytes have no more line ends.
+const FEW: usize = 4;
 
 /// One bit for each byte of the block that equals `byte`.
 #[inline(always)]

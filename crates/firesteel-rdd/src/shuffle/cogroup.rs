@@ -1,6 +1,7 @@
 //! Several keyed RDDs brought together: for each key the values of each side.
 
 use super::{
+    few::Gathered,
     read::{Side, SideStream, by_partition},
     rows::{Aside, Leaving, Left, Row, Rows, replay},
 };
@@ -22,32 +23,40 @@ pub(super) struct Gather<'a, K, R, V, F> {
     rows: &'a mut Rows<K, R>,
     aside: &'a mut Aside<(K, V)>,
     weigher: Weigher,
+    known_keys_only: bool,
     at: F,
 }
 
-impl<'a, K, R, V, F: Fn(&mut R) -> &mut Vec<V>> Gather<'a, K, R, V, F> {
+impl<'a, K, R, V, C, F: Fn(&mut R) -> &mut C> Gather<'a, K, R, V, F> {
     pub(super) fn new(rows: &'a mut Rows<K, R>, aside: &'a mut Aside<(K, V)>, at: F) -> Self {
-        Gather { rows, aside, weigher: Weigher::default(), at }
+        Gather { rows, aside, weigher: Weigher::default(), known_keys_only: false, at }
+    }
+
+    /// Drops what belongs to keys that have no row, where that is all they would have.
+    pub(super) fn known_keys_only(self, only: bool) -> Self {
+        Gather { known_keys_only: only, ..self }
     }
 }
 
-impl<K: Key, R: Row + Default, V: Data, F: Fn(&mut R) -> &mut Vec<V>> Sink<(K, V)> for Gather<'_, K, R, V, F> {
+impl<K: Key, R: Row + Default, V: Data, C: Gathered<V>, F: Fn(&mut R) -> &mut C> Sink<(K, V)>
+    for Gather<'_, K, R, V, F>
+{
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, mut item: L) -> bool {
-        let in_place = (size_of::<V>() * 3 / 2) as u64;
         let hash = hash_of(&item.get().0);
         if let Some(row) = self.rows.find(hash, &item.get().0) {
             let owned = self.weigher.weigh(&item.get().1);
-            (self.at)(row).push(item.take_part(|pair| pair.1, |pair| pair.1.clone()));
-            self.rows.grew(in_place + owned);
-        } else if self.rows.is_open() {
+            let value = item.take_part(|pair| pair.1, |pair| pair.1.clone());
+            let grown = (self.at)(row).gather(value);
+            self.rows.grew(grown + owned);
+        } else if !self.rows.is_open() {
+            self.aside.push(item.get(), self.rows.disk());
+        } else if !self.known_keys_only {
             let owned = self.weigher.weigh(item.get());
             let (key, value) = item.take();
             let mut row = R::default();
-            (self.at)(&mut row).push(value);
-            self.rows.insert(hash, key, row, 4 * in_place + owned);
-        } else {
-            self.aside.push(item.get(), self.rows.disk());
+            let grown = (self.at)(&mut row).gather(value);
+            self.rows.insert(hash, key, row, grown + owned);
         }
         true
     }

@@ -6,6 +6,7 @@
 
 use super::{
     cogroup::Gather,
+    few::{self, Few},
     read::{Side, SideStream, by_partition},
     rows::{Aside, Disk, Leaving, Left, Row, Rows, one_key_too_large, replay},
 };
@@ -16,10 +17,7 @@ use crate::{
     stream::{Flow, Own, Sink, Stream},
     task::{Task, cannot_store},
 };
-use firesteel_store::{
-    Refused, Reservation, SpillReader, SpillWriter, Spilled, StoreError,
-    weigh::{self, Weigher},
-};
+use firesteel_store::{Refused, Reservation, SpillReader, SpillWriter, Spilled, StoreError, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 
@@ -113,7 +111,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
         JoinStream {
             left: (Some(self.left.open(split, task)), Aside::new()),
             right: (Some(self.right.open(split, task)), Aside::new()),
-            rows: Rows::new(task, "join", |row| weigh::of_vec(&row.left) + weigh::of_vec(&row.right)),
+            rows: Rows::new(task, "join", |row| row.left.owned() + row.right.owned()),
             state: None,
             pairs: None,
             current: task.memory().reservation().named("join: one key"),
@@ -126,8 +124,8 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "V: Data, W: Data")]
 struct Values<V, W> {
-    left: Vec<V>,
-    right: Vec<W>,
+    left: Few<V>,
+    right: Few<W>,
     /// Only ever of a row that stays in the table until it comes out.
     #[serde(skip)]
     spilled: Option<Box<SpilledSides<V, W>>>,
@@ -135,7 +133,7 @@ struct Values<V, W> {
 
 impl<V, W> Default for Values<V, W> {
     fn default() -> Self {
-        Values { left: Vec::new(), right: Vec::new(), spilled: None }
+        Values { left: Few::None, right: Few::None, spilled: None }
     }
 }
 
@@ -156,7 +154,7 @@ impl<T> Default for SpilledSide<T> {
 }
 
 impl<T: Data> SpilledSide<T> {
-    fn spill(&mut self, values: &mut Vec<T>, disk: &Disk) -> Result<(), StoreError> {
+    fn spill(&mut self, values: &mut Few<T>, disk: &Disk) -> Result<(), StoreError> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => self.writer.insert(disk.writer()?),
@@ -173,7 +171,7 @@ impl<T: Data> SpilledSide<T> {
 
 impl<V: Data, W: Data> Row for Values<V, W> {
     fn spill(&mut self, disk: &Disk) -> Result<bool, StoreError> {
-        if self.left.is_empty() && self.right.is_empty() {
+        if self.left.len() + self.right.len() == 0 {
             return Ok(false);
         }
         let spilled = self.spilled.get_or_insert_with(|| {
@@ -191,18 +189,18 @@ impl<V: Data, W: Data> Row for Values<V, W> {
 struct SideValues<T> {
     spilled: std::vec::IntoIter<Spilled<T>>,
     reading: Option<SpillReader<T>>,
-    rest: std::vec::IntoIter<T>,
+    rest: few::IntoIter<T>,
     count: u64,
 }
 
 impl<T: Data> SideValues<T> {
-    fn new(spilled: Vec<Spilled<T>>, rest: Vec<T>) -> Self {
+    fn new(spilled: Vec<Spilled<T>>, rest: Few<T>) -> Self {
         let count = spilled.iter().map(Spilled::records).sum::<u64>() + rest.len() as u64;
         SideValues { spilled: spilled.into_iter(), reading: None, rest: rest.into_iter(), count }
     }
 
     /// The values of the smaller side, which has to be in memory as a whole: `memory` grows by what is read from disk.
-    fn in_memory(self, disk: &Disk, memory: &mut Reservation) -> std::vec::IntoIter<T> {
+    fn in_memory(self, disk: &Disk, memory: &mut Reservation) -> few::IntoIter<T> {
         if self.spilled.len() == 0 {
             return self.rest;
         }
@@ -221,7 +219,7 @@ impl<T: Data> SideValues<T> {
                 Ok(()) => {}
             }
         }
-        values.into_iter()
+        Few::Many(values).into_iter()
     }
 }
 
@@ -247,9 +245,9 @@ impl<T: Data> Iterator for SideValues<T> {
 /// The pairs of one key.
 enum Pairs<V, W, L, R> {
     /// Left by left.
-    Left { next: usize, outer: SideValues<V>, current: Option<L>, inner: Vec<R> },
+    Left { next: usize, outer: SideValues<V>, current: Option<L>, inner: Few<R> },
     /// Right by right.
-    Right { next: usize, outer: SideValues<W>, current: Option<R>, inner: Vec<L> },
+    Right { next: usize, outer: SideValues<W>, current: Option<R>, inner: Few<L> },
 }
 
 type PairsOf<K, V, W, J> = (K, Pairs<V, W, <J as JoinKind<V, W>>::Left, <J as JoinKind<V, W>>::Right>);
@@ -296,7 +294,8 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
         replay(later.left, &task, |record| {
             gather.push(Own(record));
         });
-        let mut gather = Gather::new(&mut self.rows, &mut self.right.1, |row: &mut Values<V, W>| &mut row.right);
+        let mut gather = Gather::new(&mut self.rows, &mut self.right.1, |row: &mut Values<V, W>| &mut row.right)
+            .known_keys_only(J::no_left().is_none());
         replay(later.right, &task, |record| {
             gather.push(Own(record));
         });
@@ -308,22 +307,22 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
     fn pairs(values: Values<V, W>, disk: &Disk, memory: &mut Reservation) -> Option<Pairs<V, W, J::Left, J::Right>> {
         let Values { left, right, spilled } = values;
         if left.len() + right.len() > MANY {
-            memory.take(weigh::of_vec(&left) + weigh::of_vec(&right));
+            memory.take(left.owned() + right.owned());
         }
         let (of_left, of_right) = spilled.map_or_else(Default::default, |s| (s.left.sequences, s.right.sequences));
         let (left, right) = (SideValues::new(of_left, left), SideValues::new(of_right, right));
         if left.count >= right.count {
-            let inner: Vec<_> = match right.count {
+            let inner: Few<_> = match right.count {
                 0 => J::no_right().into_iter().collect(),
                 _ => right.in_memory(disk, memory).map(J::right).collect(),
             };
-            (!inner.is_empty()).then(|| Pairs::Left { next: inner.len(), outer: left, current: None, inner })
+            (inner.len() > 0).then(|| Pairs::Left { next: inner.len(), outer: left, current: None, inner })
         } else {
-            let inner: Vec<_> = match left.count {
+            let inner: Few<_> = match left.count {
                 0 => J::no_left().into_iter().collect(),
                 _ => left.in_memory(disk, memory).map(J::left).collect(),
             };
-            (!inner.is_empty()).then(|| Pairs::Right { next: inner.len(), outer: right, current: None, inner })
+            (inner.len() > 0).then(|| Pairs::Right { next: inner.len(), outer: right, current: None, inner })
         }
     }
 
@@ -333,9 +332,9 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
         let Some((key, pairs)) = &mut self.pairs else { return true };
         match pairs {
             Pairs::Left { next, outer, current, inner } => loop {
-                while *next < inner.len() {
+                while let Some(right) = inner.as_slice().get(*next) {
                     let left = current.clone().expect("there while the inner side is walked");
-                    let pair = (left, inner[*next].clone());
+                    let pair = (left, right.clone());
                     *next += 1;
                     if !sink.push(Own((key.clone(), pair))) {
                         return false;
@@ -347,9 +346,9 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
                 }
             },
             Pairs::Right { next, outer, current, inner } => loop {
-                while *next < inner.len() {
+                while let Some(left) = inner.as_slice().get(*next) {
                     let right = current.clone().expect("there while the inner side is walked");
-                    let pair = (inner[*next].clone(), right);
+                    let pair = (left.clone(), right);
                     *next += 1;
                     if !sink.push(Own((key.clone(), pair))) {
                         return false;
@@ -380,7 +379,8 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
                 self.left.0 = None;
             }
             if let (Some(side), aside) = (&mut self.right.0, &mut self.right.1) {
-                let flow = side.drive(&mut Gather::new(&mut self.rows, aside, |row: &mut Values<V, W>| &mut row.right));
+                let gather = Gather::new(&mut self.rows, aside, |row: &mut Values<V, W>| &mut row.right);
+                let flow = side.drive(&mut gather.known_keys_only(J::no_left().is_none()));
                 if flow != Flow::Done {
                     return flow;
                 }
@@ -394,6 +394,12 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
             }
             let Some((rows, later)) = &mut self.state else { return Flow::Done };
             match rows.next() {
+                // The only pair of its key is pushed as it is.
+                Some((key, Values { left: Few::One(left), right: Few::One(right), spilled: None })) => {
+                    if !sink.push(Own((key, (J::left(left), J::right(right))))) {
+                        return Flow::Full;
+                    }
+                }
                 Some((key, values)) => {
                     let pairs = Self::pairs(values, self.rows.disk(), &mut self.current);
                     self.pairs = pairs.map(|pairs| (key, pairs));

@@ -4,6 +4,7 @@
 mod aggregate;
 mod cogroup;
 mod combine;
+mod few;
 mod join;
 mod outgoing;
 mod read;

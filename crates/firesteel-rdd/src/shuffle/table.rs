@@ -2,7 +2,6 @@
 
 use crate::partitioner::hash_of;
 use firesteel_store::weigh;
-use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use std::hash::Hash;
 
@@ -10,14 +9,18 @@ use std::hash::Hash;
 const SAMPLE: usize = 64;
 
 /// Keys and what belongs to them, in the order in which the keys came first.
+///
+/// The index has open addressing: entries stay where they are when it grows, and are not looked at.
 pub struct Table<K, V> {
-    index: HashTable<u32>,
+    /// A power of two of slots, or none. A slot is the low half of a key's hash and, in its own low half, the place of the
+    /// entry plus one; 0 is free. The low half of the hash also says where to look: what came into one
+    /// partition has the same high bits.
+    index: Vec<u64>,
     entries: Vec<Entry<K, V>>,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Entry<K, V> {
-    pub(crate) hash: u64,
     pub(crate) key: K,
     pub(crate) value: V,
 }
@@ -25,7 +28,7 @@ pub(crate) struct Entry<K, V> {
 impl<K: Hash + Eq, V> Table<K, V> {
     /// An empty table.
     pub fn new() -> Self {
-        Table { index: HashTable::new(), entries: Vec::new() }
+        Table { index: Vec::new(), entries: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -33,7 +36,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
     }
 
     /// What an entry takes in the table itself, by estimate: vectors and the index have room to grow.
-    pub(crate) const IN_PLACE: u64 = (size_of::<Entry<K, V>>() * 3 / 2 + 8) as u64;
+    pub(crate) const IN_PLACE: u64 = (size_of::<Entry<K, V>>() * 3 / 2 + 16) as u64;
 
     /// What the entries own outside the table, from looking at some of them. `owned` says it of a value.
     pub(crate) fn owned(&self, owned: impl Fn(&V) -> u64) -> u64
@@ -49,24 +52,65 @@ impl<K: Hash + Eq, V> Table<K, V> {
         sum * self.entries.len() as u64 / u64::max(sampled, 1)
     }
 
+    /// Where the entry of a key is.
+    #[inline(always)]
+    fn place(&self, hash: u64, key: &K) -> Option<usize> {
+        let mask = self.index.len().wrapping_sub(1);
+        let mut at = hash as u32 as usize;
+        loop {
+            // Without any slot there is none to get.
+            let slot = *self.index.get(at & mask)?;
+            if slot == 0 {
+                return None;
+            }
+            if (slot >> 32) as u32 == hash as u32 {
+                let place = slot as u32 as usize - 1;
+                if self.entries[place].key == *key {
+                    return Some(place);
+                }
+            }
+            at += 1;
+        }
+    }
+
     /// The value of a key that is there.
     #[inline(always)]
     pub fn find(&mut self, hash: u64, key: &K) -> Option<&mut V> {
-        let entries = &self.entries;
-        let at = *self.index.find(hash, |at| {
-            let entry = &entries[*at as usize];
-            entry.hash == hash && entry.key == *key
-        })?;
-        Some(&mut self.entries[at as usize].value)
+        let place = self.place(hash, key)?;
+        Some(&mut self.entries[place].value)
     }
 
     /// Adds a key that is not there.
     #[inline(always)]
     pub fn insert(&mut self, hash: u64, key: K, value: V) {
-        let at = u32::try_from(self.entries.len()).expect("a table of one partition holds less than 2^32 keys");
-        self.entries.push(Entry { hash, key, value });
-        let entries = &self.entries;
-        self.index.insert_unique(hash, at, |at| entries[*at as usize].hash);
+        // At most three of four slots are taken.
+        if self.entries.len() * 4 >= self.index.len() * 3 {
+            self.grow();
+        }
+        self.entries.push(Entry { key, value });
+        let place = u32::try_from(self.entries.len()).expect("a table of one partition holds less than 2^32 keys");
+        self.take_slot(hash << 32 | u64::from(place));
+    }
+
+    #[inline(always)]
+    fn take_slot(&mut self, slot: u64) {
+        let mask = self.index.len() - 1;
+        let mut at = (slot >> 32) as usize & mask;
+        while self.index[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.index[at] = slot;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        let slots = (self.index.len() * 2).max(16);
+        for slot in std::mem::replace(&mut self.index, vec![0; slots]) {
+            if slot != 0 {
+                self.take_slot(slot);
+            }
+        }
     }
 
     /// The value of `key`, made if it is not there.
@@ -76,10 +120,8 @@ impl<K: Hash + Eq, V> Table<K, V> {
         K: Clone,
     {
         let hash = hash_of(key);
-        let entries = &self.entries;
-        let found = self.index.find(hash, |at| entries[*at as usize].key == *key).copied();
-        let at = match found {
-            Some(at) => at as usize,
+        let at = match self.place(hash, key) {
+            Some(at) => at,
             None => {
                 self.insert(hash, key.clone(), make());
                 self.entries.len() - 1
@@ -91,21 +133,23 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// Whether a key is there.
     #[inline]
     pub fn contains(&self, key: &K) -> bool {
-        self.index.find(hash_of(key), |at| self.entries[*at as usize].key == *key).is_some()
+        self.place(hash_of(key), key).is_some()
     }
 
     /// Empties the table, in order of first arrival.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry<K, V>> + '_ {
-        self.index.clear();
+        self.index.fill(0);
         self.entries.drain(..)
     }
 
     /// Takes out the keys that came after the first `at`, in their order.
     pub(crate) fn split_off(&mut self, at: usize) -> Vec<Entry<K, V>> {
         let tail = self.entries.split_off(at);
-        self.index.clear();
-        for (i, entry) in self.entries.iter().enumerate() {
-            self.index.insert_unique(entry.hash, i as u32, |i| self.entries[*i as usize].hash);
+        let slots = self.index.len();
+        for slot in std::mem::replace(&mut self.index, vec![0; slots]) {
+            if slot != 0 && slot as u32 as usize <= at {
+                self.take_slot(slot);
+            }
         }
         tail
     }
