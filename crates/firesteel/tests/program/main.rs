@@ -181,7 +181,7 @@ fn finished_log(folder: &Path) -> String {
 
 fn checks() {
     type Check = fn(&Path);
-    let checks: [(&str, Check); 8] = [
+    let checks: [(&str, Check); 9] = [
         ("success_is_quiet_and_closes_the_log", |folder| {
             let output = run("succeeds", folder, "");
             assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(0), "10\n", ""));
