@@ -479,7 +479,7 @@ mod tests {
         let path = dir.path().join("got");
         let script = format!("echo first; exec >&-; cat > {}", path.display());
         assert_eq!(run(&shell(&script), numbers(100_000)).unwrap(), ["first"]);
-        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 100_000);
+        assert_eq!(fs::read_to_string(path).unwrap().lines().count(), 100_000);
     }
 
     #[test]
