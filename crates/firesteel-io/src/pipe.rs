@@ -69,7 +69,7 @@ impl PipeCommand {
         Ok(PipeCommand { words, env: Vec::new(), own_folder: false, buffer: INPUT })
     }
 
-    /// Runs each process in a folder of its own, `tasks/…` in the present one, in which everything of the present one is found by
+    /// Runs each process in a folder of its own, `firesteel-pipe-…` in the present one, in which everything of the present one is found by
     /// symbolic links: what processes write there, they do not write over each other. It goes with the process.
     pub fn separate_working_dir(self) -> PipeCommand {
         PipeCommand { own_folder: true, ..self }
@@ -349,6 +349,9 @@ impl Drop for PipedProcess {
     }
 }
 
+/// How the names of such folders begin.
+const OWN_FOLDER: &str = "firesteel-pipe-";
+
 /// A folder of one process, with links to all that its parent's has.
 struct OwnFolder(PathBuf);
 
@@ -357,13 +360,13 @@ impl OwnFolder {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let here = std::env::current_dir().map_err(|e| Error::io("find the present folder", ".", e))?;
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let path = here.join("tasks").join(format!("{}-{number}", std::process::id()));
+        let path = here.join(format!("{OWN_FOLDER}{}-{number}", std::process::id()));
         let failed = |e| Error::io("make a folder for the program", path.display(), e);
-        fs::create_dir_all(&path).map_err(failed)?;
+        fs::create_dir(&path).map_err(failed)?;
         let folder = OwnFolder(path.clone());
         for entry in fs::read_dir(&here).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_name() != "tasks" {
+            if !entry.file_name().to_string_lossy().starts_with(OWN_FOLDER) {
                 std::os::unix::fs::symlink(entry.path(), path.join(entry.file_name())).map_err(failed)?;
             }
         }
@@ -373,11 +376,8 @@ impl OwnFolder {
 
 impl Drop for OwnFolder {
     fn drop(&mut self) {
-        // What cannot be removed is in nobody's way. The folder of folders goes with the last of them.
+        // What cannot be removed is in nobody's way.
         let _ = fs::remove_dir_all(&self.0);
-        if let Some(tasks) = self.0.parent() {
-            let _ = fs::remove_dir(tasks);
-        }
     }
 }
 
@@ -527,7 +527,7 @@ mod tests {
         let out = run(&command, []).unwrap();
         assert_eq!(out[0], "Cargo.toml");
         let folder = Path::new(&out[1]);
-        assert_eq!(folder.parent().and_then(Path::file_name).unwrap(), "tasks");
+        assert!(folder.file_name().unwrap().to_string_lossy().starts_with(OWN_FOLDER));
         assert!(!folder.exists() && !Path::new("written").exists());
     }
 
