@@ -254,7 +254,8 @@ fn a_listener_may_ask_its_context_while_that_ends() {
     let inside = sc.clone();
     sc.add_listener(move |event: &Event| {
         if let Event::ApplicationEnd(_) = event {
-            assert!(inside.status_tracker().active_job_ids().is_empty());
+            // What it tells is kept by another listener, which may be behind this one.
+            inside.status_tracker().active_job_ids();
             assert!(inside.all_pools().unwrap().iter().all(|pool| pool.running_tasks == 0));
             assert!(!inside.kill_task_attempt(0, ""));
             ASKED.fetch_add(1, Ordering::Relaxed);
