@@ -218,3 +218,20 @@ fn tasks_that_wait_for_memory_are_woken() {
     shuttle::check_random(tasks_wait_for_memory, 5 * ORDERS);
     shuttle::check_pct(tasks_wait_for_memory, 5 * ORDERS, 3);
 }
+
+/// Two threads write a file each, and there are two scratch folders.
+fn files_are_written_at_the_same_time() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let scratch = Scratch::new(dirs.iter().map(|dir| dir.path().into()).collect());
+    let threads = [0, 1].map(|_| {
+        let scratch = scratch.clone();
+        thread::spawn(move || scratch.folder().unwrap())
+    });
+    let _files = threads.map(|thread| thread.join().unwrap());
+    assert!(dirs.iter().all(|dir| inside(dir.path()) == 1), "a folder is used twice before the other");
+}
+
+#[test]
+fn scratch_folders_are_used_in_turn_by_threads() {
+    shuttle::check_random(files_are_written_at_the_same_time, ORDERS);
+}

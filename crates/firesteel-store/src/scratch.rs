@@ -48,6 +48,8 @@ struct State {
     folders: Vec<Option<Arc<Folder>>>,
     /// How many files were named.
     files: u64,
+    /// How many writers have had a scratch folder assigned to begin with.
+    turns: usize,
     closed: bool,
 }
 
@@ -205,7 +207,7 @@ impl Scratch {
         mut attempt: impl FnMut(ScratchFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut errors = Vec::new();
-        let first = self.state().files as usize;
+        let first = self.next_turn();
         for i in 0..self.dirs.len() {
             let mut attempt = || self.file_in((first + i) % self.dirs.len()).and_then(&mut attempt);
             // A folder that vanishes in this very moment is made anew.
@@ -220,6 +222,13 @@ impl Scratch {
             }
         }
         Err(if errors.is_empty() { StoreError::NoScratch } else { StoreError::Scratch(errors.join("; ")) })
+    }
+
+    /// Where the next writer begins. Writers at the same time begin at different scratch folders.
+    fn next_turn(&self) -> usize {
+        let mut state = self.state();
+        state.turns += 1;
+        state.turns - 1
     }
 
     /// A new file in a scratch folder, given by its place.
