@@ -13,7 +13,7 @@ const USAGE: &str = "usage: firesteel-bench speed  [--scale 0.01] [--threads 2] 
 speed    workloads in ample memory, each in a process of its own: by the engine, by hand without one, and in the fastest form
          known: seconds, ratios, peak resident memory. --scale 1.0 reads 2.6 GB, which are made once below --data.
 memory   workloads larger than the budget, each in a process of its own, with the budget and with ample memory:
-         seconds, ratio, peak resident memory, bytes spilled. --scale 1.0 is a gigabyte or so.
+         seconds, ratio, processor seconds, peak resident memory, bytes written to files. --scale 1.0 is a gigabyte or so.
 shuffle  as many map tasks as reduce tasks, and a record for each pair of them: seconds, open files, bytes of indices, peak
          resident memory, the driver's state for each map output.";
 
