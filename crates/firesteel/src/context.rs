@@ -8,7 +8,7 @@ use crate::{
     executor::{Commits, InProcess, Runner, Tamper, ToDriver},
     files::AddedFiles,
     graph::{NewNode, Prepared, RddNode},
-    link::{LocalLink, NewExecutor},
+    link::{Endings, LocalLink, NewExecutor},
     properties,
     rdd::{Rdd, site},
     report::{Application, Reporter},
@@ -194,7 +194,9 @@ impl ContextBuilder {
                     budget,
                 };
                 let places = Arc::<Places>::default();
-                let control = Control::on_loopback(hosting, blocks, places.clone(), to_driver.clone())?;
+                let endings = Arc::<Endings>::default();
+                let control =
+                    Control::on_loopback(hosting, blocks, places.clone(), endings.clone(), to_driver.clone())?;
                 let kept = conf.get(keys::WORKER_DIR)?;
                 let dirs = conf.local_dirs()?;
                 let folder = match &kept {
@@ -202,8 +204,9 @@ impl ContextBuilder {
                     None => dirs.first().map_or(Path::new("."), |dir| dir),
                 };
                 let folder = folder.join(format!("firesteel-work-{}", application.id));
-                let fetcher = (control.fetcher(places.clone()), to_driver.clone());
-                let supplier = LocalCluster::start(executors.get(), control, folder, kept.is_some(), to_driver)?;
+                let fetcher = control.fetcher(&places, &to_driver)?;
+                let supplier =
+                    LocalCluster::start(executors.get(), control, endings, folder, kept.is_some(), to_driver)?;
                 let driver = Driver::new(scheduler, clock, messages, accumulators, report);
                 return Ok(driver.supplied(supplier, places, fetcher));
             }

@@ -65,11 +65,11 @@ pub(crate) enum Msg {
     Tick,
     /// An executor in another process can run tasks.
     ExecutorReady(Box<NewExecutor>),
-    /// An executor's connection has ended; with which words.
-    ExecutorGone(ExecutorId, String),
+    /// An executor's connection has ended; why.
+    ExecutorGone(ExecutorId, LossReason),
     /// A result that an executor has kept; or why it cannot be had.
     Fetched(AttemptId, Result<Vec<u8>, String>),
-    /// No executor is there, and none will come; why.
+    /// No executor will come any more; why.
     Hopeless(String),
     /// An executor asks who holds a block.
     Locate { executor: ExecutorId, question: u64, block: BlockId },
@@ -146,8 +146,8 @@ pub(crate) struct Driver {
     /// Where those in other processes serve what they hold.
     places: Arc<Places>,
     supplier: Option<Arc<dyn Supplier>>,
-    /// Brings results that executors keep; and to whom.
-    fetcher: Option<(Fetcher, Sender<Msg>)>,
+    /// Brings results that executors keep.
+    fetcher: Option<Fetcher>,
     /// The attempts whose results are being fetched, and from whom.
     fetching: HashMap<AttemptId, ExecutorId>,
     /// Why no executor will come.
@@ -189,12 +189,7 @@ impl Driver {
     }
 
     /// Executors come from elsewhere.
-    pub(crate) fn supplied(
-        self,
-        supplier: Arc<dyn Supplier>,
-        places: Arc<Places>,
-        fetcher: (Fetcher, Sender<Msg>),
-    ) -> Self {
+    pub(crate) fn supplied(self, supplier: Arc<dyn Supplier>, places: Arc<Places>, fetcher: Fetcher) -> Self {
         Driver { places, supplier: Some(supplier), fetcher: Some(fetcher), ..self }
     }
 
@@ -318,13 +313,11 @@ impl Driver {
             }
             Msg::Tick => self.feed(Event::DeadlineReached),
             Msg::ExecutorReady(new) => self.executor_ready(*new),
-            Msg::ExecutorGone(executor, words) => self.executor_gone(executor, words),
+            Msg::ExecutorGone(executor, reason) => self.executor_gone(executor, reason),
             Msg::Fetched(attempt, result) => self.fetched(attempt, result),
             Msg::Hopeless(why) => {
-                if self.executors.is_empty() {
-                    self.feed(Event::AllJobsCancelled { reason: format!("because {why}") });
-                    self.hopeless = Some(why);
-                }
+                self.feed(Event::AllJobsCancelled { reason: format!("because {why}") });
+                self.hopeless = Some(why);
             }
             Msg::Locate { executor, question, block } => {
                 let holders = match block {
@@ -368,19 +361,11 @@ impl Driver {
         }
     }
 
-    /// Brings a result that an executor keeps, on a thread of its own.
+    /// Has a result brought that an executor keeps.
     fn fetch_result(&mut self, attempt: AttemptId, executor: ExecutorId) {
-        let Some((fetcher, to_driver)) = self.fetcher.clone() else { return };
-        let bring = move || {
-            let fetched = fetcher(executor, BlockId::TaskResult(attempt));
-            let _ = to_driver.send(Msg::Fetched(attempt, fetched));
-        };
-        match std::thread::Builder::new().name("firesteel-fetch".into()).spawn(bring) {
-            Ok(_) => drop(self.fetching.insert(attempt, executor)),
-            Err(e) => {
-                self.fetching.insert(attempt, executor);
-                self.fetched(attempt, Err(format!("no thread to fetch it: {e}")));
-            }
+        if let Some(fetcher) = &self.fetcher {
+            self.fetching.insert(attempt, executor);
+            let _ = fetcher.send((attempt, executor));
         }
     }
 
@@ -409,13 +394,9 @@ impl Driver {
     }
 
     /// An executor is gone, with what ran there and what it held.
-    fn executor_gone(&mut self, executor: ExecutorId, words: String) {
+    fn executor_gone(&mut self, executor: ExecutorId, reason: LossReason) {
         let Some(link) = self.executors.remove(&executor) else { return };
         link.gone(true);
-        let reason = match &self.supplier {
-            Some(supplier) => supplier.why_gone(executor, words),
-            None => LossReason::Exited { message: words, caused_by_app: false },
-        };
         tracing::warn!("executor {executor} is lost: {reason}");
         self.running.retain(|_, running| running.launch.executor != executor);
         self.report.executor_gone(executor);

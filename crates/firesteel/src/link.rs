@@ -1,11 +1,17 @@
 //! How the driver reaches its executors: threads of its own process, or a connection to another.
 
 use crate::executor::{Order, Parcel, Runner, Threads};
+use crate::graph::lock;
 use crossbeam_channel::Receiver;
 use firesteel_model::{ExecutorId, HostId, Result, StageId};
 use firesteel_rdd::Holder;
 use firesteel_scheduler::LossReason;
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// One executor, as the driver reaches it. What is told to it arrives in order; nothing here waits for it.
 pub(crate) trait Link: Send {
@@ -71,8 +77,6 @@ impl Link for LocalLink {
 
 /// Where executors come from, and go when the application ends.
 pub(crate) trait Supplier: Send + Sync {
-    /// Why an executor is gone whose connection ended with these words.
-    fn why_gone(&self, executor: ExecutorId, words: String) -> LossReason;
     /// A task has succeeded.
     fn works(&self);
     /// The executor was given up: ends it.
@@ -81,6 +85,50 @@ pub(crate) trait Supplier: Send + Sync {
     fn ending(&self);
     /// The application's executors have been told to end: sees that they do, and waits for it.
     fn stop(&self);
+}
+
+/// How executors end, from whoever started them to whoever has lost the connection to them.
+#[derive(Default)]
+pub(crate) struct Endings {
+    known: Mutex<Known>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The executors whose connections live; how they have ended, where that came first.
+    connected: HashMap<ExecutorId, Option<LossReason>>,
+    /// What the last executor said that could not begin.
+    could_not_begin: Option<String>,
+}
+
+impl Endings {
+    /// Whoever loses the connection to this executor will ask for its end.
+    pub(crate) fn connected(&self, executor: ExecutorId) {
+        lock(&self.known).connected.insert(executor, None);
+    }
+    /// An executor has ended. Forgotten if it had no connection.
+    pub(crate) fn ended(&self, executor: ExecutorId, how: LossReason) {
+        if let Some(known) = lock(&self.known).connected.get_mut(&executor) {
+            *known = Some(how);
+            self.changed.notify_all();
+        }
+    }
+    /// How an executor has ended whose connection has; waits for that, but not longer than a second.
+    pub(crate) fn of(&self, executor: ExecutorId) -> Option<LossReason> {
+        let unknown = |known: &mut Known| matches!(known.connected.get(&executor), Some(None));
+        let waited = self.changed.wait_timeout_while(lock(&self.known), Duration::from_secs(1), unknown);
+        let (mut known, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        known.connected.remove(&executor).flatten()
+    }
+    /// An executor could not begin; why.
+    pub(crate) fn could_not_begin(&self, why: String) {
+        lock(&self.known).could_not_begin = Some(why);
+    }
+    /// Why the last one could not begin that could not.
+    pub(crate) fn why_not_begun(&self) -> Option<String> {
+        lock(&self.known).could_not_begin.clone()
+    }
 }
 
 /// Where an executor in another process is.

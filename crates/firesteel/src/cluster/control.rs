@@ -8,13 +8,14 @@ use crate::{
     driver::Msg,
     executor::{Order, Parcel, TaskEnd, decode, encode},
     graph::lock,
-    link::{Link, NewExecutor, Place},
+    link::{Endings, Link, NewExecutor, Place},
     setup::Setup,
 };
 use crossbeam_channel::{Receiver, Sender};
-use firesteel_model::{BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId};
+use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId};
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output, TaskFailure};
+use firesteel_scheduler::LossReason;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -52,11 +53,14 @@ struct Door {
     /// The hash that executables must have; none where they are the driver's own.
     module: Option<u128>,
     directory: Arc<Places>,
+    endings: Arc<Endings>,
     to_driver: Sender<Msg>,
 }
 
-/// Brings what an executor keeps for the driver.
-pub(crate) type Fetcher = Arc<dyn Fn(ExecutorId, BlockId) -> Result<Vec<u8>, String> + Send + Sync>;
+/// Brings the results that executors keep for the driver: [`Msg::Fetched`] follows each order. Its threads end when it is dropped.
+pub(crate) type Fetcher = Sender<(AttemptId, ExecutorId)>;
+/// So many results are fetched at a time.
+const FETCHERS: usize = 4;
 
 /// The driver asks nobody but whom it means.
 struct Nobody;
@@ -132,6 +136,7 @@ impl Control {
         hosting: Hosting,
         blocks: Arc<BlockStore>,
         places: Arc<Places>,
+        endings: Arc<Endings>,
         to_driver: Sender<Msg>,
     ) -> Result<Self> {
         let failed = |e: firesteel_net::NetError| Error::Other(Arc::new(e));
@@ -141,7 +146,7 @@ impl Control {
             ShuffleStore::new(firesteel_store::RunFiles::new(firesteel_store::Scratch::new(Vec::new()), true));
         let server = Server::start(local, &secret, blocks, Arc::new(nothing)).map_err(failed)?;
         let driver = Holder { executor: DRIVER, address: format!("127.0.0.1:{}", server.port()) };
-        let door = Arc::new(Door { hosting, driver, module: None, directory: places, to_driver });
+        let door = Arc::new(Door { hosting, driver, module: None, directory: places, endings, to_driver });
         let hello = Hello::new(CONTROL.0, CONTROL.1);
         let listener = Listener::bind(local, Some(&secret), &hello, &Options::default(), move |connection| {
             let door = door.clone();
@@ -159,25 +164,41 @@ impl Control {
         Ok(Control { secret, listener, _blocks: server })
     }
 
-    /// Fetches bytes that executors keep.
-    pub(crate) fn fetcher(&self, places: Arc<Places>) -> Fetcher {
+    /// Fetches results that executors keep, on threads of its own.
+    pub(crate) fn fetcher(&self, places: &Arc<Places>, to_driver: &Sender<Msg>) -> Result<Fetcher> {
         // Tried once: the task whose result is lost runs again.
         let client = Client::new(self.secret.clone(), Box::new(Nobody), 0, Duration::ZERO);
-        Arc::new(move |executor, block| {
-            let holder = places.holder(executor).ok_or_else(|| format!("executor {executor} is gone"))?;
-            let found = client.block_of(&holder, block).map_err(|e| e.to_string())?;
-            let mut chunks = found.ok_or_else(|| format!("{holder} has no {block}"))?;
-            let mut bytes = Vec::new();
-            for _ in 0..chunks.count() {
-                bytes.extend_from_slice(&chunks.next().map_err(|e| e.to_string())?.0);
-            }
-            Ok(bytes)
-        })
+        let (fetcher, orders) = crossbeam_channel::unbounded::<(AttemptId, ExecutorId)>();
+        for _ in 0..FETCHERS {
+            let (client, orders, places, to_driver) =
+                (client.clone(), orders.clone(), places.clone(), to_driver.clone());
+            let fetch = move || {
+                for (attempt, executor) in orders {
+                    let fetched = fetch(&client, &places, executor, BlockId::TaskResult(attempt));
+                    let _ = to_driver.send(Msg::Fetched(attempt, fetched));
+                }
+            };
+            let started = std::thread::Builder::new().name("firesteel-fetch".into()).spawn(fetch);
+            started.map_err(|e| Error::io("start", "a thread that fetches results", e))?;
+        }
+        Ok(fetcher)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr()
     }
+}
+
+/// The bytes of a block that an executor holds.
+fn fetch(client: &Client, places: &Places, executor: ExecutorId, block: BlockId) -> Result<Vec<u8>, String> {
+    let holder = places.holder(executor).ok_or_else(|| format!("executor {executor} is gone"))?;
+    let found = client.block_of(&holder, block).map_err(|e| e.to_string())?;
+    let mut chunks = found.ok_or_else(|| format!("{holder} has no {block}"))?;
+    let mut bytes = Vec::new();
+    for _ in 0..chunks.count() {
+        bytes.extend_from_slice(&chunks.next().map_err(|e| e.to_string())?.0);
+    }
+    Ok(bytes)
 }
 
 impl Door {
@@ -208,7 +229,10 @@ impl Door {
         let mut frame = Vec::new();
         let port = match receive(&mut reader, &mut frame)? {
             FromExecutor::Ready { port } => port,
-            FromExecutor::Failed(why) => return Err(why),
+            FromExecutor::Failed(why) => {
+                self.endings.could_not_begin(why.clone());
+                return Err(why);
+            }
             other => return Err(format!("it began with {other:?}")),
         };
         let executor = introduction.executor;
@@ -218,16 +242,18 @@ impl Door {
         let (host_id, slots) = (HostId(0), hosting.slots);
         let new = NewExecutor { executor, host: host_id, slots, place: Some(place), link: Box::new(link) };
         let address = SocketAddr::new(host, port).to_string();
+        self.endings.connected(executor);
         if !self.directory.add(executor, address, || self.tell(Msg::ExecutorReady(Box::new(new)))) {
             return Err("the application has ended".into());
         }
-        let why = loop {
+        let words = loop {
             match receive(&mut reader, &mut frame) {
                 Ok(message) => self.heard(executor, message),
-                Err(why) => break why,
+                Err(words) => break words,
             }
         };
         self.directory.remove(executor);
+        let why = self.endings.of(executor).unwrap_or(LossReason::Exited { message: words, caused_by_app: false });
         self.tell(Msg::ExecutorGone(executor, why));
         drop::<Sender<Infallible>>(alive);
         Ok(())

@@ -1,7 +1,11 @@
 //! Executors in processes of this machine: `local-cluster[executors,cores,MiB]`.
 
 use super::{Control, role::Role};
-use crate::{driver::Msg, graph::lock, link::Supplier};
+use crate::{
+    driver::Msg,
+    graph::lock,
+    link::{Endings, Supplier},
+};
 use crossbeam_channel::Sender;
 use firesteel_model::{Error, ExecutorId, Result};
 use firesteel_scheduler::LossReason;
@@ -32,6 +36,7 @@ pub(crate) struct LocalCluster {
 
 struct Shared {
     control: Control,
+    endings: Arc<Endings>,
     folder: PathBuf,
     keep_logs: bool,
     to_driver: Sender<Msg>,
@@ -44,8 +49,8 @@ struct State {
     next: u64,
     failed: u32,
     stopping: bool,
-    /// How executors have ended.
-    ended: Vec<(ExecutorId, ExitStatus)>,
+    /// How many threads look after executors.
+    keepers: u32,
     running: Vec<(ExecutorId, Arc<Mutex<Child>>)>,
 }
 
@@ -54,11 +59,13 @@ impl LocalCluster {
     pub(crate) fn start(
         executors: u32,
         control: Control,
+        endings: Arc<Endings>,
         folder: PathBuf,
         keep_logs: bool,
         to_driver: Sender<Msg>,
     ) -> Result<Arc<Self>> {
-        let shared = Shared { control, folder, keep_logs, to_driver, state: Mutex::default(), changed: Condvar::new() };
+        let state = Mutex::new(State { keepers: executors, ..State::default() });
+        let shared = Shared { control, endings, folder, keep_logs, to_driver, state, changed: Condvar::new() };
         let cluster = Arc::new(LocalCluster { shared: Arc::new(shared), threads: Mutex::default() });
         for i in 0..executors {
             // The first is started here, so that what is wrong is an error of the context.
@@ -72,30 +79,9 @@ impl LocalCluster {
         }
         Ok(cluster)
     }
-
-    /// How an executor has ended, if that is known within a second.
-    fn how_ended(&self, executor: ExecutorId) -> Option<ExitStatus> {
-        let state = lock(&self.shared.state);
-        let known = |state: &State| state.ended.iter().find(|(id, _)| *id == executor).map(|(_, status)| *status);
-        let waited =
-            self.shared.changed.wait_timeout_while(state, Duration::from_secs(1), |state| known(state).is_none());
-        let (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
-        known(&state)
-    }
 }
 
 impl Supplier for LocalCluster {
-    fn why_gone(&self, executor: ExecutorId, words: String) -> LossReason {
-        let Some(status) = self.how_ended(executor) else {
-            return LossReason::Exited { message: words, caused_by_app: false };
-        };
-        let log = self.shared.folder.join(executor.to_string()).join("stderr");
-        // What others do to a process (kill it, the machine's memory being full) is not the program's fault.
-        let by_others = matches!(status.signal(), Some(KILL | TERM));
-        let message = format!("its process has ended ({status}); what it printed is in {}", log.display());
-        LossReason::Exited { message, caused_by_app: !by_others }
-    }
-
     /// Executors that end are a misfortune then, not a habit.
     fn works(&self) {
         lock(&self.shared.state).failed = 0;
@@ -163,16 +149,38 @@ impl Shared {
         Ok((executor, child))
     }
 
-    /// Looks after one executor, and after the one that takes its place.
+    /// What the driver is told of a process that has ended so.
+    fn how_ended(&self, executor: ExecutorId, status: ExitStatus) -> LossReason {
+        // What others do to a process (kill it, the machine's memory being full) is not the program's fault.
+        let by_others = matches!(status.signal(), Some(KILL | TERM));
+        let message = format!("its process has ended ({status}); what it printed is in {}", self.log_of(executor));
+        LossReason::Exited { message, caused_by_app: !by_others }
+    }
+
+    fn log_of(&self, executor: ExecutorId) -> String {
+        self.folder.join(executor.to_string()).join("stderr").display().to_string()
+    }
+
+    /// Looks after one executor, and after those that take its place; the last one to give up tells the driver.
     fn keep(&self, first: Option<(ExecutorId, Child)>) {
+        let given_up = self.keep_one(first);
+        let mut state = lock(&self.state);
+        state.keepers -= 1;
+        if let Some(why) = given_up {
+            tracing::error!("{why}");
+            if state.keepers == 0 {
+                let _ = self.to_driver.send(Msg::Hopeless(why));
+            }
+        }
+    }
+
+    /// Why it gives up; none where the application ends.
+    fn keep_one(&self, first: Option<(ExecutorId, Child)>) -> Option<String> {
         let mut next = first;
         loop {
             let (executor, child) = match next.take().map_or_else(|| self.spawn(), Ok) {
                 Ok(started) => started,
-                Err(e) => {
-                    let _ = self.to_driver.send(Msg::Hopeless(format!("an executor could not be started: {e}")));
-                    return;
-                }
+                Err(e) => return Some(format!("an executor could not be started: {e}")),
             };
             let pid = child.id();
             let child = Arc::new(Mutex::new(child));
@@ -187,31 +195,28 @@ impl Shared {
             let status = wait(pid, &child);
             let mut state = lock(&self.state);
             state.running.retain(|(id, _)| *id != executor);
-            if let Some(status) = status {
-                state.ended.push((executor, status));
-            }
             state.failed += 1;
             let give_up = state.failed > MOST_RETRIES;
             let stopping = state.stopping;
             drop(state);
             self.changed.notify_all();
+            if let Some(status) = status {
+                self.endings.ended(executor, self.how_ended(executor, status));
+            }
             if stopping {
-                return;
+                return None;
             }
+            let how = status.map_or("how is unknown".into(), |status| status.to_string());
             if give_up {
-                let why = format!(
-                    "executors have ended {MOST_RETRIES} times without a task that succeeded, and no more are started; what the last \
-                     one printed is in {}",
-                    self.folder.join(executor.to_string()).display()
-                );
-                tracing::error!("{why}");
-                let _ = self.to_driver.send(Msg::Hopeless(why));
-                return;
+                let cause = self.endings.why_not_begun().map(|why| format!("; one could not begin: {why}"));
+                return Some(format!(
+                    "executors have ended {MOST_RETRIES} times without a task that succeeded, and no more are started{}; what the last \
+                     one ({how}) printed is in {}",
+                    cause.unwrap_or_default(),
+                    self.log_of(executor)
+                ));
             }
-            tracing::warn!(
-                "executor {executor} has ended ({}); another takes its place",
-                status.map_or("how is unknown".into(), |s| s.to_string())
-            );
+            tracing::warn!("executor {executor} has ended ({how}); another takes its place");
         }
     }
 }

@@ -240,6 +240,26 @@ fn program_that_ends_its_executors_is_told_so() {
     assert_eq!(sc.range(0..10).count().unwrap(), 10);
 }
 
+fn executors_that_cannot_begin_fail_jobs_with_the_reason() {
+    let ground = Ground::new();
+    let setup = || if file!().is_empty() { Ok(()) } else { Err(Error::InvalidArgument("no model to load".into())) };
+    let sc = ground.builder(TWO).executor_setup(setup).build().unwrap();
+    for _ in 0..2 {
+        let error = sc.range(0..10).count().unwrap_err().to_string();
+        assert!(error.contains("no model to load") && error.contains("no more are started"), "{error}");
+    }
+}
+
+fn program_that_always_ends_its_executors_fails_its_job_and_the_next() {
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.task.maxFailures", 100).build().unwrap();
+    let ending = sc.range_n(0..2, 2).map(|i| if i < 2 { std::process::exit(3) } else { i });
+    for _ in 0..2 {
+        let error = ending.count().unwrap_err().to_string();
+        assert!(error.contains("no more are started") && error.contains("stderr"), "{error}");
+    }
+}
+
 fn large_values_travel() {
     let ground = Ground::new();
     let sc = ground.cluster();
@@ -308,6 +328,8 @@ tests!(
     all_executors_killed_at_once_cost_time_only,
     executor_killed_by_its_own_task_is_tried_elsewhere,
     program_that_ends_its_executors_is_told_so,
+    executors_that_cannot_begin_fail_jobs_with_the_reason,
+    program_that_always_ends_its_executors_fails_its_job_and_the_next,
     large_values_travel,
     cached_partitions_are_read_from_the_executor_that_has_them,
     results_larger_than_the_limit_are_refused_before_they_are_fetched,
