@@ -115,7 +115,7 @@ impl ContextBuilder {
             tracing::info!("no master is set: running on all cores of this machine (local[*])");
         }
         let master = conf.master()?;
-        if crate::cluster::role::is_waiting() {
+        if firesteel_cluster::role::is_waiting() {
             return Err(Error::Config(format!(
                 "this process was started as an executor, and its `main` runs instead: {NEEDS_MAIN}"
             )));

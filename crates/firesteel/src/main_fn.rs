@@ -41,7 +41,7 @@ pub(crate) fn can_be_executor() -> bool {
 pub fn run_main<T: MainResult>(main: fn() -> T) -> ExitCode {
     crate::logging::is_ours();
     crate::allocator::count_for_budgets();
-    if let Some(role) = crate::cluster::role::take() {
+    if let Some(role) = firesteel_cluster::role::take() {
         return crate::cluster::run_executor(role);
     }
     HAS_MAIN.store(true, Ordering::Relaxed);

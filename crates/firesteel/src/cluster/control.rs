@@ -12,6 +12,7 @@ use crate::{
     setup::Setup,
 };
 use crossbeam_channel::{Receiver, Sender};
+use firesteel_cluster::content::ContentHash;
 use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId};
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output, TaskFailure};
@@ -51,7 +52,7 @@ struct Door {
     hosting: Hosting,
     driver: Holder,
     /// The hash that executables must have; none where they are the driver's own.
-    module: Option<u128>,
+    executable: Option<ContentHash>,
     directory: Arc<Places>,
     endings: Arc<Endings>,
     to_driver: Sender<Msg>,
@@ -146,7 +147,7 @@ impl Control {
             ShuffleStore::new(firesteel_store::RunFiles::new(firesteel_store::Scratch::new(Vec::new()), true));
         let server = Server::start(local, &secret, blocks, Arc::new(nothing)).map_err(failed)?;
         let driver = Holder { executor: DRIVER, address: format!("127.0.0.1:{}", server.port()) };
-        let door = Arc::new(Door { hosting, driver, module: None, directory: places, endings, to_driver });
+        let door = Arc::new(Door { hosting, driver, executable: None, directory: places, endings, to_driver });
         let hello = Hello::new(CONTROL.0, CONTROL.1);
         let listener = Listener::bind(local, Some(&secret), &hello, &Options::default(), move |connection| {
             let door = door.clone();
@@ -212,15 +213,16 @@ impl Door {
         let say = |message: &ToExecutor| -> Result<(), String> {
             outbox.try_send(encode(message).map_err(|e| e.to_string())?).map_err(|e| e.to_string())
         };
-        if introduction.module != self.module {
+        if introduction.executable != self.executable {
             let why =
                 "it is another program than the driver's, or another build of it: start the same executable everywhere";
             say(&ToExecutor::Refused(why.into()))?;
             return Err(why.into());
         }
         let hosting = &self.hosting;
+        let slots = introduction.cores.map_or(hosting.slots, |cores| cores.get());
         say(&ToExecutor::Welcome(Box::new(Welcome {
-            slots: hosting.slots,
+            slots,
             budget: hosting.budget,
             settings: hosting.settings.clone(),
             setups: hosting.setups.clone(),
@@ -239,7 +241,7 @@ impl Door {
         let (alive, end) = crossbeam_channel::bounded(0);
         let link = RemoteLink { executor, outbox, closer, end, stages: HashSet::new(), outputs: HashMap::new() };
         let place = Place { host: host.to_string(), port, memory: hosting.budget };
-        let (host_id, slots) = (HostId(0), hosting.slots);
+        let host_id = HostId(0);
         let new = NewExecutor { executor, host: host_id, slots, place: Some(place), link: Box::new(link) };
         let address = SocketAddr::new(host, port).to_string();
         self.endings.connected(executor);

@@ -1,12 +1,13 @@
 //! Executors in processes of this machine: `local-cluster[executors,cores,MiB]`.
 
-use super::{Control, role::Role};
+use super::Control;
 use crate::{
     driver::Msg,
     graph::lock,
     link::{Endings, Supplier},
 };
 use crossbeam_channel::Sender;
+use firesteel_cluster::role::Role;
 use firesteel_model::{Error, ExecutorId, Result};
 use firesteel_scheduler::LossReason;
 use std::{
@@ -136,11 +137,18 @@ impl Shared {
             let path: &Path = &folder.join(name);
             File::create(path).map_err(|e| Error::io("create", path.display(), e))
         };
-        let secret = self.control.secret.expose().to_vec();
-        let role = Role { driver: self.control.address().to_string(), secret, executor, module: None };
+        let role = Role {
+            driver: self.control.address().to_string(),
+            secret: self.control.secret.clone(),
+            executor,
+            executable: None,
+            cores: None,
+            local_dirs: Vec::new(),
+            ends_with_starter: false,
+        };
         // What runs, even if its path has been given to another build since.
         let child = Command::new("/proc/self/exe")
-            .stdin(role.stdin()?)
+            .stdin(role.stdin()?.theirs)
             .stdout(log("stdout")?)
             .stderr(log("stderr")?)
             .spawn()

@@ -1,13 +1,14 @@
 //! What the driver and its executors say to each other. Both are the same executable, so these are plain serde types.
 
 use crate::{executor::Order, setup::Setup};
+use firesteel_cluster::content::ContentHash;
 use firesteel_model::{
     AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, ShuffleId, StageId, TaskMetrics,
 };
 use firesteel_rdd::{Holder, TaskFailure};
 use firesteel_store::BlockStatus;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, num::NonZeroU32, sync::Arc};
 
 /// The protocol between driver and executor, and its version.
 pub(super) const CONTROL: (&str, u32) = ("firesteel-executor", 1);
@@ -16,8 +17,10 @@ pub(super) const CONTROL: (&str, u32) = ("firesteel-executor", 1);
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Introduction {
     /// The hash of its executable; none if the driver has started its own again.
-    pub(super) module: Option<u128>,
+    pub(super) executable: Option<ContentHash>,
     pub(super) executor: ExecutorId,
+    /// How many tasks it was told to run at a time, if it was.
+    pub(super) cores: Option<NonZeroU32>,
     pub(super) pid: u32,
 }
 

@@ -1,7 +1,7 @@
 //! Executors in processes of their own.
 //!
 //! The driver listens ([`control`]); whoever supplies executors ([`local_cluster`]) starts the program's own executable again,
-//! which finds its role where it starts ([`role`]) and becomes an executor ([`process`]) instead of running `main`. What they say to
+//! which finds its role where it starts ([`firesteel_cluster::role`]) and becomes an executor ([`process`]) instead of running `main`. What they say to
 //! each other is in [`messages`]. What one process holds and another reads goes by [`blocks`], between any two of them.
 
 mod blocks;
@@ -9,7 +9,6 @@ mod control;
 mod local_cluster;
 mod messages;
 mod process;
-pub(crate) mod role;
 
 pub(crate) use control::{Control, Fetcher, Hosting, Places};
 pub(crate) use local_cluster::LocalCluster;

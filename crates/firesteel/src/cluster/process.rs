@@ -4,7 +4,6 @@ use super::{
     blocks::{Client, Directory, Server},
     control::receive,
     messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
-    role::Role,
 };
 use crate::{
     executor::{Commits, Parcel, Runner, TaskEnd, Threads, ToDriver, encode},
@@ -12,9 +11,10 @@ use crate::{
     graph::lock,
 };
 use crossbeam_channel::Sender;
+use firesteel_cluster::role::{Given, Role};
 use firesteel_model::{
     AttemptId, BlockId, Error, ExecutorId, Result, ShuffleId, StageId,
-    conf::{Conf, keys},
+    conf::{Conf, Origin, keys},
 };
 use firesteel_net::{FrameReader, Hello, Options, Outbox, connect};
 use firesteel_rdd::{Executor, Holder, Output};
@@ -36,8 +36,8 @@ const UNSENT: usize = 256 << 20;
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Is the executor that the role says, until the driver lets it go or is gone.
-pub(crate) fn run(role: Result<Role>) -> ExitCode {
-    match role.and_then(|role| serve(&role)) {
+pub(crate) fn run(given: Result<Given>) -> ExitCode {
+    match given.and_then(begin) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("firesteel executor: {e}");
@@ -50,11 +50,28 @@ fn other(e: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Other(Arc::new(e))
 }
 
+fn begin(given: Given) -> Result<()> {
+    if let Some(starter) = given.starter {
+        let watch = move || {
+            starter.wait();
+            eprintln!("firesteel executor: the process that started it has ended, and so does this one");
+            std::process::exit(1);
+        };
+        let thread = std::thread::Builder::new().name("firesteel-starter".into());
+        thread.spawn(watch).map_err(|e| Error::io("start", "a thread that watches who started this process", e))?;
+    }
+    serve(&given.role)
+}
+
 fn serve(role: &Role) -> Result<()> {
-    let introduction = Introduction { module: role.module, executor: role.executor, pid: std::process::id() };
+    let introduction = Introduction {
+        executable: role.executable,
+        executor: role.executor,
+        cores: role.cores,
+        pid: std::process::id(),
+    };
     let hello = Hello::new(CONTROL.0, CONTROL.1).details(encode(&introduction)?);
-    let secret = role.secret()?;
-    let connection = connect(role.driver.as_str(), Some(&secret), &hello, &Options::default()).map_err(other)?;
+    let connection = connect(role.driver.as_str(), Some(&role.secret), &hello, &Options::default()).map_err(other)?;
     let local = connection.local_addr().ip();
     let (mut reader, writer) = connection.split();
     let mut frame = Vec::new();
@@ -63,7 +80,7 @@ fn serve(role: &Role) -> Result<()> {
         ToExecutor::Refused(why) => return Err(Error::Config(why)),
         _ => return Err(Error::Config("the driver does not speak as drivers do".into())),
     };
-    let conf = welcome.conf();
+    let conf = welcome.conf(role);
     let voice = Arc::new(Voice {
         at_once: conf.get(keys::TASK_MAX_DIRECT_RESULT_SIZE)?.0.min(Options::DEFAULT_MAX_FRAME as u64 / 2),
         outbox: Outbox::new(writer, UNSENT).map_err(other)?,
@@ -179,10 +196,13 @@ impl Directory for AskDriver {
 }
 
 impl Welcome {
-    fn conf(&self) -> Conf {
+    fn conf(&self, role: &Role) -> Conf {
         let mut conf = Conf::new();
         for (key, value) in &self.settings {
             conf.set(key, value);
+        }
+        if !role.local_dirs.is_empty() {
+            conf.set_from(Origin::Machine, keys::LOCAL_DIR.info.key(), role.local_dirs.join(","));
         }
         conf
     }
@@ -212,7 +232,7 @@ impl Process {
         let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
         let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);
         let shuffles = Arc::new(ShuffleStore::new(runs));
-        let secret = role.secret()?;
+        let secret = role.secret.clone();
         let server = Server::start((local, 0).into(), &secret, blocks.clone(), shuffles.clone()).map_err(other)?;
         let port = server.port();
         let directory = AskDriver { voice: voice.clone(), driver: welcome.driver.clone() };

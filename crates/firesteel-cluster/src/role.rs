@@ -1,0 +1,200 @@
+//! How a process learns that it is to be an executor: by the socket that is its standard input, which is gone before any code
+//! of the user's runs. A child program that a task starts finds nothing there; secrets are in no argument and no environment.
+//!
+//! The message is a line of ASCII and then JSON, of which fields that are not known are passed over: who starts an executor, a
+//! worker of the cluster for one, may be of another version than the program.
+
+use crate::content::{ContentHash, from_hex, to_hex};
+use firesteel_model::{Error, ExecutorId, Result};
+use firesteel_net::Secret;
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
+};
+use serde::{Deserialize, Serialize};
+use std::{num::NonZeroU32, os::fd::OwnedFd};
+
+/// What the message that makes a process an executor begins with.
+const MAGIC: [u8; 16] = *b"firesteel role 1";
+/// It is not longer than this.
+const MAX: usize = 16 << 10;
+
+/// Who the process is to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Role {
+    /// Where the driver listens.
+    pub driver: String,
+    #[serde(with = "secret")]
+    /// What the driver and its executors share.
+    pub secret: Secret,
+    /// Which executor.
+    pub executor: ExecutorId,
+    /// The hash of its executable; none where the driver has started its own again.
+    #[serde(default)]
+    pub executable: Option<ContentHash>,
+    /// How many tasks it runs at a time; none if the driver says it.
+    #[serde(default)]
+    pub cores: Option<NonZeroU32>,
+    /// Its folders for scratch files; none if the driver says them.
+    #[serde(default)]
+    pub local_dirs: Vec<String>,
+    /// Whether it ends when the process that started it does, even if its driver lives: see [`Given::starter`].
+    #[serde(default)]
+    pub ends_with_starter: bool,
+}
+
+pub(crate) mod secret {
+    use super::{Secret, from_hex, to_hex};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&to_hex(secret.expose()))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        let bytes = from_hex(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("no secret"))?;
+        Secret::from_bytes(&bytes).map_err(D::Error::custom)
+    }
+}
+
+/// What [`Role::stdin`] makes.
+#[derive(Debug)]
+pub struct Stdin {
+    /// The standard input of the process that is to have the role.
+    pub theirs: OwnedFd,
+    /// The other end. A process whose role [ends with its starter](Role::ends_with_starter) ends when this is closed.
+    pub ours: OwnedFd,
+}
+
+impl Role {
+    /// The standard input of a process that is to have this role.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system makes no socket.
+    pub fn stdin(&self) -> Result<Stdin> {
+        let failed = |e: rustix::io::Errno| Error::io("make", "the socket that hands a role to an executor", e.into());
+        let kind = SocketType::SEQPACKET;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed)?;
+        let mut message = MAGIC.to_vec();
+        serde_json::to_writer(&mut message, self).map_err(|e| Error::Serialization(e.to_string()))?;
+        if message.len() > MAX {
+            return Err(Error::Config(format!(
+                "the role of executor {} takes {} bytes, and {MAX} are the most: give fewer or shorter scratch folders",
+                self.executor,
+                message.len()
+            )));
+        }
+        rustix::net::send(&ours, &message, SendFlags::empty()).map_err(failed)?;
+        Ok(Stdin { theirs, ours })
+    }
+
+    fn decode(message: &[u8]) -> Result<Role> {
+        let json = message.strip_prefix(&MAGIC).unwrap_or_default();
+        serde_json::from_slice(json).map_err(|e| {
+            Error::Config(format!(
+                "what started this process says in no way that this version knows what it is to be: {e}"
+            ))
+        })
+    }
+}
+
+/// A role as a process found it.
+#[derive(Debug)]
+pub struct Given {
+    /// Who to be.
+    pub role: Role,
+    /// Present if the role [ends with its starter](Role::ends_with_starter): reading it ends when the starter does.
+    pub starter: Option<Starter>,
+}
+
+/// The process that started this one, as far as that is left.
+#[derive(Debug)]
+pub struct Starter(OwnedFd);
+
+impl Starter {
+    /// Returns when the process that started this one has ended, or wants this one's end.
+    pub fn wait(self) {
+        // It says nothing more, so whatever there is to read is the end.
+        while rustix::net::recv(&self.0, &mut [0u8; 1][..], RecvFlags::empty()) == Err(rustix::io::Errno::INTR) {}
+    }
+}
+
+/// Whether this process was started as an executor and has not become one.
+pub fn is_waiting() -> bool {
+    let mut magic = [0; MAGIC.len()];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let stdin = rustix::stdio::stdin();
+    rustix::net::sockopt::socket_type(stdin) == Ok(SocketType::SEQPACKET)
+        && rustix::net::recv(stdin, &mut magic[..], flags).is_ok_and(|(read, _)| read == MAGIC.len())
+        && magic == MAGIC
+}
+
+/// The role that this process was started with, if any; its standard input is empty from now on.
+pub fn take() -> Option<Result<Given>> {
+    is_waiting().then(|| {
+        let failed = |e: rustix::io::Errno| Error::io("read", "the executor's role", e.into());
+        let mut message = vec![0; MAX];
+        let stdin = rustix::stdio::stdin();
+        let (read, _) = rustix::net::recv(stdin, &mut message[..], RecvFlags::empty()).map_err(failed)?;
+        let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).map_err(failed)?;
+        let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        rustix::stdio::dup2_stdin(&nothing).map_err(failed)?;
+        let role = Role::decode(&message[..read.min(MAX)])?;
+        let starter = role.ends_with_starter.then_some(Starter(socket));
+        Ok(Given { role, starter })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn role() -> Role {
+        Role {
+            driver: "10.0.0.1:4040".into(),
+            secret: Secret::from_bytes(&[7; 32]).unwrap(),
+            executor: ExecutorId(3),
+            executable: ContentHash::parse(&"ab".repeat(32)),
+            cores: NonZeroU32::new(2),
+            local_dirs: vec!["/scratch".into()],
+            ends_with_starter: true,
+        }
+    }
+
+    #[test]
+    fn a_role_arrives_on_standard_input() {
+        let stdin = role().stdin().unwrap();
+        let mut message = vec![0; MAX];
+        let (read, _) = rustix::net::recv(&stdin.theirs, &mut message[..], RecvFlags::empty()).unwrap();
+        let arrived = Role::decode(&message[..read]).unwrap();
+        assert_eq!(arrived.secret.expose(), [7; 32]);
+        assert_eq!(format!("{arrived:?}"), format!("{:?}", role()));
+        // The end of who started it is seen.
+        drop(stdin.ours);
+        Starter(stdin.theirs).wait();
+    }
+
+    #[test]
+    fn roles_of_other_versions_are_understood() {
+        let secret = to_hex(&[7; 32]);
+        let json = format!(r#"{{"driver":"h:1","secret":"{secret}","executor":3,"colour":{{"of":["hat"]}}}}"#);
+        let role = Role::decode(&[&MAGIC[..], json.as_bytes()].concat()).unwrap();
+        assert_eq!((role.executor, role.cores, role.ends_with_starter), (ExecutorId(3), None, false));
+    }
+
+    #[test]
+    fn a_role_that_is_too_long_is_refused() {
+        let role = Role { local_dirs: vec!["/a/folder".into(); 10_000], ..role() };
+        assert!(role.stdin().unwrap_err().to_string().contains("scratch folders"));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_no_role(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Role::decode(&[&MAGIC[..], &bytes].concat()).is_err());
+            prop_assert!(Role::decode(&bytes).is_err());
+        }
+    }
+}
