@@ -17,8 +17,20 @@ use std::{
     },
 };
 
-/// What happens to a broadcast when its last handle on the driver goes.
-pub type OnRelease = Box<dyn Fn(BroadcastId) + Send + Sync>;
+/// Which of a broadcast's values are to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// All, for good.
+    All,
+    /// The copies in other processes.
+    Copies {
+        /// Whether to wait until they have been told.
+        blocking: bool,
+    },
+}
+
+/// Lets go of a broadcast's values. Its handles on the driver call it, the last one at its end.
+pub type OnRelease = Box<dyn Fn(BroadcastId, Release) + Send + Sync>;
 
 struct Owner {
     id: BroadcastId,
@@ -31,7 +43,7 @@ struct Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        (self.release)(self.id);
+        (self.release)(self.id, Release::All);
     }
 }
 
@@ -95,11 +107,14 @@ impl<T: Data> Broadcast<T> {
         })
     }
 
-    /// Drops the copies on executors; a later use fetches the value again. With one process there is none to drop.
+    /// Drops the copies on executors in other processes; a later use fetches the value again. With `blocking` it returns when all
+    /// have been told. Executors on threads of this process share the driver's value, and keep it.
     ///
     /// # Errors
-    /// None on threads of one process.
-    pub fn unpersist(&self, _blocking: bool) -> Result<()> {
+    /// In a task.
+    pub fn unpersist(&self, blocking: bool) -> Result<()> {
+        let Some(owner) = &self.owner else { return Err(Error::InsideTask("Broadcast::unpersist")) };
+        (owner.release)(self.id, Release::Copies { blocking });
         Ok(())
     }
 
@@ -110,9 +125,7 @@ impl<T: Data> Broadcast<T> {
     pub fn destroy(&self) -> Result<()> {
         let Some(owner) = &self.owner else { return Err(Error::InsideTask("Broadcast::destroy")) };
         owner.destroyed.store(true, Ordering::Release);
-        if let Home::Driver(blocks) = &self.home {
-            blocks.remove(BlockId::Broadcast(self.id));
-        }
+        (owner.release)(self.id, Release::All);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ mod total;
 
 pub use accumulator::{Accumulator, AnyAccumulator, AttemptAccumulators, DoubleAccumulator, LongAccumulator, Tally};
 pub use action::*;
-pub use broadcast::{Broadcast, OnRelease};
+pub use broadcast::{Broadcast, OnRelease, Release};
 pub use cache::{CacheState, Cached, WriteCheckpoint};
 pub use current::{Entered, TaskContext, enter, in_task};
 pub use distinct_count::{Estimate, HyperLogLog, Precision, Sketch, Sketching};

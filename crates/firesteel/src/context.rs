@@ -415,9 +415,9 @@ impl Context {
     /// whose tasks would read it.
     pub fn broadcast<T: Data>(&self, value: T) -> Broadcast<T> {
         let engine = Arc::downgrade(&self.engine);
-        let release = Box::new(move |id| {
+        let release = Box::new(move |id, which| {
             if let Some(engine) = engine.upgrade() {
-                engine.release_broadcast(id);
+                engine.release_broadcast(id, which);
             }
         });
         Broadcast::make(self.mark(), self.engine.ids.broadcast(), value, self.engine.blocks.clone(), release)

@@ -15,7 +15,7 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId,
+    AccumulatorId, AttemptId, BlockId, BroadcastId, Error, ExecutorId, JobId, PartitionIndex, RddId, Result, ShuffleId,
     StageAttempt, StageId, StorageLevel,
 };
 use firesteel_rdd::{MapWritten, Output, TaskFailure, TaskInfo};
@@ -53,6 +53,8 @@ pub(crate) enum Msg {
     Unpersist(RddId, Sender<()>),
     /// Nobody holds the shuffle any more.
     ReleaseShuffle(ShuffleId),
+    /// Executors in other processes drop their copies of a broadcast value; tells when they have been told.
+    ReleaseBroadcast(BroadcastId, Sender<()>),
     /// Something else that the scheduler understands: cancellations.
     Scheduler(Event),
     /// A question about the scheduler's state, answered by the function.
@@ -296,6 +298,13 @@ impl Driver {
                 let _ = done.send(());
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
+            Msg::ReleaseBroadcast(broadcast, told) => {
+                if self.supplier.is_some() {
+                    let order = Order::RemoveBlock(BlockId::Broadcast(broadcast));
+                    self.executors.values_mut().for_each(|link| link.tell(order.clone()));
+                }
+                let _ = told.send(());
+            }
             Msg::BlockMoved(executor, block, status) => {
                 self.report.block(executor, block, status);
                 if let (BlockId::Rdd(rdd, partition), None) = (block, status) {

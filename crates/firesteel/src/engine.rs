@@ -14,7 +14,7 @@ use firesteel_io::CheckpointDir;
 use firesteel_model::{
     AccumulatorId, BlockId, BroadcastId, Error, JobId, RddId, Result, ShuffleId, StageId, conf::Conf,
 };
-use firesteel_rdd::{AnyAccumulator, ContextMark};
+use firesteel_rdd::{AnyAccumulator, ContextMark, Release};
 use firesteel_scheduler::Scheduler;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
@@ -184,13 +184,26 @@ impl Engine {
     pub(crate) fn release_shuffle(&self, id: ShuffleId) {
         self.tell(Msg::ReleaseShuffle(id));
     }
-    pub(crate) fn release_broadcast(&self, id: BroadcastId) {
-        self.blocks.remove(BlockId::Broadcast(id));
+    pub(crate) fn release_broadcast(&self, id: BroadcastId, which: Release) {
+        if which == Release::All {
+            self.blocks.remove(BlockId::Broadcast(id));
+        }
+        self.have_done(which == Release::Copies { blocking: true }, |done| Msg::ReleaseBroadcast(id, done));
     }
 
     /// Sends a message to the driver's loop. One that has ended needs to know nothing.
     pub(crate) fn tell(&self, msg: Msg) {
         let _ = self.to_driver.send(msg);
+    }
+
+    /// Has the driver's loop do something that it tells the end of; waits for that if wanted, except on the loop's own thread, where
+    /// code of the user's may run.
+    pub(crate) fn have_done(&self, wait: bool, msg: impl FnOnce(Sender<()>) -> Msg) {
+        let (done, end) = crossbeam_channel::bounded(1);
+        self.tell(msg(done));
+        if wait && !is_drivers_thread() {
+            let _ = end.recv();
+        }
     }
 
     /// Asks the scheduler something; of an engine that has ended there is the default answer, and on the driver's own thread, where code

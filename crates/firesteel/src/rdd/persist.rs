@@ -6,7 +6,7 @@ use crate::{
     graph::{CallSite, Checkpoint, Keys, NewNode, Prepared, RddNode, lock},
     job::{self, Wanted},
 };
-use firesteel_model::{BlockId, Error, PartitionIndex, Result, StorageLevel};
+use firesteel_model::{Error, PartitionIndex, Result, StorageLevel};
 use firesteel_rdd::{CacheState, Cached, Count, Data, Pipeline, WriteCheckpoint};
 use std::sync::Arc;
 
@@ -130,10 +130,10 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         let context = self.context().clone();
         let complete = move |node: &Arc<RddNode>| {
             let state = node.cache.clone().expect("a checkpointed RDD has a state");
-            let blocks = &node.engine.blocks;
-            let missing: Vec<u32> = (0..node.known_partitions()? as u32)
-                .filter(|p| blocks.status(BlockId::Rdd(node.id, PartitionIndex(*p))).is_none())
-                .collect();
+            let (id, partitions) = (node.id, node.known_partitions()? as u32);
+            let missing: Vec<u32> = node.engine.ask(move |scheduler| {
+                (0..partitions).filter(|p| scheduler.block_locations(id, PartitionIndex(*p)).is_empty()).collect()
+            });
             if !missing.is_empty() {
                 let parent = node.parents().first().map(|parent| parent.id);
                 let parent = parent.ok_or_else(|| Error::InvalidArgument("the lineage is cut already".into()))?;
@@ -190,11 +190,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             ));
         }
         cache.forget();
-        let (done, wait) = crossbeam_channel::bounded(1);
-        engine.tell(Msg::Unpersist(self.node().id, done));
-        if blocking {
-            let _ = wait.recv();
-        }
+        engine.have_done(blocking, |done| Msg::Unpersist(self.node().id, done));
         Ok(())
     }
 

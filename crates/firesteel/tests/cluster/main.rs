@@ -3,6 +3,7 @@
 //! Its own harness, because executors are this program again: `cargo test --test cluster [part of a name]`.
 
 use firesteel::{ContextBuilder, prelude::*};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -192,6 +193,82 @@ fn all_executors_killed_at_once_cost_time_only() {
     assert_eq!(sums.collect().unwrap(), expected);
 }
 
+/// How many of them live in this process.
+static LIVE: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Serialize)]
+struct Counted(u64);
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = u64::deserialize(deserializer)?;
+        LIVE.fetch_add(1, SeqCst);
+        Ok(Counted(value))
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        LIVE.fetch_add(1, SeqCst);
+        Counted(self.0)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, SeqCst);
+    }
+}
+
+fn broadcast_values_leave_executors_with_unpersist_destroy_and_the_last_handle() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    executors(&sc);
+    let live = || sc.range_n(0..8, 8).map(|_| LIVE.load(SeqCst)).sum().unwrap();
+    type Go = fn(Broadcast<Counted>) -> Option<Broadcast<Counted>>;
+    let ways: [Go; 3] = [
+        |value| {
+            value.unpersist(true).unwrap();
+            Some(value)
+        },
+        |value| {
+            value.destroy().unwrap();
+            Some(value)
+        },
+        |_| None,
+    ];
+    for go in ways {
+        LIVE.fetch_add(1, SeqCst);
+        let value = sc.broadcast(Counted(7));
+        let used = sc.range_n(0..8, 8).map_with(value.clone(), |value, i| value.value().0 + i).erase();
+        assert_eq!(used.sum().unwrap(), 84.0);
+        assert!(live() > 0.0, "the value is kept for the next tasks");
+        drop(used);
+        let left = go(value);
+        assert_eq!(live(), 0.0);
+        drop(left);
+    }
+}
+
+fn local_checkpoints_are_found_on_their_executors() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let computed = sc.long_accumulator("computed");
+    let kept = numbers(&sc)
+        .map_with(computed.clone(), |computed, pair| {
+            computed.add(1);
+            pair
+        })
+        .local_checkpoint();
+    assert_eq!(kept.count().unwrap(), 20_000);
+    assert!(kept.is_checkpointed());
+    assert_eq!(kept.reduce_by_key_into(4, |a, b| a + b).count().unwrap(), 97);
+    assert_eq!(computed.value(), 20_000, "nothing is computed twice");
+    executors(&sc).into_iter().for_each(kill);
+    let error = kept.count().unwrap_err().to_string();
+    assert!(error.contains("checkpoint"), "{error}");
+}
+
 /// Kills the executor that gets here, if it is the first to.
 fn dying<T>(mark: &String, here: bool, item: T) -> T {
     if here && fs::create_dir(mark).is_ok() {
@@ -326,6 +403,8 @@ tests!(
     panic_of_user_code_is_told_with_message_place_and_executor,
     killed_executor_costs_what_it_held_and_nothing_else,
     all_executors_killed_at_once_cost_time_only,
+    broadcast_values_leave_executors_with_unpersist_destroy_and_the_last_handle,
+    local_checkpoints_are_found_on_their_executors,
     executor_killed_by_its_own_task_is_tried_elsewhere,
     program_that_ends_its_executors_is_told_so,
     executors_that_cannot_begin_fail_jobs_with_the_reason,
