@@ -5,7 +5,7 @@ use crate::{
     cluster::{Control, Hosting, LocalCluster, Places},
     driver::{Driver, Msg},
     engine::{Engine, NewEngine},
-    executor::{Commits, InProcess, Runner, Tamper, ToDriver},
+    executor::{InProcess, Runner, Stores, Tamper, ToDriver},
     files::AddedFiles,
     graph::{NewNode, Prepared, RddNode},
     link::{Endings, LocalLink, NewExecutor},
@@ -25,11 +25,10 @@ use firesteel_rdd::{
     MAX_PARTITIONS, Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
 };
 use firesteel_scheduler::Scheduler;
-use firesteel_store::{BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
 use std::{
     ops::Range,
     path::Path,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -128,15 +127,9 @@ impl ContextBuilder {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
-        let dirs = conf.local_dirs()?;
-        let scratch = Scratch::new(dirs);
-        let files = AddedFiles::new(scratch.clone());
         let budget = crate::settings::budget(&conf)?;
-        let memory = Memory::new(budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
-        let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
-        let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);
-        let shuffles = Arc::new(ShuffleStore::new(runs));
-        let compress_spills = conf.get(keys::SHUFFLE_SPILL_COMPRESS)?;
+        let stores = Stores::new(&conf, budget)?;
+        let files = AddedFiles::new(stores.scratch.clone(), None);
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
         let state = AppState::default();
         bus.add(Queue::AppStatus, state.clone())?;
@@ -166,8 +159,8 @@ impl ContextBuilder {
             files: files.clone(),
             slots,
             set_parallelism: conf.get(keys::DEFAULT_PARALLELISM)?.map(|n| n as usize),
-            blocks: blocks.clone(),
-            shuffles: shuffles.clone(),
+            blocks: stores.blocks.clone(),
+            shuffles: stores.shuffles.clone(),
             bus: bus.clone(),
             state,
             log_failure,
@@ -195,8 +188,14 @@ impl ContextBuilder {
                 };
                 let places = Arc::<Places>::default();
                 let endings = Arc::<Endings>::default();
-                let control =
-                    Control::on_loopback(hosting, blocks, places.clone(), endings.clone(), to_driver.clone())?;
+                let control = Control::on_loopback(
+                    hosting,
+                    stores.blocks,
+                    files,
+                    places.clone(),
+                    endings.clone(),
+                    to_driver.clone(),
+                )?;
                 let kept = conf.get(keys::WORKER_DIR)?;
                 let dirs = conf.local_dirs()?;
                 let folder = match &kept {
@@ -212,23 +211,7 @@ impl ContextBuilder {
             }
             let id = ExecutorId(0);
             let driver: Arc<dyn ToDriver> = Arc::new(InProcess { executor: id, to: to_driver.clone() });
-            let commits = Commits::new();
-            let may_commit = {
-                let (commits, driver) = (commits.clone(), driver.clone());
-                Box::new(move |attempt| commits.ask(attempt, &*driver))
-            };
-            let shared = Arc::new(Executor {
-                id,
-                blocks,
-                shuffles,
-                memory,
-                scratch,
-                compress_spills,
-                may_commit,
-                peers: None,
-                fetching: Mutex::default(),
-            });
-            let runner = Runner::new(shared, driver, commits, tamper, files);
+            let runner = Runner::new(id, stores, driver, None, tamper, files);
             let threads = runner.start(slots)?;
             let link = Box::new(LocalLink::new(runner, threads));
             let new = NewExecutor { executor: id, host: HostId(0), slots: slots as u32, place: None, link };

@@ -11,12 +11,13 @@ use crossbeam_channel::{Receiver, Sender};
 use firesteel_model::{
     AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, RddId, Result, ShuffleId, StageId,
     StorageLevel, TaskMetrics,
+    conf::{Conf, keys},
 };
 use firesteel_rdd::{
-    EndHook, Executor, KillFlag, MapOutputs, Output, RootExec, SplitTable, StageBytes, Task, TaskFailure, TaskInfo,
-    enter,
+    EndHook, Executor, KillFlag, MapOutputs, Output, Peers, RootExec, SplitTable, StageBytes, Task, TaskFailure,
+    TaskInfo, enter,
 };
-use firesteel_store::BlockStatus;
+use firesteel_store::{BlockStatus, BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
@@ -139,15 +140,11 @@ impl ToDriver for InProcess {
 }
 
 /// The attempts that wait for leave to commit; none once nobody answers any more.
-pub(crate) struct Commits(Mutex<Option<HashMap<AttemptId, Sender<bool>>>>);
+struct Commits(Mutex<Option<HashMap<AttemptId, Sender<bool>>>>);
 
 impl Commits {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Commits(Mutex::new(Some(HashMap::new()))))
-    }
-
     /// Asks, and waits for the answer.
-    pub(crate) fn ask(&self, attempt: AttemptId, driver: &dyn ToDriver) -> bool {
+    fn ask(&self, attempt: AttemptId, driver: &dyn ToDriver) -> bool {
         let (answer, wait) = crossbeam_channel::bounded(1);
         match &mut *lock(&self.0) {
             Some(waiting) => waiting.insert(attempt, answer),
@@ -191,14 +188,48 @@ pub(crate) struct Threads {
     end: Receiver<Infallible>,
 }
 
+/// Where an executor keeps what it holds.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) scratch: Arc<Scratch>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) blocks: Arc<BlockStore>,
+    pub(crate) shuffles: Arc<ShuffleStore>,
+    compress_spills: bool,
+}
+
+impl Stores {
+    /// With so many bytes of memory, in the scratch folders of the configuration.
+    pub(crate) fn new(conf: &Conf, budget: u64) -> Result<Self> {
+        let scratch = Scratch::new(conf.local_dirs()?);
+        let memory = Memory::new(budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
+        let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
+        let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);
+        let shuffles = Arc::new(ShuffleStore::new(runs));
+        let compress_spills = conf.get(keys::SHUFFLE_SPILL_COMPRESS)?;
+        Ok(Stores { scratch, memory, blocks, shuffles, compress_spills })
+    }
+}
+
 impl Runner {
+    /// The executor of this number; `peers` have what it has not.
     pub(crate) fn new(
-        shared: Arc<Executor>,
+        id: ExecutorId,
+        stores: Stores,
         driver: Arc<dyn ToDriver>,
-        commits: Arc<Commits>,
+        peers: Option<Arc<dyn Peers>>,
         tamper: Option<Tamper>,
         files: Arc<AddedFiles>,
     ) -> Arc<Self> {
+        let commits = Arc::new(Commits(Mutex::new(Some(HashMap::new()))));
+        let may_commit = {
+            let (commits, driver) = (commits.clone(), driver.clone());
+            Box::new(move |attempt| commits.ask(attempt, &*driver))
+        };
+        let Stores { scratch, memory, blocks, shuffles, compress_spills } = stores;
+        let fetching = Mutex::default();
+        let shared = Executor { id, blocks, shuffles, memory, scratch, compress_spills, may_commit, peers, fetching };
+        let shared = Arc::new(shared);
         let runner = Arc::new(Runner {
             shared,
             driver,

@@ -55,7 +55,7 @@ impl Files {
     /// # Errors
     /// This thread runs no task.
     pub fn root_directory() -> Result<PathBuf> {
-        Self::of_task()?.folder()
+        Self::of_task()?.all()
     }
 
     fn of_task() -> Result<Arc<AddedFiles>> {
@@ -65,10 +65,19 @@ impl Files {
     }
 }
 
+/// Whoever has the files that a process has not yet: the driver, for executors in other processes.
+pub(crate) trait FileSource: Send + Sync {
+    /// The names of all files.
+    fn names(&self) -> Result<Vec<String>>;
+    /// Copies a file, or a folder with all that is in it, into a folder; says whether there is such a file.
+    fn fetch(&self, name: &str, into: &Path) -> Result<bool>;
+}
+
 /// The files of one context, copied into a folder of its own below the scratch folder.
 pub(crate) struct AddedFiles {
     scratch: Arc<Scratch>,
-    /// Held while a file is copied; tasks do not wait for that.
+    source: Option<Box<dyn FileSource>>,
+    /// Held while a file is copied; tasks wait for that where they have it fetched themselves.
     adding: Mutex<()>,
     state: Mutex<State>,
 }
@@ -82,9 +91,10 @@ struct State {
 }
 
 impl AddedFiles {
-    /// Files will lie below one of `scratch`'s folders.
-    pub(crate) fn new(scratch: Arc<Scratch>) -> Arc<Self> {
-        Arc::new(AddedFiles { scratch, adding: Mutex::default(), state: Mutex::default() })
+    /// Files will lie below one of `scratch`'s folders. Those that were not added here are fetched from `source` when they are first
+    /// asked for.
+    pub(crate) fn new(scratch: Arc<Scratch>, source: Option<Box<dyn FileSource>>) -> Arc<Self> {
+        Arc::new(AddedFiles { scratch, source, adding: Mutex::default(), state: Mutex::default() })
     }
 
     fn folder(&self) -> Result<PathBuf> {
@@ -97,11 +107,46 @@ impl AddedFiles {
     }
 
     fn get(&self, name: &str) -> Result<PathBuf> {
-        let state = lock(&self.state);
-        if let (Some(folder), true) = (&state.folder, state.added.contains_key(name)) {
-            return Ok(folder.path().join(name));
+        let missing =
+            || Error::Path(format!("no file {name} was added to the context: `add_file` before the job that needs it"));
+        if let Some(path) = self.here(name) {
+            return Ok(path);
         }
-        Err(Error::Path(format!("no file {name} was added to the context: `add_file` before the job that needs it")))
+        let source = self.source.as_ref().ok_or_else(missing)?;
+        let _adding = lock(&self.adding);
+        if self.here(name).is_none() {
+            if !source.fetch(name, &self.folder()?)? {
+                return Err(missing());
+            }
+            lock(&self.state).added.insert(name.to_string(), name.to_string());
+        }
+        self.here(name).ok_or_else(missing)
+    }
+
+    fn here(&self, name: &str) -> Option<PathBuf> {
+        let state = lock(&self.state);
+        let folder = state.folder.as_ref().filter(|_| state.added.contains_key(name))?;
+        Some(folder.path().join(name))
+    }
+
+    /// The folder of all files, which are fetched if they are not here.
+    fn all(&self) -> Result<PathBuf> {
+        if let Some(source) = &self.source {
+            for name in source.names()? {
+                self.get(&name)?;
+            }
+        }
+        self.folder()
+    }
+
+    /// The names of the files that are here.
+    pub(crate) fn names(&self) -> Vec<String> {
+        lock(&self.state).added.keys().cloned().collect()
+    }
+
+    /// What there is of a file: see [`walk`].
+    pub(crate) fn entries(&self, name: &str) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+        self.here(name).map_or(Ok(Vec::new()), |path| walk(&path))
     }
 
     /// Returns whether it was not there before.
@@ -138,7 +183,7 @@ impl AddedFiles {
             }
             None => {}
         }
-        let copied = copy(local, &self.folder()?.join(&name));
+        let copied = copy(local, &self.folder()?);
         copied.map_err(|e| Error::io("copy for the tasks", path, e))?;
         lock(&self.state).added.insert(name, path.to_string());
         Ok(true)
@@ -157,22 +202,34 @@ impl AddedFiles {
     }
 }
 
-/// Copies a file, or a folder with all that is in it.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut open = vec![(from.to_path_buf(), to.to_path_buf())];
-    while let Some((from, to)) = open.pop() {
-        if !fs::metadata(&from)?.is_dir() {
-            fs::copy(&from, &to)?;
+/// A file, or a folder and all that is in it, each after the folder it is in: where they are, and their paths from the folder that
+/// the first is in. Links to folders are left out: they may lead in a circle.
+fn walk(top: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let mut found = vec![(top.to_path_buf(), PathBuf::from(top.file_name().unwrap_or_default()))];
+    let mut next = 0;
+    while let Some((path, below)) = found.get(next).cloned() {
+        next += 1;
+        if !fs::metadata(&path)?.is_dir() {
             continue;
         }
-        fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(&from)? {
+        for entry in fs::read_dir(&path)? {
             let entry = entry?;
-            // Links to folders are left out: they may lead in a circle.
-            if entry.file_type()?.is_symlink() && fs::metadata(entry.path())?.is_dir() {
-                continue;
+            if !(entry.file_type()?.is_symlink() && fs::metadata(entry.path())?.is_dir()) {
+                found.push((entry.path(), below.join(entry.file_name())));
             }
-            open.push((entry.path(), to.join(entry.file_name())));
+        }
+    }
+    Ok(found)
+}
+
+/// Copies a file, or a folder with all that is in it, into a folder.
+fn copy(from: &Path, into: &Path) -> io::Result<()> {
+    for (path, below) in walk(from)? {
+        let to = into.join(below);
+        if path.is_dir() {
+            fs::create_dir_all(to)?;
+        } else {
+            fs::copy(path, to)?;
         }
     }
     Ok(())

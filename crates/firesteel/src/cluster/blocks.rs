@@ -1,13 +1,14 @@
-//! What one process holds and another reads: map outputs, cached partitions, broadcast values, the driver's items.
+//! What one process holds and another reads: map outputs, cached partitions, broadcast values, the driver's items and files.
 //!
 //! Each process serves its own, a thread for each connection; whoever asks has a connection to itself until it has read the
 //! answer, so what the reader does not take waits in the sockets' buffers, and then at its holder. That bounds the bytes in flight.
 
 use crate::{
     executor::{decode, encode},
+    files::{AddedFiles, FileSource},
     graph::lock,
 };
-use firesteel_model::{AttemptId, BlockId, ExecutorId, PartitionIndex, ShuffleId};
+use firesteel_model::{AttemptId, BlockId, ExecutorId, PartitionIndex, Result, ShuffleId};
 use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetError, Options, Secret, connect};
 use firesteel_rdd::{Holder, Peers, RemoteOutputs, RemotePart};
 use firesteel_store::{BlockStore, RemoteChunks, ShuffleStore, StoreError};
@@ -15,8 +16,11 @@ use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
-    io::{self, Read},
+    fs,
+    io::{self, Read, Write},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Component, Path, PathBuf},
     rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
@@ -38,6 +42,10 @@ enum Ask {
         skip: u64,
     },
     Block(BlockId),
+    /// The names of all files.
+    Files,
+    /// A file or a folder, by its name.
+    File(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,6 +64,16 @@ enum Answer {
         records: u64,
         bytes: u64,
     },
+    Files(Vec<String>),
+    /// So many entries follow.
+    File {
+        entries: u64,
+    },
+    /// A folder, or a file with this mode whose bytes follow.
+    Entry {
+        path: PathBuf,
+        file: Option<(u32, u64)>,
+    },
     /// It is not here.
     Nothing,
     /// It cannot be given; why.
@@ -67,16 +85,20 @@ pub(super) struct Server {
     listener: Listener,
 }
 
+/// What a process serves.
+#[derive(Clone)]
+pub(super) struct Holdings {
+    pub(super) blocks: Arc<BlockStore>,
+    pub(super) shuffles: Arc<ShuffleStore>,
+    /// The driver's.
+    pub(super) files: Option<Arc<AddedFiles>>,
+}
+
 impl Server {
-    pub(super) fn start(
-        address: SocketAddr,
-        secret: &Secret,
-        blocks: Arc<BlockStore>,
-        shuffles: Arc<ShuffleStore>,
-    ) -> Result<Self, NetError> {
+    pub(super) fn start(address: SocketAddr, secret: &Secret, holdings: Holdings) -> Result<Self, NetError> {
         let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
         let listener = Listener::bind(address, Some(secret), &hello, &Options::default(), move |connection| {
-            let serving = Serving { blocks: blocks.clone(), shuffles: shuffles.clone() };
+            let serving = holdings.clone();
             let started = std::thread::Builder::new().name("firesteel-serve".into()).spawn(move || {
                 let peer = connection.peer().to_string();
                 if let Err(e) = serving.serve(connection) {
@@ -95,12 +117,7 @@ impl Server {
     }
 }
 
-struct Serving {
-    blocks: Arc<BlockStore>,
-    shuffles: Arc<ShuffleStore>,
-}
-
-impl Serving {
+impl Holdings {
     fn serve(&self, connection: Connection) -> Result<(), NetError> {
         let (mut asks, mut out) = connection.split();
         let mut frame = Vec::new();
@@ -110,6 +127,11 @@ impl Serving {
                     self.outputs(&mut out, shuffle, partition, &maps, skip)?;
                 }
                 Ok(Ask::Block(id)) => self.block(&mut out, id)?,
+                Ok(Ask::Files) => {
+                    let names = self.files.as_ref().map(|files| files.names());
+                    say(&mut out, &Answer::Files(names.unwrap_or_default()))?;
+                }
+                Ok(Ask::File(name)) => self.file(&mut out, &name)?,
                 Err(e) => say(&mut out, &Answer::Failed(e.to_string()))?,
             }
             out.flush()?;
@@ -140,6 +162,40 @@ impl Serving {
             let mut left = bytes;
             while left > 0 {
                 match part.read(&mut buffer) {
+                    Ok(read) if read > 0 && read as u64 <= left => {
+                        out.send(&[&buffer[..read]])?;
+                        left -= read as u64;
+                    }
+                    // A frame without bytes says that no more of them come.
+                    _ => return out.send(&[]),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, out: &mut FrameWriter, name: &str) -> Result<(), NetError> {
+        let entries = match self.files.as_ref().map(|files| files.entries(name)) {
+            Some(Ok(entries)) if !entries.is_empty() => entries,
+            Some(Err(e)) => return say(out, &Answer::Failed(e.to_string())),
+            _ => return say(out, &Answer::Nothing),
+        };
+        say(out, &Answer::File { entries: entries.len() as u64 })?;
+        let mut buffer = vec![0; FRAME];
+        for (from, path) in entries {
+            if from.is_dir() {
+                say(out, &Answer::Entry { path, file: None })?;
+                continue;
+            }
+            let opened = fs::File::open(&from).and_then(|file| Ok((file.metadata()?, file)));
+            let (meta, mut file) = match opened {
+                Ok(opened) => opened,
+                Err(e) => return say(out, &Answer::Failed(format!("{}: {e}", from.display()))),
+            };
+            let mut left = meta.len();
+            say(out, &Answer::Entry { path, file: Some((meta.permissions().mode(), left)) })?;
+            while left > 0 {
+                match file.read(&mut buffer) {
                     Ok(read) if read > 0 && read as u64 <= left => {
                         out.send(&[&buffer[..read]])?;
                         left -= read as u64;
@@ -327,6 +383,79 @@ impl Client {
             Err(what) => unreachable(what),
         }
     }
+}
+
+/// The driver's files.
+pub(super) struct DriversFiles {
+    pub(super) client: Client,
+    pub(super) driver: Holder,
+}
+
+impl DriversFiles {
+    /// Asks the driver; again if that fails, as often as the configuration says.
+    fn ask<T>(&self, mut ask: impl FnMut(&Client, &str) -> Result<T, String>) -> Result<T> {
+        let Shared { retries, retry_wait, .. } = &*self.client.0;
+        let mut failures = 0;
+        loop {
+            match ask(&self.client, &self.driver.address) {
+                Ok(answer) => return Ok(answer),
+                Err(_) if failures < *retries => std::thread::sleep(*retry_wait),
+                Err(what) => return Err(StoreError::Unreachable { from: self.driver.to_string(), what }.into()),
+            }
+            failures += 1;
+        }
+    }
+}
+
+impl FileSource for DriversFiles {
+    fn names(&self) -> Result<Vec<String>> {
+        self.ask(|client, address| match client.ask(address, &Ask::Files)? {
+            (talk, Answer::Files(names), _) => {
+                client.rest(address, talk);
+                Ok(names)
+            }
+            (_, other, _) => Err(format!("it answered {other:?}")),
+        })
+    }
+
+    fn fetch(&self, name: &str, into: &Path) -> Result<bool> {
+        self.ask(|client, address| {
+            let (mut talk, entries, mut frame) = match client.ask(address, &Ask::File(name.to_string()))? {
+                (talk, Answer::File { entries }, frame) => (talk, entries, frame),
+                (talk, Answer::Nothing, _) => {
+                    client.rest(address, talk);
+                    return Ok(false);
+                }
+                (_, other, _) => return Err(format!("it answered {other:?}")),
+            };
+            for _ in 0..entries {
+                match talk.answer(&mut frame)? {
+                    Answer::Entry { path, file } if path.components().all(|c| matches!(c, Component::Normal(_))) => {
+                        receive(&mut talk, &mut frame, &into.join(path), file)?;
+                    }
+                    other => return Err(format!("it answered {other:?}")),
+                }
+            }
+            client.rest(address, talk);
+            Ok(true)
+        })
+    }
+}
+
+/// Writes a file, or makes a folder, that is arriving.
+fn receive(talk: &mut Talk, frame: &mut Vec<u8>, to: &Path, file: Option<(u32, u64)>) -> Result<(), String> {
+    let failed = |e: io::Error| format!("{}: {e}", to.display());
+    let Some((mode, mut left)) = file else { return fs::create_dir_all(to).map_err(failed) };
+    let mut file = fs::File::create(to).map_err(failed)?;
+    while left > 0 {
+        talk.frame(frame)?;
+        if frame.is_empty() || frame.len() as u64 > left {
+            return Err("it sent another number of bytes than it said".into());
+        }
+        file.write_all(frame).map_err(failed)?;
+        left -= frame.len() as u64;
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)
 }
 
 /// A block that is arriving.

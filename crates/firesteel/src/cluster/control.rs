@@ -1,12 +1,13 @@
 //! The driver's side: it listens for executors, and reaches each by its connection.
 
 use super::{
-    blocks::{Client, Directory, Server},
+    blocks::{Client, Directory, Holdings, Server},
     messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
 };
 use crate::{
     driver::Msg,
     executor::{Order, Parcel, TaskEnd, decode, encode},
+    files::AddedFiles,
     graph::lock,
     link::{Endings, Link, NewExecutor, Place},
     setup::Setup,
@@ -136,6 +137,7 @@ impl Control {
     pub(crate) fn on_loopback(
         hosting: Hosting,
         blocks: Arc<BlockStore>,
+        files: Arc<AddedFiles>,
         places: Arc<Places>,
         endings: Arc<Endings>,
         to_driver: Sender<Msg>,
@@ -145,7 +147,8 @@ impl Control {
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         let nothing =
             ShuffleStore::new(firesteel_store::RunFiles::new(firesteel_store::Scratch::new(Vec::new()), true));
-        let server = Server::start(local, &secret, blocks, Arc::new(nothing)).map_err(failed)?;
+        let holdings = Holdings { blocks, shuffles: Arc::new(nothing), files: Some(files) };
+        let server = Server::start(local, &secret, holdings).map_err(failed)?;
         let driver = Holder { executor: DRIVER, address: format!("127.0.0.1:{}", server.port()) };
         let door = Arc::new(Door { hosting, driver, executable: None, directory: places, endings, to_driver });
         let hello = Hello::new(CONTROL.0, CONTROL.1);

@@ -1,12 +1,12 @@
 //! A process that is an executor.
 
 use super::{
-    blocks::{Client, Directory, Server},
+    blocks::{Client, Directory, DriversFiles, Holdings, Server},
     control::receive,
     messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
 };
 use crate::{
-    executor::{Commits, Parcel, Runner, TaskEnd, Threads, ToDriver, encode},
+    executor::{Parcel, Runner, Stores, TaskEnd, Threads, ToDriver, encode},
     files::AddedFiles,
     graph::lock,
 };
@@ -17,8 +17,8 @@ use firesteel_model::{
     conf::{Conf, Origin, keys},
 };
 use firesteel_net::{FrameReader, Hello, Options, Outbox, connect};
-use firesteel_rdd::{Executor, Holder, Output};
-use firesteel_store::{BlockStatus, BlockStore, Memory, RunFiles, Scratch, ShuffleStore};
+use firesteel_rdd::{Holder, Output};
+use firesteel_store::BlockStatus;
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -225,36 +225,17 @@ impl Process {
         for setup in &welcome.setups {
             setup.once()?;
         }
-        let id = role.executor;
-        let scratch = Scratch::new(conf.local_dirs()?);
-        let files = AddedFiles::new(scratch.clone());
-        let memory = Memory::new(welcome.budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
-        let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
-        let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);
-        let shuffles = Arc::new(ShuffleStore::new(runs));
+        let stores = Stores::new(conf, welcome.budget)?;
         let secret = role.secret.clone();
-        let server = Server::start((local, 0).into(), &secret, blocks.clone(), shuffles.clone()).map_err(other)?;
+        let holdings = Holdings { blocks: stores.blocks.clone(), shuffles: stores.shuffles.clone(), files: None };
+        let server = Server::start((local, 0).into(), &secret, holdings).map_err(other)?;
         let port = server.port();
         let directory = AskDriver { voice: voice.clone(), driver: welcome.driver.clone() };
         let (retries, wait) = (conf.get(keys::SHUFFLE_IO_MAX_RETRIES)?, conf.get(keys::SHUFFLE_IO_RETRY_WAIT)?);
         let peers = Client::new(secret, Box::new(directory), retries, wait);
-        let commits = Commits::new();
-        let may_commit = {
-            let (commits, voice) = (commits.clone(), voice.clone());
-            Box::new(move |attempt| commits.ask(attempt, &*voice))
-        };
-        let shared = Arc::new(Executor {
-            id,
-            blocks,
-            shuffles,
-            memory,
-            scratch,
-            compress_spills: conf.get(keys::SHUFFLE_SPILL_COMPRESS)?,
-            may_commit,
-            peers: Some(Arc::new(peers)),
-            fetching: Mutex::default(),
-        });
-        let runner = Runner::new(shared, voice.clone(), commits, None, files.clone());
+        let source = DriversFiles { client: peers.clone(), driver: welcome.driver.clone() };
+        let files = AddedFiles::new(stores.scratch.clone(), Some(Box::new(source)));
+        let runner = Runner::new(role.executor, stores, voice.clone(), Some(Arc::new(peers)), None, files.clone());
         let threads = runner.start(welcome.slots as usize)?;
         let heartbeat = conf.get(keys::EXECUTOR_HEARTBEAT_INTERVAL)?;
         let (stages, outputs) = (HashMap::new(), HashMap::new());

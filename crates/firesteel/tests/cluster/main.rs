@@ -250,6 +250,33 @@ fn broadcast_values_leave_executors_with_unpersist_destroy_and_the_last_handle()
     }
 }
 
+fn added_files_and_folders_reach_executors_as_they_are() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let given = ground.dir.path().join("given");
+    fs::create_dir_all(given.join("deep/empty")).unwrap();
+    let large: String = (0..100_000).map(|i| format!("line {i}\n")).collect();
+    fs::write(given.join("deep/large.txt"), &large).unwrap();
+    fs::write(given.join("nothing"), "").unwrap();
+    let script = ground.dir.path().join("count.sh");
+    fs::write(&script, "#!/bin/sh\nwc -l\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    sc.add_folder(given.display().to_string()).unwrap();
+    sc.add_file(script.display().to_string()).unwrap();
+    let sizes = sc.range_n(0..4, 4).try_map(|_| -> Result<(usize, bool, usize, u64)> {
+        let given = Files::get("given")?;
+        let large = fs::read_to_string(given.join("deep/large.txt"))?.len();
+        let empty = given.join("deep/empty").is_dir();
+        let input = fs::File::open(given.join("deep/large.txt"))?;
+        let counted = Command::new(Files::get("count.sh")?).stdin(input).output()?;
+        let lines = String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap();
+        Ok((large, empty, fs::read_dir(Files::root_directory()?)?.count(), lines))
+    });
+    assert_eq!(sizes.collect().unwrap(), vec![(large.len(), true, 2, 100_000); 4]);
+    let error = sc.range_n(0..1, 1).try_map(|_| Files::get("other")).count().unwrap_err().to_string();
+    assert!(error.contains("no file other was added"), "{error}");
+}
+
 fn local_checkpoints_are_found_on_their_executors() {
     let ground = Ground::new();
     let sc = ground.cluster();
@@ -405,6 +432,7 @@ tests!(
     all_executors_killed_at_once_cost_time_only,
     broadcast_values_leave_executors_with_unpersist_destroy_and_the_last_handle,
     local_checkpoints_are_found_on_their_executors,
+    added_files_and_folders_reach_executors_as_they_are,
     executor_killed_by_its_own_task_is_tried_elsewhere,
     program_that_ends_its_executors_is_told_so,
     executors_that_cannot_begin_fail_jobs_with_the_reason,
