@@ -1,7 +1,12 @@
 //! The standalone cluster: what its master, its workers and the processes that they start say to each other.
 //!
-//! A process that is started as an executor learns it by its [`role`]; programs and files are called by the hash of their
-//! [`content`].
+//! Everybody speaks the messages of [`protocol`], whose releases may differ by additions. Programs and files are called by the
+//! hash of their [`content`], and travel by it ([`blob`]). A process that is started as an executor learns it by its [`role`], and an
+//! application reaches its master by [`client`].
 
+pub mod blob;
+pub mod client;
 pub mod content;
+mod link;
+pub mod protocol;
 pub mod role;
