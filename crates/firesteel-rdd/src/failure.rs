@@ -1,10 +1,11 @@
 //! How a failure inside a stage leaves it: by unwinding with a typed payload, caught at the task's boundary.
 
 use firesteel_model::{AttemptId, Error, ExecutorId, PartitionIndex, ShuffleId};
+use serde::{Deserialize, Serialize};
 use std::{any::Any, fmt, panic::AssertUnwindSafe};
 
-/// Why a task attempt ended without a result.
-#[derive(Clone, Debug)]
+/// Why a task attempt ended without a result. Another process is told of an [`Error`] in its words.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum TaskFailure {
     /// The driver asked for it.
     Killed,
@@ -31,7 +32,35 @@ pub enum TaskFailure {
     /// The driver did not permit the output's commit: another attempt has it.
     CommitDenied,
     /// Input, output or storage failed.
-    Engine(Error),
+    Engine(#[serde(with = "in_words")] Error),
+}
+
+/// Errors, as they are told to other processes.
+mod in_words {
+    use firesteel_model::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    #[derive(Serialize, Deserialize)]
+    enum Words {
+        Serialization(String),
+        Other(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(e: &Error, serializer: S) -> Result<S::Ok, S::Error> {
+        let words = match e {
+            Error::Serialization(message) => Words::Serialization(message.clone()),
+            e => Words::Other(e.to_string()),
+        };
+        words.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Error, D::Error> {
+        Ok(match Words::deserialize(deserializer)? {
+            Words::Serialization(message) => Error::Serialization(message),
+            Words::Other(message) => Error::Other(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(message))),
+        })
+    }
 }
 
 impl fmt::Display for TaskFailure {

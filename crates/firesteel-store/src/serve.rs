@@ -1,7 +1,7 @@
 //! What a store gives to other processes: bytes, whatever the type of what they hold.
 
 use crate::{StoreError, cached_block::Chunks, scratch::ScratchFile};
-use std::{fmt, io, os::unix::fs::FileExt, sync::Arc};
+use std::{collections::VecDeque, fmt, io, os::unix::fs::FileExt, sync::Arc};
 
 /// A part of a file.
 pub(crate) struct Stretch {
@@ -14,8 +14,8 @@ pub(crate) struct Stretch {
 /// they are decoded: [`DiskPart::of_stream`](crate::DiskPart::of_stream).
 #[derive(Default)]
 pub struct PartBytes {
-    /// What is not read yet, the next one last.
-    stretches: Vec<Stretch>,
+    /// What is not read yet.
+    stretches: VecDeque<Stretch>,
     records: u64,
     bytes: u64,
 }
@@ -24,7 +24,7 @@ impl PartBytes {
     pub(crate) fn add(&mut self, stretch: Stretch, records: u64) {
         self.records += records;
         self.bytes += stretch.to - stretch.from;
-        self.stretches.insert(0, stretch);
+        self.stretches.push_back(stretch);
     }
 
     /// How many records it has.
@@ -40,21 +40,21 @@ impl PartBytes {
     /// Leaves so many bytes out: a reader that was cut off has them.
     pub fn skip(&mut self, bytes: u64) {
         let mut left = bytes;
-        while let Some(stretch) = self.stretches.last_mut() {
+        while let Some(stretch) = self.stretches.front_mut() {
             let step = left.min(stretch.to - stretch.from);
             stretch.from += step;
             left -= step;
             if stretch.from < stretch.to {
                 return;
             }
-            self.stretches.pop();
+            self.stretches.pop_front();
         }
     }
 }
 
 impl io::Read for PartBytes {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while let Some(stretch) = self.stretches.last_mut() {
+        while let Some(stretch) = self.stretches.front_mut() {
             let there = usize::try_from(stretch.to - stretch.from).unwrap_or(usize::MAX);
             let most = there.min(into.len());
             if there > 0 {
@@ -65,7 +65,7 @@ impl io::Read for PartBytes {
                     read => Ok(read),
                 };
             }
-            self.stretches.pop();
+            self.stretches.pop_front();
         }
         Ok(0)
     }

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 use firesteel_cluster::content::ContentHash;
 use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId};
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
-use firesteel_rdd::{Holder, MapOutputs, Output, TaskFailure};
+use firesteel_rdd::{Holder, MapOutputs, Output};
 use firesteel_scheduler::LossReason;
 use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
@@ -291,7 +291,7 @@ impl From<Ended> for TaskEnd {
             outcome: match ended.outcome {
                 Ok(Some(bytes)) => Ok(Output::Bytes(bytes.0)),
                 Ok(None) => Ok(Output::Kept),
-                Err(failure) => Err(TaskFailure::from(failure)),
+                Err(failure) => Err(failure),
             },
             metrics: ended.metrics,
             peaks: ended.peaks,

@@ -2,13 +2,11 @@
 
 use crate::{executor::Order, setup::Setup};
 use firesteel_cluster::content::ContentHash;
-use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, ShuffleId, StageId, TaskMetrics,
-};
+use firesteel_model::{AccumulatorId, AttemptId, BlockId, ExecutorId, ShuffleId, StageId, TaskMetrics};
 use firesteel_rdd::{Holder, TaskFailure};
 use firesteel_store::BlockStatus;
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, num::NonZeroU32, sync::Arc};
+use std::{borrow::Cow, num::NonZeroU32};
 
 /// The protocol between driver and executor, and its version.
 pub(super) const CONTROL: (&str, u32) = ("firesteel-executor", 1);
@@ -108,7 +106,7 @@ pub(super) enum FromExecutor {
 pub(super) struct Ended {
     pub(super) attempt: AttemptId,
     /// No bytes if they are kept until they are fetched.
-    pub(super) outcome: Result<Option<Bytes>, SentFailure>,
+    pub(super) outcome: Result<Option<Bytes>, TaskFailure>,
     pub(super) metrics: TaskMetrics,
     pub(super) peaks: Vec<(Cow<'static, str>, u64)>,
     pub(super) accumulators: Vec<(AccumulatorId, Bytes)>,
@@ -118,59 +116,3 @@ pub(super) struct Ended {
 /// Bytes that are written and read in one piece, where serde alone would take them one by one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Bytes(#[serde(with = "firesteel_rdd::in_one_piece")] pub(super) Vec<u8>);
-
-/// A [`TaskFailure`] on its way.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum SentFailure {
-    Killed,
-    User(String),
-    Fetch {
-        shuffle: ShuffleId,
-        map: PartitionIndex,
-        attempt: Option<AttemptId>,
-        holder: Option<ExecutorId>,
-        unreachable: bool,
-        message: String,
-    },
-    Damaged(String),
-    CommitDenied,
-    Serialization(String),
-    Engine(String),
-}
-
-impl From<TaskFailure> for SentFailure {
-    fn from(failure: TaskFailure) -> Self {
-        match failure {
-            TaskFailure::Killed => SentFailure::Killed,
-            TaskFailure::User(message) => SentFailure::User(message),
-            TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => {
-                SentFailure::Fetch { shuffle, map, attempt, holder, unreachable, message }
-            }
-            TaskFailure::Damaged(message) => SentFailure::Damaged(message),
-            TaskFailure::CommitDenied => SentFailure::CommitDenied,
-            TaskFailure::Engine(Error::Serialization(message)) => SentFailure::Serialization(message),
-            TaskFailure::Engine(e) => SentFailure::Engine(e.to_string()),
-        }
-    }
-}
-
-/// An error of another process, in its own words.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Elsewhere(String);
-
-impl From<SentFailure> for TaskFailure {
-    fn from(failure: SentFailure) -> Self {
-        match failure {
-            SentFailure::Killed => TaskFailure::Killed,
-            SentFailure::User(message) => TaskFailure::User(message),
-            SentFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => {
-                TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message }
-            }
-            SentFailure::Damaged(message) => TaskFailure::Damaged(message),
-            SentFailure::CommitDenied => TaskFailure::CommitDenied,
-            SentFailure::Serialization(message) => TaskFailure::Engine(Error::Serialization(message)),
-            SentFailure::Engine(message) => TaskFailure::Engine(Error::Other(Arc::new(Elsewhere(message)))),
-        }
-    }
-}

@@ -148,7 +148,7 @@ impl Voice {
 impl ToDriver for Voice {
     fn ended(&self, end: TaskEnd) {
         let attempt = end.attempt;
-        let outcome = end.outcome.map_err(Into::into).map(|output| match output {
+        let outcome = end.outcome.map(|output| match output {
             Output::Bytes(bytes) => Some(Bytes(bytes)),
             Output::Kept => None,
             Output::Value(_) => unreachable!("results become bytes where the driver is another process"),
