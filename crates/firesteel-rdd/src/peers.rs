@@ -2,7 +2,7 @@
 
 use crate::{Data, task::Executor};
 use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, ShuffleId};
-use firesteel_store::{CachedBlock, RemoteChunks, StoreError, record};
+use firesteel_store::{CachedBlock, RemoteChunks, StoreError, Wanted, record};
 use serde::{Deserialize, Serialize};
 use std::{fmt, io, sync::Arc};
 
@@ -23,13 +23,13 @@ impl fmt::Display for Holder {
 
 /// How an executor asks other processes for what they hold. An executor that shares the driver's process needs nobody.
 pub trait Peers: Send + Sync {
-    /// Asks for one reduce partition of map outputs; they come in the order in which they are asked for. What comes may be waiting
+    /// Asks for one reduce partition of map outputs, and what of it; they come in the order in which they are asked for. What comes may be waiting
     /// here or on its way before it is read, within bounds.
     fn map_outputs(
         &self,
         holder: &Holder,
         shuffle: ShuffleId,
-        partition: u32,
+        partition: (u32, Wanted),
         maps: Vec<(PartitionIndex, AttemptId)>,
     ) -> Box<dyn RemoteOutputs>;
 
@@ -55,6 +55,8 @@ pub struct RemotePart {
     pub records: u64,
     /// How many bytes will come.
     pub bytes: u64,
+    /// Whether records of other parts than the one that is wanted are among them.
+    pub among_others: bool,
     /// What comes: pages, as in the holder's files.
     pub stream: Box<dyn io::Read>,
 }

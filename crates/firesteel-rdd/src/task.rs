@@ -100,6 +100,8 @@ pub struct MapOutputs {
     pub held_by: Vec<u32>,
     /// The executors that hold them.
     pub holders: Vec<Holder>,
+    /// Into how many parts each reduce partition is spread in outputs of more than a few records, as a power of two.
+    pub spread: u32,
 }
 
 impl MapOutputs {

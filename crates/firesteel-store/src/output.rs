@@ -9,9 +9,10 @@ use crate::{
     sync::RwLock,
 };
 use firesteel_model::ShuffleId;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fmt, io,
+    ops::Range,
     sync::{Arc, PoisonError},
 };
 
@@ -21,6 +22,7 @@ use std::{
 pub struct MapOutput<R> {
     flushed: Vec<Arc<Flushed>>,
     rest: Run<R>,
+    spread: u32,
     records: usize,
     checksum: u64,
     sizes_on_disk: u64,
@@ -32,12 +34,32 @@ impl<R> MapOutput<R> {
     pub(crate) fn new(
         flushed: Vec<Arc<Flushed>>,
         rest: Run<R>,
+        spread: u32,
         records: usize,
         checksum: u64,
         kept: Option<Kept>,
     ) -> Self {
         let sizes_on_disk = flushed.iter().map(|f| f.bytes()).sum();
-        MapOutput { flushed, rest, records, checksum, sizes_on_disk, kept }
+        MapOutput { flushed, rest, spread, records, checksum, sizes_on_disk, kept }
+    }
+
+    /// Into how many parts each partition is spread, as a power of two: 0 if it is not. With `s`, part `i` of partition `p` is read
+    /// as partition `p << s | i`; which part a key is in, [`part_of`](crate::part_of) says.
+    pub fn spread(&self) -> u32 {
+        self.spread
+    }
+
+    /// Where what a reader wants of a partition lies: some of the parts, and whether it is among other records there.
+    pub fn parts(&self, partition: usize, wanted: Wanted) -> (Range<usize>, bool) {
+        let first = partition << self.spread;
+        match wanted {
+            // An output of few records has all parts in one.
+            Wanted::Part { spread, .. } if self.spread < spread => (first..first + 1, true),
+            Wanted::Part { part, spread } if self.spread == spread => {
+                (first + part as usize..first + part as usize + 1, false)
+            }
+            Wanted::Part { .. } | Wanted::All => (first..first + (1 << self.spread), false),
+        }
     }
 
     /// How many records there are.
@@ -96,6 +118,20 @@ impl<R: DeserializeOwned> MapOutput<R> {
         let (reader, records, bytes) = self.flushed[piece].reader(partition)?;
         Ok(DiskPart { reader, records, bytes })
     }
+}
+
+/// What a reader wants of a reduce partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Wanted {
+    /// All of it.
+    All,
+    /// One of `1 << spread` parts, of those outputs that are spread so; of others all, to be sorted out.
+    Part {
+        /// Which.
+        part: u32,
+        /// How many there are.
+        spread: u32,
+    },
 }
 
 /// One partition's records in one piece of a map output on disk, or as another process sends them.
@@ -182,7 +218,7 @@ impl<R: Serialize + Send + Sync + 'static> Evict for Place<R> {
                 let mut all = output.flushed.clone();
                 all.push(Arc::new(flushed));
                 let rest = RunWriter::new(output.rest.partitions()).take_records();
-                let moved = MapOutput::new(all, rest, output.records, output.checksum, None);
+                let moved = MapOutput::new(all, rest, output.spread, output.records, output.checksum, None);
                 let before = std::mem::replace(
                     &mut *self.output.write().unwrap_or_else(PoisonError::into_inner),
                     Arc::new(moved),
@@ -203,12 +239,12 @@ impl<R: Serialize + Send + Sync + 'static> Evict for Place<R> {
 pub(crate) trait Placed: Send + Sync {
     fn bytes(&self) -> (u64, u64);
     /// A partition, for another process; what is in memory moves to disk first.
-    fn part(&self, partition: usize) -> Result<PartBytes, StoreError>;
+    fn part(&self, partition: usize, wanted: Wanted) -> Result<PartBytes, StoreError>;
     fn index_bytes(&self) -> (u64, u64);
 }
 
 impl<R: Serialize + Send + Sync + 'static> Placed for Place<R> {
-    fn part(&self, partition: usize) -> Result<PartBytes, StoreError> {
+    fn part(&self, partition: usize, wanted: Wanted) -> Result<PartBytes, StoreError> {
         if self.get().rest.len() > 0 {
             self.evict();
         }
@@ -219,12 +255,15 @@ impl<R: Serialize + Send + Sync + 'static> Placed for Place<R> {
                 what: "it could not be written to disk".into(),
             });
         }
-        let mut part = PartBytes::default();
-        for piece in &output.flushed {
-            let (stretch, records) = piece.stretch(partition)?;
-            part.add(stretch, records);
+        let (parts, among_others) = output.parts(partition, wanted);
+        let mut bytes = PartBytes::new(among_others);
+        for part in parts {
+            for piece in &output.flushed {
+                let (stretch, records) = piece.stretch(part)?;
+                bytes.add(stretch, records);
+            }
         }
-        Ok(part)
+        Ok(bytes)
     }
     fn bytes(&self) -> (u64, u64) {
         let output = self.output.read().unwrap_or_else(PoisonError::into_inner);

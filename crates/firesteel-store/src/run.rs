@@ -2,12 +2,18 @@
 //!
 //! A run is what lies between two stages. While it is written there are at most 256 buckets, however many partitions: with
 //! a buffer for each of 10,000 reducers the empty buffers alone would outweigh the data. With more partitions than buckets
-//! a bucket holds a contiguous range of them, and is put in order when the run is finished, one bucket at a time.
+//! a bucket holds a contiguous range of them, and is put in order when the run is finished, one bucket at a time. With fewer, a
+//! partition can be [spread](RunWriter::spread) over several buckets, for readers whose table of all its keys would not fit into a
+//! processor's cache.
 
-use crate::{MapOutput, Reservation, RunFiles, StoreError, flushed::Flushed, weigh};
+use crate::{
+    MapOutput, Reservation, RunFiles, StoreError,
+    flushed::Flushed,
+    weigh::{self, Weigher},
+};
 use firesteel_model::ShuffleId;
 use serde::Serialize;
-use std::{fmt, sync::Arc};
+use std::{fmt, mem::needs_drop, sync::Arc};
 
 /// At most so many buckets are open in a writer.
 const MAX_BUCKETS: usize = 256;
@@ -40,7 +46,13 @@ const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
 /// assert_eq!(sizes[1], 0);
 /// ```
 pub struct RunWriter<R> {
+    /// How many parts there are: each reduce partition is of `1 << spread` parts.
     partitions: usize,
+    spread: u32,
+    staged: Option<Box<Staged<R>>>,
+    weigher: Weigher,
+    /// What the newest records own that `used` does not know of.
+    unreserved: u64,
     /// A bucket holds `1 << shift` partitions.
     shift: u32,
     buckets: Vec<Bucket<R>>,
@@ -55,6 +67,19 @@ pub struct RunWriter<R> {
     sizes: Vec<u64>,
     spilled: u64,
 }
+
+/// The first records of an output that is to be spread within its partitions. As long as there are so few, it is not: they keep their
+/// order of arrival. Which it will be depends on the records alone.
+struct Staged<R> {
+    /// Each with its partition and hash.
+    records: Vec<(usize, u64, R)>,
+    bytes: u64,
+    /// Into how many parts each partition will be spread.
+    spread: u32,
+}
+
+/// With more records, or more bytes of them, an output is spread within its partitions.
+const STAGED: (usize, u64) = (1_024, 256 << 10);
 
 /// What a map task's writer may use.
 pub struct Room {
@@ -124,6 +149,10 @@ impl<R: Serialize> RunWriter<R> {
         }
         RunWriter {
             partitions,
+            spread: 0,
+            staged: None,
+            weigher: Weigher::default(),
+            unreserved: 0,
             shift,
             buckets: buckets(partitions, shift),
             hashes: vec![1; partitions],
@@ -136,6 +165,17 @@ impl<R: Serialize> RunWriter<R> {
         }
     }
 
+    /// The same, for a reader who takes a part of a partition at a time: each partition is spread by hash into a power of two of
+    /// parts, so that there are up to 256 in all. Only an output of few records is not: see [`MapOutput::spread`].
+    #[must_use]
+    pub fn spread(mut self) -> Self {
+        let spread = (MAX_BUCKETS / self.partitions.max(1)).checked_ilog2().unwrap_or(0);
+        if spread > 0 {
+            self.staged = Some(Box::new(Staged { records: Vec::new(), bytes: 0, spread }));
+        }
+        self
+    }
+
     /// The same, within a task's memory.
     #[must_use]
     pub fn within(mut self, room: Room) -> Self {
@@ -144,14 +184,52 @@ impl<R: Serialize> RunWriter<R> {
     }
 
     /// Adds a record to a partition. `hash` is the key's, or anything else that the same record always has; it goes into
-    /// the run's [checksum](MapOutput::checksum) only.
+    /// the run's [checksum](MapOutput::checksum), and says where in its partition the record is if that is spread.
     ///
     /// # Panics
     /// If there is no such partition.
     #[inline(always)]
     pub fn push(&mut self, partition: usize, hash: u64, record: R) {
+        if self.staged.is_some() {
+            return self.stage(partition, hash, record);
+        }
+        self.put(partition << self.spread | part_of(hash, self.spread), hash, record);
+    }
+
+    #[inline(never)]
+    fn stage(&mut self, partition: usize, hash: u64, record: R) {
+        let Some(staged) = &mut self.staged else { return };
+        staged.bytes += size_of::<R>() as u64 + self.weigher.weigh(&record);
+        staged.records.push((partition, hash, record));
+        if staged.records.len() > STAGED.0 || staged.bytes > STAGED.1 {
+            let spread = staged.spread;
+            self.unstage(spread);
+        }
+    }
+
+    /// Puts the first records where they belong, with each partition spread into `1 << spread` parts.
+    fn unstage(&mut self, spread: u32) {
+        let Some(staged) = self.staged.take() else { return };
+        if spread > 0 {
+            self.spread = spread;
+            self.partitions <<= spread;
+            self.buckets = buckets(self.partitions, self.shift);
+            self.hashes = vec![1; self.partitions];
+        }
+        self.weigher = Weigher::default();
+        staged.records.into_iter().for_each(|(partition, hash, record)| self.push(partition, hash, record));
+    }
+
+    #[inline(always)]
+    fn put(&mut self, partition: usize, hash: u64, record: R) {
         let sum = &mut self.hashes[partition];
         *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
+        if needs_drop::<R>() {
+            self.unreserved += self.weigher.weigh(&record);
+            if self.unreserved > STEP_BYTES.0 {
+                self.make_room(0);
+            }
+        }
         let b = partition >> self.shift;
         if self.buckets[b].current.len() == self.buckets[b].current.capacity() {
             self.more(b);
@@ -167,19 +245,26 @@ impl<R: Serialize> RunWriter<R> {
     #[cold]
     #[inline(never)]
     fn more(&mut self, b: usize) {
-        self.used += weigh::all_owned(&self.buckets[b].current);
+        self.make_room(self.chunk_bytes(self.buckets[b].next_capacity()));
+        let capacity = self.buckets[b].next_capacity();
+        self.used += self.chunk_bytes(capacity);
+        self.buckets[b].more(capacity);
+    }
+
+    /// Sees that there is memory for what the newest records own, and for so many bytes more.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, more: u64) {
+        self.used += std::mem::take(&mut self.unreserved);
         let asked =
             self.room.as_ref().map(|room| &room.reservation).is_some_and(|reservation| {
                 reservation.is_asked() && self.used >= reservation.at_least(MIN_FLUSH_BYTES)
             });
-        if asked || !self.reserve(b) {
+        if asked || !self.reserve(more) {
             self.flush();
             // Refused again, the first chunk is taken: a writer cannot do with less.
-            self.reserve(b);
+            self.reserve(more.min(self.chunk_bytes(FIRST_CHUNK)));
         }
-        let capacity = self.buckets[b].next_capacity();
-        self.used += self.chunk_bytes(capacity);
-        self.buckets[b].more(capacity);
     }
 
     /// What a chunk of so many records takes in place.
@@ -187,9 +272,9 @@ impl<R: Serialize> RunWriter<R> {
         (capacity * (size_of::<R>() + if self.shift > 0 { size_of::<u32>() } else { 0 })) as u64
     }
 
-    /// Sees that there is memory for the bucket's next chunk; says whether there is.
-    fn reserve(&mut self, b: usize) -> bool {
-        let needed = self.used + self.chunk_bytes(self.buckets[b].next_capacity());
+    /// Sees that there is memory for so many bytes more; says whether there is.
+    fn reserve(&mut self, more: u64) -> bool {
+        let needed = self.used + more;
         let Some(room) = &mut self.room else { return true };
         let Some(lacking) = needed.checked_sub(room.reservation.bytes()).filter(|lacking| *lacking > 0) else {
             return true;
@@ -243,6 +328,7 @@ impl<R: Serialize> RunWriter<R> {
     /// With up to 256 partitions the chunks stay where they are, unless what is in memory is small; beyond that every record
     /// is moved twice, a bucket at a time.
     pub fn finish(mut self) -> (MapOutput<R>, Vec<u64>) {
+        self.unstage(0);
         if self.room.as_ref().is_some_and(|room| room.to_disk) && !self.is_empty() {
             self.flush();
         }
@@ -250,10 +336,13 @@ impl<R: Serialize> RunWriter<R> {
         let rest = self.take_records();
         let mut sizes = rest.sizes();
         sizes.iter_mut().zip(&self.sizes).for_each(|(size, on_disk)| *size += on_disk);
+        if self.spread > 0 {
+            sizes = sizes.chunks(1 << self.spread).map(|parts| parts.iter().sum()).collect();
+        }
         let records = rest.len() + self.flushed_records;
         let owned = rest.chunks.iter().map(|chunk| weigh::all_owned(chunk)).sum::<u64>();
         let kept = self.room.map(|room| room.reservation.into_kept(rest.takes() + owned));
-        (MapOutput::new(self.flushed, rest, records, checksum, kept), sizes)
+        (MapOutput::new(self.flushed, rest, self.spread, records, checksum, kept), sizes)
     }
 
     /// The records pushed since the last flush.
@@ -280,6 +369,13 @@ impl<R: Serialize> RunWriter<R> {
         }
         run
     }
+}
+
+/// In which of `1 << spread` parts of its partition a key of this hash is: partitioners by hash go by higher bits, tables by lower
+/// ones.
+#[inline(always)]
+pub fn part_of(hash: u64, spread: u32) -> usize {
+    (hash >> 32) as usize & ((1 << spread) - 1)
 }
 
 fn buckets<R>(partitions: usize, shift: u32) -> Vec<Bucket<R>> {

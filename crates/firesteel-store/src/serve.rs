@@ -12,15 +12,19 @@ pub(crate) struct Stretch {
 
 /// One reduce partition of a map output: pages, to be read in order and sent as they are. Their checksums are looked at where
 /// they are decoded: [`DiskPart::of_stream`](crate::DiskPart::of_stream).
-#[derive(Default)]
 pub struct PartBytes {
     /// What is not read yet.
     stretches: VecDeque<Stretch>,
     records: u64,
     bytes: u64,
+    among_others: bool,
 }
 
 impl PartBytes {
+    pub(crate) fn new(among_others: bool) -> Self {
+        PartBytes { stretches: Vec::new(), records: 0, bytes: 0, among_others }
+    }
+
     pub(crate) fn add(&mut self, stretch: Stretch, records: u64) {
         self.records += records;
         self.bytes += stretch.to - stretch.from;
@@ -30,6 +34,11 @@ impl PartBytes {
     /// How many records it has.
     pub fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Whether records of other parts than the one that is wanted are among them.
+    pub fn among_others(&self) -> bool {
+        self.among_others
     }
 
     /// How many bytes it has in all.

@@ -1,7 +1,7 @@
 //! The finished map outputs of an executor: what its map tasks wrote and reduce tasks read.
 
 use crate::{
-    MapOutput, PartBytes, RunFiles, StoreError,
+    MapOutput, PartBytes, RunFiles, StoreError, Wanted,
     output::{Place, Placed},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -97,8 +97,8 @@ impl ShuffleStore {
         Some(place.downcast::<Place<R>>().ok()?.get())
     }
 
-    /// One partition of the output of one attempt, as another process can read it; `None` if there is no such output. What
-    /// is in memory moves to disk first.
+    /// One partition of the output of one attempt, or some of its parts, as another process can read it; `None` if there is no such
+    /// output. What is in memory moves to disk first.
     ///
     /// # Errors
     /// If it is damaged, or cannot be moved to disk.
@@ -108,9 +108,10 @@ impl ShuffleStore {
         map: PartitionIndex,
         attempt: AttemptId,
         partition: usize,
+        wanted: Wanted,
     ) -> Result<Option<PartBytes>, StoreError> {
         let placed = self.read().get(&shuffle).and_then(|maps| Some(maps.get(&(map, attempt))?.placed.clone()));
-        placed.map(|placed| placed.part(partition)).transpose()
+        placed.map(|placed| placed.part(partition, wanted)).transpose()
     }
 
     /// Forgets the output of one attempt; says whether there was one.

@@ -124,8 +124,8 @@ struct Job {
 
 struct Running {
     launch: TaskLaunch,
-    /// Whether it makes a map output.
-    of_map_stage: bool,
+    /// The shuffle that it makes a map output for.
+    writes: Option<ShuffleId>,
     /// Why it was told to stop, if it was.
     killed: Option<String>,
 }
@@ -159,6 +159,8 @@ pub(crate) struct Driver {
     running: HashMap<AttemptId, Running>,
     left: HashMap<AttemptId, Left>,
     outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
+    /// Of shuffles with outputs that are spread within their partitions: into how many parts, as a power of two.
+    spreads: HashMap<ShuffleId, u32>,
     report: Reporter,
 }
 
@@ -186,6 +188,7 @@ impl Driver {
             running: HashMap::new(),
             left: HashMap::new(),
             outputs: HashMap::new(),
+            spreads: HashMap::new(),
             report,
         }
     }
@@ -419,7 +422,7 @@ impl Driver {
             jobs: known.jobs + self.jobs.len(),
             stages: known.stages + self.stages.len(),
             attempts: known.attempts + self.running.len() + self.left.len(),
-            shuffles: known.shuffles + self.outputs.len() + known_outputs,
+            shuffles: known.shuffles + self.outputs.len() + self.spreads.len() + known_outputs,
             known_blocks: known.blocks,
             other: known.other,
             ..Footprint::default()
@@ -485,12 +488,15 @@ impl Driver {
         let event = match end.outcome {
             Ok(mut output) => {
                 kept = matches!(output, Output::Kept);
-                let written = match running.of_map_stage {
-                    true => output.typed::<MapWritten>().map(Some),
-                    false => Ok(None),
-                };
+                let written = running.writes.map(|_| output.typed::<MapWritten>()).transpose();
                 let success = match written {
                     Ok(Some(written)) => {
+                        if let Some(shuffle) = running.writes
+                            && written.spread > 0
+                            && self.stages.contains_key(&launch.stage)
+                        {
+                            self.spreads.insert(shuffle, written.spread);
+                        }
                         Success::MapOutput { sizes: MapSizes::of(&written.sizes), checksum: written.checksum }
                     }
                     Ok(None) => Success::Result { bytes: end.metrics.result_size, inline: !kept },
@@ -590,6 +596,7 @@ impl Driver {
             }
             Command::RemoveShuffle { shuffle } => {
                 self.outputs.remove(&shuffle);
+                self.spreads.remove(&shuffle);
                 self.tell_all(Order::RemoveShuffle(shuffle));
             }
             Command::RemoveRdd { rdd } => self.tell_all(Order::RemoveRdd(rdd)),
@@ -660,8 +667,11 @@ impl Driver {
 
     fn launch(&mut self, launch: TaskLaunch) {
         let stage = self.stages.get(&launch.stage).map(|(stage, _)| stage.clone());
-        let of_map_stage = stage.as_ref().is_some_and(|stage| matches!(stage.spec.output, StageOutput::Shuffle(_)));
-        self.running.insert(launch.attempt, Running { launch, of_map_stage, killed: None });
+        let writes = stage.as_ref().and_then(|stage| match stage.spec.output {
+            StageOutput::Shuffle(shuffle) => Some(shuffle),
+            StageOutput::Result => None,
+        });
+        self.running.insert(launch.attempt, Running { launch, writes, killed: None });
         // Splits are written here, by code that may be the user's.
         let parcel = match panics::caught(|| self.parcel(&launch, stage)) {
             Ok(Ok(parcel)) => parcel,
@@ -693,7 +703,8 @@ impl Driver {
             let (version, bytes) = match self.outputs.get(&shuffle) {
                 Some((version, bytes)) if *version == known.version => (*version, bytes.clone()),
                 _ => {
-                    let bytes = Arc::new(encode(&self.places.outputs(&known))?);
+                    let spread = self.spreads.get(&shuffle).copied().unwrap_or(0);
+                    let bytes = Arc::new(encode(&self.places.outputs(&known, spread))?);
                     self.outputs.insert(shuffle, (known.version, bytes.clone()));
                     (known.version, bytes)
                 }

@@ -2,7 +2,7 @@
 
 use super::{
     few::Gathered,
-    read::{Side, SideStream, by_partition},
+    read::{PartByPart, Side, SideStream, by_partition},
     rows::{Aside, Leaving, Left, Row, Rows, replay},
 };
 use crate::{
@@ -78,8 +78,10 @@ macro_rules! cogroup {
             type Split = u32;
             type Stream = $stream<K, $($v),+>;
             fn open(&self, split: u32, task: &Task) -> Self::Stream {
+                $(let mut $side = self.$side.open(split, task);)+
                 $stream {
-                    $($side: (Some(self.$side.open(split, task)), Aside::new()),)+
+                    parts: PartByPart::begin([$(&mut $side),+]),
+                    $($side: ($side, Aside::new(), false),)+
                     rows: Rows::new(task, "cogroup", |row| 0 $(+ weigh::of_vec(&row.$at))+),
                     state: None,
                 }
@@ -98,7 +100,12 @@ macro_rules! cogroup {
         /// The run of the operation of the same name: sides are read one after the other, then rows come out in the order in which
         /// their keys arrived first.
         pub struct $stream<K, $($v),+> {
-            $($side: (Option<SideStream<(K, $v)>>, Aside<(K, $v)>),)+
+            $(
+                /// Says last whether the side's current part is read.
+                $side: (SideStream<(K, $v)>, Aside<(K, $v)>, bool),
+            )+
+            /// Which parts of the partition are still to come.
+            parts: PartByPart,
             rows: Rows<K, ($(Vec<$v>,)+)>,
             /// Once all sides are read: the rows that come out, and what waits.
             state: Option<(Leaving<K, ($(Vec<$v>,)+)>, Option<$later<K, $($v),+>>)>,
@@ -134,31 +141,37 @@ macro_rules! cogroup {
             type Item = (K, ($(Vec<$v>,)+));
             #[inline]
             fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
-                if self.state.is_none() {
-                    $(
-                        let (input, aside) = &mut self.$side;
-                        if let Some(side) = input {
-                            let flow = side.drive(&mut Gather::new(&mut self.rows, aside, |row| &mut row.$at));
-                            if flow != Flow::Done {
-                                return flow;
+                loop {
+                    if self.state.is_none() {
+                        $(
+                            let (side, aside, is_read) = &mut self.$side;
+                            if !*is_read {
+                                let flow = side.drive(&mut Gather::new(&mut self.rows, aside, |row| &mut row.$at));
+                                if flow != Flow::Done {
+                                    return flow;
+                                }
+                                *is_read = true;
                             }
-                            *input = None;
+                        )+
+                        self.write();
+                    }
+                    while let Some((rows, later)) = &mut self.state {
+                        for row in rows {
+                            if !sink.push(Own(row)) {
+                                return Flow::Full;
+                            }
                         }
-                    )+
-                    self.write();
-                }
-                while let Some((rows, later)) = &mut self.state {
-                    for row in rows {
-                        if !sink.push(Own(row)) {
-                            return Flow::Full;
+                        match later.take() {
+                            Some(later) => self.again(later),
+                            None => break,
                         }
                     }
-                    match later.take() {
-                        Some(later) => self.again(later),
-                        None => break,
+                    if !self.parts.next([$(&mut self.$side.0),+]) {
+                        return Flow::Done;
                     }
+                    self.state = None;
+                    $(self.$side.2 = false;)+
                 }
-                Flow::Done
             }
         }
     };

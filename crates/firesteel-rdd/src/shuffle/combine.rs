@@ -2,7 +2,7 @@
 
 use super::{
     aggregate::Aggregate,
-    read::{Side, SideStream},
+    read::{PartByPart, Side, SideStream},
     rows::{Aside, Leaving, Left, Row, Rows, replay},
 };
 use crate::{
@@ -30,7 +30,7 @@ enum Arriving<K, V, P> {
 }
 
 /// Aggregates the values, or merges the partial results, of each key of a partition. Keys come out in the order of their first
-/// arrival.
+/// arrival, in each part of a partition that is spread.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "K: Data, V: Data, A: Aggregate<V> + Serialize + DeserializeOwned")]
 pub struct Combine<K, V, A: Aggregate<V>> {
@@ -60,17 +60,28 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
     type Stream = CombineStream<K, V, A>;
 
     fn open(&self, split: u32, task: &Task) -> Self::Stream {
-        let input = match &self.arriving {
-            Arriving::Values(side) => Input::Values(side.open(split, task)),
-            Arriving::Parts(side) => Input::Parts(side.open(split, task)),
-            Arriving::Alike(side, value) => Input::Alike(side.open(split, task), value.clone()),
+        let (input, by_part) = match &self.arriving {
+            Arriving::Values(side) => {
+                let mut side = side.open(split, task);
+                let by_part = PartByPart::begin([&mut side]);
+                (Input::Values(side), by_part)
+            }
+            Arriving::Parts(side) => {
+                let mut side = side.open(split, task);
+                let by_part = PartByPart::begin([&mut side]);
+                (Input::Parts(side), by_part)
+            }
+            // Those lie in place, and are read as a whole.
+            Arriving::Alike(side, value) => (Input::Alike(side.open(split, task), value.clone()), PartByPart::whole()),
         };
         CombineStream {
+            input,
+            by_part,
             aggregate: self.aggregate.clone(),
             rows: Rows::new(task, "combine", |part| part.as_ref().map_or(0, A::owned)),
             values: Aside::new(),
             parts: Aside::new(),
-            state: State::Reading(Box::new(input)),
+            state: State::Reading,
         }
     }
     fn splits(&self, _: &dyn crate::pipeline::Plan) -> firesteel_model::Result<Vec<u32>> {
@@ -99,7 +110,7 @@ enum Input<K, V, P> {
 }
 
 enum State<K, V, P> {
-    Reading(Box<Input<K, V, P>>),
+    Reading,
     Writing(Box<Leaving<K, Option<P>>>, Option<Later<K, V, P>>),
 }
 
@@ -113,6 +124,9 @@ struct Later<K, V, P> {
 /// The run of [`Combine`].
 pub struct CombineStream<K, V, A: Aggregate<V>> {
     aggregate: A,
+    input: Input<K, V, A::Part>,
+    /// Which parts of the partition are still to come.
+    by_part: PartByPart,
     rows: Rows<K, Option<A::Part>>,
     values: Aside<(K, V)>,
     parts: Aside<(K, A::Part)>,
@@ -261,30 +275,42 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
 
     #[inline]
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
-        if let State::Reading(input) = &mut self.state {
-            let a = &self.aggregate;
-            let (rows, values, parts) = (&mut self.rows, &mut self.values, &mut self.parts);
-            let flow = match &mut **input {
-                Input::Values(stream) => stream.drive(&mut Gather::new(rows, values, Values(a))),
-                Input::Parts(stream) => stream.drive(&mut Gather::new(rows, parts, Parts(a, PhantomData))),
-                Input::Alike(stream, value) => stream.drive(&mut Alike(Gather::new(rows, values, Values(a)), value)),
-            };
-            if flow != Flow::Done {
-                return flow;
+        loop {
+            if let State::Reading = &self.state {
+                let a = &self.aggregate;
+                let (rows, values, parts) = (&mut self.rows, &mut self.values, &mut self.parts);
+                let flow = match &mut self.input {
+                    Input::Values(stream) => stream.drive(&mut Gather::new(rows, values, Values(a))),
+                    Input::Parts(stream) => stream.drive(&mut Gather::new(rows, parts, Parts(a, PhantomData))),
+                    Input::Alike(stream, value) => {
+                        stream.drive(&mut Alike(Gather::new(rows, values, Values(a)), value))
+                    }
+                };
+                if flow != Flow::Done {
+                    return flow;
+                }
+                self.write();
             }
-            self.write();
-        }
-        while let State::Writing(rows, later) = &mut self.state {
-            for (key, part) in &mut **rows {
-                if !sink.push(Own((key, part.expect("a table's parts are there between records")))) {
-                    return Flow::Full;
+            while let State::Writing(rows, later) = &mut self.state {
+                for (key, part) in &mut **rows {
+                    if !sink.push(Own((key, part.expect("a table's parts are there between records")))) {
+                        return Flow::Full;
+                    }
+                }
+                match later.take() {
+                    Some(later) => self.again(later),
+                    None => break,
                 }
             }
-            match later.take() {
-                Some(later) => self.again(later),
-                None => break,
+            let more = match &mut self.input {
+                Input::Values(stream) => self.by_part.next([stream]),
+                Input::Parts(stream) => self.by_part.next([stream]),
+                Input::Alike(..) => false,
+            };
+            if !more {
+                return Flow::Done;
             }
+            self.state = State::Reading;
         }
-        Flow::Done
     }
 }

@@ -7,7 +7,7 @@
 use super::{
     cogroup::Gather,
     few::{self, Few},
-    read::{Side, SideStream, by_partition},
+    read::{PartByPart, Side, SideStream, by_partition},
     rows::{Aside, Disk, Leaving, Left, Row, Rows, one_key_too_large, replay},
 };
 use crate::{
@@ -85,7 +85,7 @@ impl<K> Func<(K, (Vec<()>, Vec<()>))> for InBoth {
     }
 }
 
-/// Joins two sides. Keys come in the order of their first arrival, left side first.
+/// Joins two sides. Keys come in the order of their first arrival, left side first, in each part of a partition that is spread.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Join<K, V, W, J> {
@@ -108,9 +108,12 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
     type Split = u32;
     type Stream = JoinStream<K, V, W, J>;
     fn open(&self, split: u32, task: &Task) -> Self::Stream {
+        let (mut left, mut right) = (self.left.open(split, task), self.right.open(split, task));
         JoinStream {
-            left: (Some(self.left.open(split, task)), Aside::new()),
-            right: (Some(self.right.open(split, task)), Aside::new()),
+            parts: PartByPart::begin([&mut left, &mut right]),
+            left: (left, Aside::new()),
+            right: (right, Aside::new()),
+            left_is_read: false,
             rows: Rows::new(task, "join", |row| row.left.owned() + row.right.owned()),
             state: None,
             pairs: None,
@@ -261,8 +264,12 @@ struct Later<K, V, W> {
 
 /// The run of [`Join`].
 pub struct JoinStream<K, V, W, J: JoinKind<V, W>> {
-    left: (Option<SideStream<(K, V)>>, Aside<(K, V)>),
-    right: (Option<SideStream<(K, W)>>, Aside<(K, W)>),
+    left: (SideStream<(K, V)>, Aside<(K, V)>),
+    right: (SideStream<(K, W)>, Aside<(K, W)>),
+    /// Which parts of the partition are still to come.
+    parts: PartByPart,
+    /// The left side of the current part is.
+    left_is_read: bool,
     rows: Rows<K, Values<V, W>>,
     /// Once both sides are read: the rows that come out, and what waits.
     state: Option<(Leaving<K, Values<V, W>>, Option<Later<K, V, W>>)>,
@@ -370,25 +377,25 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
     type Item = (K, (J::Left, J::Right));
     #[inline]
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
-        if self.state.is_none() {
-            if let (Some(side), aside) = (&mut self.left.0, &mut self.left.1) {
-                let flow = side.drive(&mut Gather::new(&mut self.rows, aside, |row: &mut Values<V, W>| &mut row.left));
-                if flow != Flow::Done {
-                    return flow;
+        loop {
+            if self.state.is_none() {
+                if !self.left_is_read {
+                    let (side, aside) = &mut self.left;
+                    let mut gather = Gather::new(&mut self.rows, aside, |row: &mut Values<V, W>| &mut row.left);
+                    let flow = side.drive(&mut gather);
+                    if flow != Flow::Done {
+                        return flow;
+                    }
+                    self.left_is_read = true;
                 }
-                self.left.0 = None;
-            }
-            if let (Some(side), aside) = (&mut self.right.0, &mut self.right.1) {
+                let (side, aside) = &mut self.right;
                 let gather = Gather::new(&mut self.rows, aside, |row: &mut Values<V, W>| &mut row.right);
                 let flow = side.drive(&mut gather.known_keys_only(J::no_left().is_none()));
                 if flow != Flow::Done {
                     return flow;
                 }
-                self.right.0 = None;
+                self.write();
             }
-            self.write();
-        }
-        loop {
             if !self.push_pairs(sink) {
                 return Flow::Full;
             }
@@ -406,6 +413,9 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
                 }
                 None => match later.take() {
                     Some(later) => self.again(later),
+                    None if self.parts.next([&mut self.left.0, &mut self.right.0]) => {
+                        (self.state, self.left_is_read) = (None, false);
+                    }
                     None => return Flow::Done,
                 },
             }

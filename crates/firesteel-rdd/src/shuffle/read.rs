@@ -1,9 +1,10 @@
 //! The reduce side: one partition's records out of every map output, in map order.
 
 use crate::{
-    Data,
+    Data, Key,
     failure::TaskFailure,
     node::Erased,
+    partitioner::hash_of,
     peers::{RemoteOutputs, RemotePart},
     pipeline::Pipeline,
     segment::PortStream,
@@ -11,15 +12,17 @@ use crate::{
     task::{MapOutputs, Stride, Task},
 };
 use firesteel_model::{AttemptId, ExecutorId, PartitionIndex, RddId, ShuffleId};
-use firesteel_store::{DiskPart, MapOutput, StoreError};
+use firesteel_store::{DiskPart, MapOutput, StoreError, Wanted, part_of};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Range,
     sync::Arc,
     time::Instant,
 };
 
-/// Lends the records of one reduce partition: map output after map output, each in its order of arrival.
+/// Lends the records of one reduce partition: map output after map output, each in its order of arrival. A partition that is spread
+/// is read part by part, or as a whole: then every map output part by part.
 pub struct RunStream<R> {
     task: Task,
     shuffle: ShuffleId,
@@ -27,15 +30,22 @@ pub struct RunStream<R> {
     outputs: Arc<MapOutputs>,
     /// What other executors hold; none if they hold nothing.
     elsewhere: Option<Box<Elsewhere>>,
+    wanted: Wanted,
+    /// Of a record's key, where a part is wanted.
+    hash: Option<fn(&R) -> u64>,
     next_map: usize,
     current: Option<Reading<R>>,
     stride: Stride,
 }
 
-/// Where in a map output the reader is: first in its pieces on disk, then in memory.
+/// Where in a map output the reader is: in its parts one after the other, in each first in the pieces on disk, then in memory.
 struct Reading<R> {
     /// None if another executor holds it: then it is one piece, and already opened.
     output: Option<Arc<MapOutput<R>>>,
+    /// Those that are still to be read.
+    parts: Range<usize>,
+    /// Whether records of other parts than the one that is wanted are among them.
+    among_others: bool,
     next_piece: usize,
     piece: Option<Box<DiskPart<R>>>,
     /// How many of the records in memory were read.
@@ -80,7 +90,7 @@ impl Elsewhere {
         &mut self,
         place: u32,
         outputs: &MapOutputs,
-        reader: (&Task, ShuffleId, u32),
+        reader: (&Task, ShuffleId, (u32, Wanted)),
     ) -> Result<RemotePart, StoreError> {
         let (task, shuffle, partition) = reader;
         while self.asked.len() < AHEAD || !self.asked.contains_key(&place) {
@@ -124,6 +134,8 @@ impl<R: Data> RunStream<R> {
             partition: partition as usize,
             elsewhere: Elsewhere::of(&outputs, task.executor().id),
             outputs,
+            wanted: Wanted::All,
+            hash: None,
             next_map: 0,
             current: None,
             stride: Stride::new(),
@@ -143,6 +155,23 @@ impl<R: Data> RunStream<R> {
         result.unwrap_or_else(|e| self.lost(e.to_string(), matches!(e, StoreError::Unreachable { .. })))
     }
 
+    /// Into how many parts the partition is spread, as a power of two.
+    fn spread(&self) -> u32 {
+        self.outputs.spread
+    }
+
+    /// Begins with a part of `1 << spread`; `hash` is of a record's key.
+    fn begin_part(&mut self, part: u32, spread: u32, hash: fn(&R) -> u64) {
+        (self.wanted, self.hash) = (Wanted::Part { part, spread }, Some(hash));
+        self.next_map = 0;
+        self.elsewhere = Elsewhere::of(&self.outputs, self.task.executor().id);
+    }
+
+    /// Whether this is the first time that the map outputs are read.
+    fn is_first(&self) -> bool {
+        matches!(self.wanted, Wanted::All | Wanted::Part { part: 0, .. })
+    }
+
     fn next_output(&mut self) -> bool {
         let Some(attempt) = self.outputs.attempts.get(self.next_map).copied() else { return false };
         self.stride.begin(&self.task);
@@ -153,29 +182,41 @@ impl<R: Data> RunStream<R> {
             && holder.executor != self.task.executor().id
         {
             let since = Instant::now();
-            let part = elsewhere.next(place, &self.outputs, (&self.task, self.shuffle, self.partition as u32));
+            let wanted = (self.partition as u32, self.wanted);
+            let part = elsewhere.next(place, &self.outputs, (&self.task, self.shuffle, wanted));
             let part = self.unless_lost(part);
+            let records = if part.among_others && !self.is_first() { 0 } else { part.records };
             self.task.measure(|m| {
                 m.shuffle_fetch_wait_ns += since.elapsed().as_nanos() as u64;
-                m.shuffle_read_records += part.records;
+                m.shuffle_read_records += records;
                 m.shuffle_read_remote_bytes += part.bytes;
                 m.shuffle_read_remote_blocks += u64::from(part.records > 0);
             });
             if part.records > 0 {
                 let piece = DiskPart::of_stream(part.stream, holder.to_string(), part.records, part.bytes);
-                self.current = Some(Reading { output: None, next_piece: 0, piece: Some(Box::new(piece)), read: 0 });
+                self.current = Some(Reading {
+                    output: None,
+                    parts: 0..1,
+                    among_others: part.among_others,
+                    next_piece: 0,
+                    piece: Some(Box::new(piece)),
+                    read: 0,
+                });
             }
             return true;
         }
         let Some(output) = self.task.executor().shuffles.get::<R>(self.shuffle, map, attempt) else {
             self.lost(format!("the output of map task {map} (attempt {attempt}) is gone"), false)
         };
-        let records = output.records_in_memory(self.partition) as u64;
+        let (parts, among_others) = output.parts(self.partition, self.wanted);
+        let records = parts.clone().map(|part| output.records_in_memory(part) as u64).sum::<u64>();
         if records == 0 && output.pieces_on_disk() == 0 {
             return true;
         }
-        self.count(records, records * size_of::<R>() as u64);
-        self.current = Some(Reading { output: Some(output), next_piece: 0, piece: None, read: 0 });
+        if !among_others || self.is_first() {
+            self.count(records, records * size_of::<R>() as u64);
+        }
+        self.current = Some(Reading { output: Some(output), parts, among_others, next_piece: 0, piece: None, read: 0 });
         true
     }
 
@@ -202,10 +243,13 @@ impl<R: Data> RunStream<R> {
             }
             let output = reading.output.as_ref().filter(|output| reading.next_piece < output.pieces_on_disk())?;
             self.task.check();
-            let piece = output.on_disk(reading.next_piece, self.partition);
+            let piece = output.on_disk(reading.next_piece, reading.parts.start);
             reading.next_piece += 1;
+            let among_others = reading.among_others;
             let piece = self.unless_lost(piece);
-            self.count(piece.records(), piece.bytes());
+            if !among_others || self.is_first() {
+                self.count(piece.records(), piece.bytes());
+            }
             self.current.as_mut()?.piece = (piece.records() > 0).then(|| Box::new(piece));
         }
     }
@@ -217,6 +261,14 @@ impl<R: Data> Stream for RunStream<R> {
     #[inline]
     fn drive<S: Sink<R>>(&mut self, sink: &mut S) -> Flow {
         loop {
+            let sifted = self.current.as_ref().is_some_and(|reading| reading.among_others);
+            let is_wanted = match (self.wanted, self.hash.filter(|_| sifted)) {
+                (Wanted::Part { part, spread }, Some(hash)) => Some((part, spread, hash)),
+                _ => None,
+            };
+            let is_wanted = |record: &R| {
+                is_wanted.is_none_or(|(part, spread, hash)| part_of(hash(record), spread) == part as usize)
+            };
             if self.current.as_ref().is_some_and(Reading::has_pieces) {
                 let mut until_look = Stride::MAX;
                 while let Some(record) = self.next_on_disk() {
@@ -225,14 +277,14 @@ impl<R: Data> Stream for RunStream<R> {
                         self.task.check();
                         until_look = Stride::MAX;
                     }
-                    if !sink.push(Own(record)) {
+                    if is_wanted(&record) && !sink.push(Own(record)) {
                         return Flow::Full;
                     }
                 }
             }
-            if let Some(Reading { output: Some(output), read, .. }) = &mut self.current {
+            if let Some(Reading { output: Some(output), parts, next_piece, read, .. }) = &mut self.current {
                 let mut skip = *read;
-                for slice in output.in_memory(self.partition) {
+                for slice in output.in_memory(parts.start) {
                     if skip >= slice.len() {
                         skip -= slice.len();
                         continue;
@@ -241,11 +293,16 @@ impl<R: Data> Stream for RunStream<R> {
                         self.task.check();
                         for record in block {
                             *read += 1;
-                            if !sink.push(Loan(record)) {
+                            if is_wanted(record) && !sink.push(Loan(record)) {
                                 return Flow::Full;
                             }
                         }
                     }
+                }
+                parts.next();
+                (*next_piece, *read) = (0, 0);
+                if parts.start < parts.end {
+                    continue;
                 }
             }
             self.current = None;
@@ -271,7 +328,7 @@ impl<R: Data> Side<R> {
     pub fn open(&self, partition: u32, task: &Task) -> SideStream<R> {
         match self {
             Side::Narrow(rdd) => SideStream::Narrow(rdd.open(partition, task)),
-            Side::Shuffle(shuffle) => SideStream::Shuffle(RunStream::open(task, *shuffle, partition)),
+            Side::Shuffle(shuffle) => SideStream::Shuffle(Box::new(RunStream::open(task, *shuffle, partition))),
         }
     }
     /// Names the erased RDD that is read, if one is.
@@ -293,7 +350,61 @@ pub enum SideStream<R> {
     /// In place.
     Narrow(PortStream<R>),
     /// By a shuffle.
-    Shuffle(RunStream<R>),
+    Shuffle(Box<RunStream<R>>),
+}
+
+/// A side that can be read part by part.
+pub(super) trait InParts {
+    /// Into how many parts it is spread, as a power of two; nothing where it lies in place, and has to be read as a whole.
+    fn spread(&mut self) -> Option<u32>;
+    /// Begins with a part of `1 << spread`.
+    fn begin_part(&mut self, part: u32, spread: u32);
+}
+
+impl<K: Key, V: Data> InParts for SideStream<(K, V)> {
+    fn spread(&mut self) -> Option<u32> {
+        match self {
+            SideStream::Narrow(_) => None,
+            SideStream::Shuffle(stream) => Some(stream.spread()),
+        }
+    }
+    fn begin_part(&mut self, part: u32, spread: u32) {
+        if let SideStream::Shuffle(stream) = self {
+            stream.begin_part(part, spread, |record| hash_of(&record.0));
+        }
+    }
+}
+
+/// The parts in which an operation takes its sides, so that its table of one part stays in the processor's cache. Sides of few
+/// records have a single part: where all have, keys keep the order of their first arrival.
+pub(crate) struct PartByPart {
+    part: u32,
+    spread: u32,
+}
+
+impl PartByPart {
+    /// A partition that has to be read as a whole.
+    pub(super) fn whole() -> Self {
+        PartByPart { part: 0, spread: 0 }
+    }
+
+    /// Begins with the first part of each side. If one has to be read as a whole, all have to.
+    pub(super) fn begin<const N: usize>(mut sides: [&mut dyn InParts; N]) -> Self {
+        let spread = sides.iter_mut().try_fold(0, |most, side| Some(side.spread()?.max(most)));
+        let parts = PartByPart { part: 0, spread: spread.unwrap_or(0) };
+        sides.iter_mut().for_each(|side| side.begin_part(0, parts.spread));
+        parts
+    }
+
+    /// Begins with the next part of each side, if there is one.
+    pub(super) fn next<const N: usize>(&mut self, mut sides: [&mut dyn InParts; N]) -> bool {
+        if self.part + 1 == 1 << self.spread {
+            return false;
+        }
+        self.part += 1;
+        sides.iter_mut().for_each(|side| side.begin_part(self.part, self.spread));
+        true
+    }
 }
 
 impl<R: Data> Stream for SideStream<R> {

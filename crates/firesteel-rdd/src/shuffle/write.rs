@@ -29,6 +29,8 @@ pub struct MapWritten {
     pub checksum: u64,
     /// How many records were written.
     pub records: u64,
+    /// Into how many parts each reduce partition is spread, as a power of two.
+    pub spread: u32,
 }
 
 /// How much of a map task's output is combined at a time, in bytes of keys and partial results as they lie in the table; they may
@@ -54,13 +56,14 @@ fn publish<R: Data>(
     check_sample(&mut sample, first.map(from_ref).unwrap_or_default());
     let spilled = writer.spilled();
     let (output, sizes) = writer.finish();
-    for records in (0..sizes.len()).flat_map(|partition| output.in_memory(partition)) {
+    for records in (0..sizes.len() << output.spread()).flat_map(|part| output.in_memory(part)) {
         if sample.is_full() {
             break;
         }
         check_sample(&mut sample, records);
     }
-    let written = MapWritten { sizes, checksum: output.checksum(), records: output.len() as u64 };
+    let (checksum, spread) = (output.checksum(), output.spread());
+    let written = MapWritten { sizes, checksum, records: output.len() as u64, spread };
     let (records, bytes, on_disk) = (written.records, written.sizes.iter().sum::<u64>(), output.disk_bytes());
     let info = task.info();
     task.executor().shuffles.put(shuffle, info.partition, info.attempt, output);
@@ -83,6 +86,8 @@ pub struct Scatter<K> {
     pub shuffle: ShuffleId,
     /// Where keys go.
     pub partitioner: KeyPartitioner<K>,
+    /// Whether the reader takes a part of a partition at a time: whoever gathers what belongs to a key does.
+    pub spread: bool,
 }
 
 impl<K: Key, V: Data> Action<(K, V)> for Scatter<K> {
@@ -101,6 +106,7 @@ impl<K: Key, V: Data> Action<(K, V)> for Scatter<K> {
             }
         }
         let writer = RunWriter::new(self.partitioner.count()).within(input.task().room(self.shuffle));
+        let writer = if self.spread { writer.spread() } else { writer };
         let mut sink = Scattering(&self.partitioner, writer, None);
         input.drive(&mut sink);
         publish(input.task(), self.shuffle, sink.1, sink.2.as_ref(), Instant::now())
@@ -153,7 +159,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             memory: task.memory().reservation().named("map-side combine"),
             seen: 0,
             bypass: 0,
-            run: RunWriter::new(partitioner.count()).within(task.room(shuffle)),
+            run: RunWriter::new(partitioner.count()).spread().within(task.room(shuffle)),
             first: None,
             value: PhantomData,
         }

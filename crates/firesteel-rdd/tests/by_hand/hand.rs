@@ -141,8 +141,10 @@ impl Hand {
     ) -> Vec<MapWritten> {
         let outs = self.run(lineage, pipeline, action);
         let attempts = outs.iter().map(|(attempt, _)| *attempt).collect();
-        self.outputs.insert(shuffle, Arc::new(MapOutputs { attempts, ..MapOutputs::default() }));
-        outs.into_iter().map(|(_, out)| out.into_typed().unwrap()).collect()
+        let written: Vec<MapWritten> = outs.into_iter().map(|(_, out)| out.into_typed().unwrap()).collect();
+        let spread = written.iter().map(|written| written.spread).max().unwrap_or(0);
+        self.outputs.insert(shuffle, Arc::new(MapOutputs { attempts, spread, ..MapOutputs::default() }));
+        written
     }
 }
 

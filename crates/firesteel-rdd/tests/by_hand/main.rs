@@ -8,4 +8,5 @@ mod memory;
 mod partitioners;
 mod resuming;
 mod shuffles;
+mod sizes;
 mod tables;

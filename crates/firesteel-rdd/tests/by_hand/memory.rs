@@ -23,7 +23,7 @@ fn mix(x: u64) -> u64 {
 fn shuffle(hand: &mut Hand, id: u64, records: u64) -> Side<(u64, Value)> {
     let value = |i: u64| (mix(i / 3), (mix(i), mix(i + 1), mix(i + 2)));
     let shuffle = ShuffleId(id);
-    let scatter = Scatter { shuffle, partitioner: KeyPartitioner::<u64>::hash(1) };
+    let scatter = Scatter { shuffle, partitioner: KeyPartitioner::<u64>::hash(1), spread: false };
     hand.write(shuffle, &Lineage::default(), Map::new(RangeOf::new(0..records, 4), Plain::new(value)), scatter);
     Side::Shuffle(shuffle)
 }
@@ -106,7 +106,12 @@ fn parts_that_change_without_growing_take_what_they_are_and_not_what_they_were_g
     let words = || Map::new(RangeOf::new(0..60_000, 1), Plain::new(|i: u64| (i % 100, format!("{i:0>100}"))));
     let (values, parts) = (ShuffleId(1), ShuffleId(2));
     let partitioner = || KeyPartitioner::<u64>::hash(1);
-    hand.write(values, &Lineage::default(), words(), Scatter { shuffle: values, partitioner: partitioner() });
+    hand.write(
+        values,
+        &Lineage::default(),
+        words(),
+        Scatter { shuffle: values, partitioner: partitioner(), spread: true },
+    );
     hand.metrics.take();
     let combined = ScatterCombined { shuffle: parts, partitioner: partitioner(), aggregate: longest() };
     let written = hand.write(parts, &Lineage::default(), words(), combined);

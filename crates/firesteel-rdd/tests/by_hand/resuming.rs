@@ -145,7 +145,7 @@ fn readers_of_shuffles_resume() {
     let pairs = || Map::new(one_to(2_000), Plain::new(|i: u64| (i % 50, i)));
     let (left, right) = (ShuffleId(1), ShuffleId(2));
     for shuffle in [left, right] {
-        let scatter = Scatter { shuffle, partitioner: KeyPartitioner::hash(2) };
+        let scatter = Scatter { shuffle, partitioner: KeyPartitioner::hash(2), spread: false };
         if shuffle == left {
             hand.write(shuffle, &none, pairs(), scatter);
         } else {

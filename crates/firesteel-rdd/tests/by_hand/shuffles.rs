@@ -3,9 +3,10 @@
 use crate::hand::{Hand, Lineage, failure_of};
 use firesteel_model::{PartitionIndex, ShuffleId};
 use firesteel_rdd::{
-    Combine, Count, FlatMap, Grouping, KeyPartitioner, Map, Plain, RangeOf, ReadSide, Reducing, Scatter,
+    Combine, Count, FlatMap, Grouping, Inner, Join, KeyPartitioner, Map, Plain, RangeOf, ReadSide, Reducing, Scatter,
     ScatterCombined, ScatterRoundRobin, Side, TaskFailure,
 };
+use firesteel_store::part_of;
 use proptest::prelude::*;
 
 const SHUFFLE: ShuffleId = ShuffleId(5);
@@ -40,18 +41,46 @@ fn keys_come_out_in_the_order_of_their_first_arrival() {
 }
 
 #[test]
-fn a_full_combine_table_is_flushed_in_order_and_nothing_is_lost() {
+fn a_full_combine_table_is_flushed_and_keys_of_a_large_shuffle_come_out_part_by_part() {
     // Far more keys than a table of one MiB holds, twice over: it is flushed, found not to be worth it, and passed by.
     let mut hand = Hand::new();
     let none = Lineage::default();
     let pairs = FlatMap::new(RangeOf::new(0..2, 1), Plain::new(|_: u64| (0..150_000u64).map(|key| (key, 1u64))));
     let add = Reducing(Plain::new(|a: u64, b: u64| a + b));
     let partitioner = KeyPartitioner::<u64>::hash(1);
-    let combined = ScatterCombined { shuffle: SHUFFLE, partitioner, aggregate: add.clone() };
+    let combined = ScatterCombined { shuffle: SHUFFLE, partitioner: partitioner.clone(), aggregate: add.clone() };
     let written = hand.write(SHUFFLE, &none, pairs, combined);
     assert!((150_000..=300_000).contains(&written[0].records), "{}", written[0].records);
     let counts = hand.collect(&none, Combine::<u64, u64, _>::parts(Side::Shuffle(SHUFFLE), add, 1));
-    assert!(counts[0].iter().copied().eq((0..150_000).map(|key| (key, 2))));
+    let mut keys: Vec<u64> = (0..150_000).collect();
+    keys.sort_by_key(|key| part_of(partitioner.place(key).1, 8));
+    assert!(counts[0].iter().copied().eq(keys.into_iter().map(|key| (key, 2))));
+}
+
+#[test]
+fn a_side_of_few_records_is_joined_with_one_whose_partitions_are_spread() {
+    let mut hand = Hand::new();
+    let (none, few, many) = (Lineage::default(), ShuffleId(6), ShuffleId(7));
+    let partitioner = KeyPartitioner::<u64>::hash(2);
+    let scatter = |shuffle| Scatter { shuffle, partitioner: partitioner.clone(), spread: true };
+    // The outputs of two map tasks each: of the many, too, one has few records.
+    let left = Map::new(RangeOf::new(0..500, 2), Plain::new(|key: u64| (key * 11, key)));
+    let times = |half: u64| 0..if half == 0 { 10 } else { 5_000u64 };
+    let right = Plain::new(move |half: u64| times(half).map(move |i| (i * 2, i)));
+    hand.write(few, &none, left, scatter(few));
+    hand.write(many, &none, FlatMap::new(RangeOf::new(0..2, 2), right), scatter(many));
+    let join = |left, right| Join::<u64, u64, u64, Inner>::new(left, right, 2);
+    let joined = hand.collect(&none, join(Side::Shuffle(few), Side::Shuffle(many)));
+    let order = |key: &u64| (partitioner.place(key).0, part_of(partitioner.place(key).1, 7));
+    let mut keys: Vec<u64> = (0..500).map(|key| key * 11).filter(|key| key % 2 == 0 && *key < 10_000).collect();
+    keys.sort_by_key(order);
+    let mut seen: Vec<u64> = joined.concat().iter().map(|(key, _)| *key).collect();
+    seen.dedup();
+    assert_eq!(seen, keys);
+    let pairs = joined.concat();
+    assert!(pairs.iter().all(|(key, (left, right))| left * 11 == *key && right * 2 == *key));
+    let twice = keys.iter().filter(|key| **key < 20).count();
+    assert_eq!(pairs.len(), keys.len() + twice);
 }
 
 #[test]
@@ -59,7 +88,12 @@ fn groups_keep_the_order_of_the_map_partitions() {
     let mut hand = Hand::new();
     let none = Lineage::default();
     let pairs = Map::new(RangeOf::new(0..100, 7), Plain::new(|i: u64| (i % 4, i)));
-    hand.write(SHUFFLE, &none, pairs, Scatter { shuffle: SHUFFLE, partitioner: KeyPartitioner::<u64>::hash(2) });
+    hand.write(
+        SHUFFLE,
+        &none,
+        pairs,
+        Scatter { shuffle: SHUFFLE, partitioner: KeyPartitioner::<u64>::hash(2), spread: false },
+    );
     for (key, values) in
         hand.collect(&none, Combine::<u64, u64, _>::values(Side::Shuffle(SHUFFLE), Grouping, 2)).concat()
     {
@@ -71,7 +105,7 @@ fn groups_keep_the_order_of_the_map_partitions() {
 fn the_same_records_have_the_same_checksum_and_others_another() {
     let write = |range: std::ops::Range<u64>| {
         let pairs = Map::new(RangeOf::new(range, 1), Plain::new(|i: u64| (i, i)));
-        let scatter = Scatter { shuffle: SHUFFLE, partitioner: KeyPartitioner::<u64>::hash(4) };
+        let scatter = Scatter { shuffle: SHUFFLE, partitioner: KeyPartitioner::<u64>::hash(4), spread: false };
         Hand::new().write(SHUFFLE, &Lineage::default(), pairs, scatter).remove(0)
     };
     assert_eq!(write(0..50).checksum, write(0..50).checksum);
@@ -89,7 +123,12 @@ fn a_missing_map_output_is_a_fetch_failure_that_names_it() {
     assert!(matches!(failure, Some(TaskFailure::Fetch { shuffle: SHUFFLE, attempt: None, .. })), "{failure:?}");
 
     let pairs = Map::new(RangeOf::new(0..10, 3), Plain::new(|i: u64| (i, i)));
-    hand.write(SHUFFLE, &none, pairs, Scatter { shuffle: SHUFFLE, partitioner: KeyPartitioner::<u64>::hash(2) });
+    hand.write(
+        SHUFFLE,
+        &none,
+        pairs,
+        Scatter { shuffle: SHUFFLE, partitioner: KeyPartitioner::<u64>::hash(2), spread: false },
+    );
     let lost = hand.outputs[&SHUFFLE].attempts[1];
     assert!(hand.executor.shuffles.remove_output(SHUFFLE, PartitionIndex(1), lost));
     let failure = failure_of(|| hand.run(&none, read(), Count));

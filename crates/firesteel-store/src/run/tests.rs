@@ -27,6 +27,27 @@ fn all<R: Clone>(run: &Run<R>, partition: usize) -> Vec<R> {
 }
 
 #[test]
+fn partitions_are_spread_by_hash_once_there_are_many_records() {
+    let record = |i: u64| (i as usize % 3, i << 32, i);
+    for (records, spread) in [(1_024, 0), (1_025, 6), (5_000, 6)] {
+        let mut writer = RunWriter::new(3).spread();
+        (0..records).map(record).for_each(|(partition, hash, record)| writer.push(partition, hash, record));
+        let (output, sizes) = writer.finish();
+        assert_eq!((output.spread(), output.len() as u64), (spread, records));
+        assert_eq!(sizes, [0, 1, 2].map(|p| (records - p).div_ceil(3) * 8));
+        for part in 0..3usize << spread {
+            let (partition, within) = (part >> spread, part & ((1 << spread) - 1));
+            let expected = (0..records).filter(|i| (record(*i).0, part_of(i << 32, spread)) == (partition, within));
+            assert!(output.in_memory(part).flatten().copied().eq(expected), "part {part} of {records} records");
+        }
+    }
+    // Large records are many as soon as they take much.
+    let mut writer = RunWriter::new(1).spread();
+    (0..30u64).for_each(|i| writer.push(0, i << 32, "x".repeat(10_000)));
+    assert_eq!(writer.finish().0.spread(), 8);
+}
+
+#[test]
 fn records_of_a_partition_keep_their_order_of_arrival() {
     // Few and many partitions, small runs and large ones: each of the four ways of finishing.
     for (partitions, records) in [(7, 1_000), (7, 300_000), (256, 200_000), (257, 5_000), (10_000, 400_000)] {

@@ -11,7 +11,7 @@ use crate::{
 use firesteel_model::{AttemptId, BlockId, ExecutorId, PartitionIndex, Result, ShuffleId};
 use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetError, Options, Secret, connect};
 use firesteel_rdd::{Holder, Peers, RemoteOutputs, RemotePart};
-use firesteel_store::{BlockStore, RemoteChunks, ShuffleStore, StoreError};
+use firesteel_store::{BlockStore, RemoteChunks, ShuffleStore, StoreError, Wanted};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
@@ -38,6 +38,7 @@ enum Ask {
     Outputs {
         shuffle: ShuffleId,
         partition: u32,
+        wanted: Wanted,
         maps: Vec<(PartitionIndex, AttemptId)>,
         skip: u64,
     },
@@ -50,10 +51,11 @@ enum Ask {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Answer {
-    /// So many bytes follow, which are so many records (without what was skipped).
+    /// So many bytes follow, which are so many records (without what was skipped), maybe with those of other parts.
     Part {
         records: u64,
         bytes: u64,
+        among_others: bool,
     },
     /// Chunks follow, each after its own `Chunk`.
     Block {
@@ -123,8 +125,8 @@ impl Holdings {
         let mut frame = Vec::new();
         while asks.recv(&mut frame)? {
             match decode::<Ask>(&frame) {
-                Ok(Ask::Outputs { shuffle, partition, maps, skip }) => {
-                    self.outputs(&mut out, shuffle, partition, &maps, skip)?;
+                Ok(Ask::Outputs { shuffle, partition, wanted, maps, skip }) => {
+                    self.outputs(&mut out, shuffle, (partition, wanted), &maps, skip)?;
                 }
                 Ok(Ask::Block(id)) => self.block(&mut out, id)?,
                 Ok(Ask::Files) => {
@@ -144,13 +146,13 @@ impl Holdings {
         &self,
         out: &mut FrameWriter,
         shuffle: ShuffleId,
-        partition: u32,
+        (partition, wanted): (u32, Wanted),
         maps: &[(PartitionIndex, AttemptId)],
         skip: u64,
     ) -> Result<(), NetError> {
         let mut buffer = vec![0; FRAME];
         for (i, (map, attempt)) in maps.iter().enumerate() {
-            let mut part = match self.shuffles.part(shuffle, *map, *attempt, partition as usize) {
+            let mut part = match self.shuffles.part(shuffle, *map, *attempt, partition as usize, wanted) {
                 Ok(Some(part)) => part,
                 Ok(None) => return say(out, &Answer::Nothing),
                 Err(e) => return say(out, &Answer::Failed(e.to_string())),
@@ -158,7 +160,7 @@ impl Holdings {
             let skipped = if i == 0 { skip.min(part.length()) } else { 0 };
             part.skip(skipped);
             let bytes = part.length() - skipped;
-            say(out, &Answer::Part { records: part.records(), bytes })?;
+            say(out, &Answer::Part { records: part.records(), bytes, among_others: part.among_others() })?;
             let mut left = bytes;
             while left > 0 {
                 match part.read(&mut buffer) {
@@ -323,7 +325,7 @@ impl Peers for Client {
         &self,
         holder: &Holder,
         shuffle: ShuffleId,
-        partition: u32,
+        partition: (u32, Wanted),
         maps: Vec<(PartitionIndex, AttemptId)>,
     ) -> Box<dyn RemoteOutputs> {
         let mut fetch = Fetch {
@@ -517,7 +519,7 @@ struct Fetch {
     client: Client,
     holder: Holder,
     shuffle: ShuffleId,
-    partition: u32,
+    partition: (u32, Wanted),
     /// Those that have not come yet, first the one that is being read.
     maps: VecDeque<(PartitionIndex, AttemptId)>,
     /// None before the first, after a failure, and at the end.
@@ -533,9 +535,9 @@ struct Fetch {
 impl Fetch {
     /// Asks for all that has not come yet.
     fn begin(&mut self, mut talk: Talk) -> bool {
-        let (shuffle, partition) = (self.shuffle, self.partition);
+        let (shuffle, (partition, wanted)) = (self.shuffle, self.partition);
         let skip = if self.begun { self.read } else { 0 };
-        let ask = Ask::Outputs { shuffle, partition, maps: self.maps.iter().copied().collect(), skip };
+        let ask = Ask::Outputs { shuffle, partition, wanted, maps: self.maps.iter().copied().collect(), skip };
         let asked = talk.ask(&ask).is_ok();
         self.talk = asked.then_some(talk);
         asked
@@ -583,21 +585,21 @@ impl Fetch {
             return Err("it ended the connection".into());
         }
         if self.begun {
-            let (_, bytes) = self.header().map_err(|failed| match failed {
+            let header = self.header().map_err(|failed| match failed {
                 Failed::Data(what) | Failed::Reach(what) => what,
             })?;
-            self.left = bytes;
+            self.left = header.bytes;
         }
         Ok(())
     }
 
-    fn header(&mut self) -> Result<(u64, u64), Failed> {
+    fn header(&mut self) -> Result<Header, Failed> {
         let Some(talk) = &mut self.talk else { return Err(Failed::Reach("it ended the connection".into())) };
         match talk.answer(&mut self.frame).map_err(Failed::Reach)? {
-            Answer::Part { records, bytes } => {
+            Answer::Part { records, bytes, among_others } => {
                 self.frame.clear();
                 self.used = 0;
-                Ok((records, bytes))
+                Ok(Header { records, bytes, among_others })
             }
             Answer::Nothing => Err(Failed::Data("it is gone".into())),
             Answer::Failed(what) => Err(Failed::Data(what)),
@@ -606,7 +608,7 @@ impl Fetch {
     }
 
     /// The next map output.
-    fn next(&mut self) -> Result<(u64, u64), StoreError> {
+    fn next(&mut self) -> Result<Header, StoreError> {
         while self.begun {
             let mut rest = [0; 4096];
             if self
@@ -617,12 +619,12 @@ impl Fetch {
                 break;
             }
         }
-        let (records, bytes) = self.persist(Self::header)?;
-        (self.begun, self.read, self.left) = (true, 0, bytes);
-        if bytes == 0 {
+        let header = self.persist(Self::header)?;
+        (self.begun, self.read, self.left) = (true, 0, header.bytes);
+        if header.bytes == 0 {
             self.end_part();
         }
-        Ok((records, bytes))
+        Ok(header)
     }
 
     fn end_part(&mut self) {
@@ -663,6 +665,13 @@ impl Fetch {
     }
 }
 
+/// What is said of a map output before its bytes.
+struct Header {
+    records: u64,
+    bytes: u64,
+    among_others: bool,
+}
+
 /// Why a step of a fetch did not succeed.
 enum Failed {
     /// What is asked for is not there, or damaged.
@@ -675,8 +684,8 @@ struct FetchHandle(Rc<RefCell<Fetch>>);
 
 impl RemoteOutputs for FetchHandle {
     fn next(&mut self) -> Result<RemotePart, StoreError> {
-        let (records, bytes) = self.0.borrow_mut().next()?;
-        Ok(RemotePart { records, bytes, stream: Box::new(FetchHandle(self.0.clone())) })
+        let Header { records, bytes, among_others } = self.0.borrow_mut().next()?;
+        Ok(RemotePart { records, bytes, among_others, stream: Box::new(FetchHandle(self.0.clone())) })
     }
 }
 

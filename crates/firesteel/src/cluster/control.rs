@@ -108,12 +108,12 @@ impl Places {
     pub(crate) fn close(&self) {
         lock(&self.0).closed = true;
     }
-    /// What a reader of a shuffle is told. An executor that is gone has an address where nobody answers.
-    pub(crate) fn outputs(&self, known: &firesteel_scheduler::MapOutputs) -> MapOutputs {
+    /// What a reader of a shuffle is told, whose partitions are of `1 << spread` parts. An executor that is gone has an address where nobody answers.
+    pub(crate) fn outputs(&self, known: &firesteel_scheduler::MapOutputs, spread: u32) -> MapOutputs {
         let attempts = known.outputs.iter().map(|output| output.attempt).collect();
         let places = &lock(&self.0).addresses;
         if places.is_empty() {
-            return MapOutputs { attempts, ..MapOutputs::default() };
+            return MapOutputs { attempts, spread, ..MapOutputs::default() };
         }
         let mut numbers: BTreeMap<ExecutorId, u32> = BTreeMap::new();
         let mut holders = Vec::new();
@@ -125,7 +125,7 @@ impl Places {
             })
         });
         let held_by = held_by.collect();
-        MapOutputs { attempts, held_by, holders }
+        MapOutputs { attempts, held_by, holders, spread }
     }
 }
 

@@ -85,18 +85,21 @@ pub(crate) fn shuffle_of<P: Pipeline, A: Action<P::Item>>(
     Arc::new(ShuffleDep { id, stage: engine.ids.stage(), root, partitions, engine: engine.clone() })
 }
 
-/// One keyed parent of an operation: read in place if it is spread as `partitioner` says, else by a shuffle.
+/// One keyed parent of an operation: read in place if it is partitioned as `partitioner` says, else by a shuffle. Its partitions are
+/// `spread` if the operation gathers what belongs to a key.
 pub(crate) fn side_of<K: Key, V: Data, P: Pipeline<Item = (K, V)>>(
     node: &RddNode,
     parent: &RddNode,
     pipeline: &Arc<P>,
     partitioner: &KeyPartitioner<K>,
+    spread: bool,
 ) -> (Side<(K, V)>, Option<Arc<ShuffleDep>>) {
     if parent.partitioning() == Some(Partitioning::of(partitioner.clone())) {
         return (Side::Narrow(Erased::of(parent.id)), None);
     }
     let partitioner = partitioner.clone();
-    let dep = shuffle_of(&node.engine, pipeline, partitioner.count(), |shuffle| Scatter { shuffle, partitioner });
+    let dep =
+        shuffle_of(&node.engine, pipeline, partitioner.count(), |shuffle| Scatter { shuffle, partitioner, spread });
     (Side::Shuffle(dep.id), Some(dep))
 }
 
@@ -135,7 +138,11 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
                 });
                 (piece(Combine::<K, V, A>::parts(Side::Shuffle(dep.id), aggregate.clone(), count)), Some(dep))
             } else {
-                let dep = shuffle_of(&node.engine, &pipeline, count, |shuffle| Scatter { shuffle, partitioner });
+                let dep = shuffle_of(&node.engine, &pipeline, count, |shuffle| Scatter {
+                    shuffle,
+                    partitioner,
+                    spread: true,
+                });
                 (piece(Combine::values(Side::<(K, V)>::Shuffle(dep.id), aggregate.clone(), count)), Some(dep))
             };
             Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![shuffle], exec })
@@ -221,7 +228,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         let (spread, pipeline) = (KeyPartitioner::of(partitioner), self.pipeline().clone());
         let new =
             NewNode::narrow("ShuffledRDD", site("partition_by"), vec![self.node().clone()]).made_by(move |node| {
-                let (side, shuffle) = side_of(node, &node.parents()[0], &pipeline, &spread);
+                let (side, shuffle) = side_of(node, &node.parents()[0], &pipeline, &spread, false);
                 let exec = piece(ReadSide { side, partitions: spread.count() });
                 Ok(Prepared { partitioning: Some(Partitioning::of(spread.clone())), shuffles: vec![shuffle], exec })
             });
@@ -230,7 +237,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
 
     /// Merges the values of each key by an associative function. A shuffle with combining on the map side, unless the RDD is
     /// spread by key already; by default as many partitions as the parent has, or its partitioner. Keys of a partition come in
-    /// the order of their first arrival.
+    /// the order of their first arrival; in a large shuffle part by part, as their hash says, and so in each.
     ///
     /// ```
     /// # use firesteel::prelude::*;
@@ -453,10 +460,10 @@ macro_rules! cogroups {
         let new = NewNode::narrow("CoGroupedRDD", $site, parents).made_by(move |node| {
             let partitioner = spread.resolve(node)?;
             let parents = node.parents();
-            let (a, shuffle) = side_of(node, &parents[0], &pipeline, &partitioner);
+            let (a, shuffle) = side_of(node, &parents[0], &pipeline, &partitioner, true);
             let mut shuffles = vec![shuffle];
             $(
-                let ($field, shuffle) = side_of(node, &parents[$i], &$field, &partitioner);
+                let ($field, shuffle) = side_of(node, &parents[$i], &$field, &partitioner, true);
                 shuffles.push(shuffle);
             )+
             let exec = piece($kind { a, $($field,)+ partitions: partitioner.count() });
@@ -468,7 +475,8 @@ macro_rules! cogroups {
 
 cogroups! {
     /// For each key of either RDD the values of each. Sides that are spread alike are read in place, others are shuffled; a key's
-    /// values are all in memory at once. Keys of a partition come in the order of their first arrival, this RDD's first.
+    /// values are all in memory at once. Keys of a partition come in the order of their first arrival, this RDD's first; in a large
+    /// shuffle part by part, as their hash says, and so in each.
     cogroup cogroup_into -> CoGroup2; W Q other 1 b;
     /// [`cogroup`](Rdd::cogroup) of three RDDs.
     cogroup2 cogroup2_into -> CoGroup3; W Q second 1 b, X R third 2 c;
@@ -546,8 +554,8 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         let new = NewNode::narrow("CoGroupedRDD", site, parents).made_by(move |node| {
             let partitioner = spread.resolve(node)?;
             let parents = node.parents();
-            let (a, left) = side_of(node, &parents[0], &left, &partitioner);
-            let (b, right) = side_of(node, &parents[1], &right, &partitioner);
+            let (a, left) = side_of(node, &parents[0], &left, &partitioner, true);
+            let (b, right) = side_of(node, &parents[1], &right, &partitioner, true);
             let exec = piece(Join::<K, V, W, J>::new(a, b, partitioner.count()));
             Ok(Prepared { partitioning: Some(Partitioning::of(partitioner)), shuffles: vec![left, right], exec })
         });
@@ -595,8 +603,8 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         let new = NewNode::narrow("SubtractedRDD", site, parents).made_by(move |node| {
             let partitioner = spread.resolve(node)?;
             let parents = node.parents();
-            let (left, a) = side_of(node, &parents[0], &left, &partitioner);
-            let (right, b) = side_of(node, &parents[1], &right, &partitioner);
+            let (left, a) = side_of(node, &parents[0], &left, &partitioner, false);
+            let (right, b) = side_of(node, &parents[1], &right, &partitioner, false);
             let exec = piece(Subtract { left, right, partitions: partitioner.count() });
             Ok(Prepared { partitioning: Some(Partitioning::of(partitioner)), shuffles: vec![a, b], exec })
         });

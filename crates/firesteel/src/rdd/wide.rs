@@ -71,7 +71,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     }
 
     /// Each element once. A shuffle, unless the RDD has a partitioner (which then stays); as many partitions as this RDD has. Elements
-    /// of a partition come in the order of their first arrival.
+    /// of a partition come in the order of their first arrival, those of a large shuffle part by part, as their hash says.
     ///
     /// ```
     /// # use firesteel::prelude::*;
@@ -179,8 +179,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
         let new = NewNode::narrow("CoGroupedRDD", site, parents).made_by(move |node| {
             let partitioner = spread.resolve(node)?;
             let parents = node.parents();
-            let (a, left) = side_of(node, &parents[0], &a, &partitioner);
-            let (b, right) = side_of(node, &parents[1], &b, &partitioner);
+            let (a, left) = side_of(node, &parents[0], &a, &partitioner, true);
+            let (b, right) = side_of(node, &parents[1], &b, &partitioner, true);
             let both = CoGroup2 { a, b, partitions: partitioner.count() };
             let exec = piece(FilterMap::new(both, InBoth));
             Ok(Prepared { partitioning: None, shuffles: vec![left, right], exec })
