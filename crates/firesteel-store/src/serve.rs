@@ -22,7 +22,7 @@ pub struct PartBytes {
 
 impl PartBytes {
     pub(crate) fn new(among_others: bool) -> Self {
-        PartBytes { stretches: Vec::new(), records: 0, bytes: 0, among_others }
+        PartBytes { stretches: VecDeque::new(), records: 0, bytes: 0, among_others }
     }
 
     pub(crate) fn add(&mut self, stretch: Stretch, records: u64) {
