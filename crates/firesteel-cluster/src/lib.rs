@@ -10,3 +10,4 @@ pub mod content;
 mod link;
 pub mod protocol;
 pub mod role;
+pub mod security;

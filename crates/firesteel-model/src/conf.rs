@@ -31,7 +31,7 @@ mod value;
 mod xml;
 
 pub use known::{Fallback, Key, KeyInfo, keys};
-pub use master::Master;
+pub use master::{MASTER_PORT, Master};
 pub use pools::{PoolConfig, SchedulingMode};
 pub use secret::{REDACTED, is_secret};
 pub use value::{ByteSize, Value};

@@ -2,13 +2,13 @@
 
 use crate::{
     clock::{Clock, ManualClock},
-    cluster::{Control, Hosting, LocalCluster, Places},
+    cluster::{Applicant, NEEDS_MAIN, Supply},
     driver::{Driver, Msg},
     engine::{Engine, NewEngine},
     executor::{InProcess, Runner, Stores, Tamper, ToDriver},
     files::AddedFiles,
     graph::{NewNode, Prepared, RddNode},
-    link::{Endings, LocalLink, NewExecutor},
+    link::{LocalLink, NewExecutor},
     properties,
     rdd::{Rdd, site},
     report::{Application, Reporter},
@@ -27,13 +27,9 @@ use firesteel_rdd::{
 use firesteel_scheduler::Scheduler;
 use std::{
     ops::Range,
-    path::Path,
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
-
-/// What is missing where a process cannot become an executor.
-const NEEDS_MAIN: &str = "put `#[firesteel::main]` on the program's `fn main`, where executors begin";
 
 /// A running application: makes RDDs and runs their jobs. Cloning is cheap; any number of contexts live in one process.
 ///
@@ -64,7 +60,7 @@ impl ContextBuilder {
         self.conf(keys::APP_NAME.info.key(), name.into())
     }
     /// Where jobs run: `local`, `local[4]`, `local[*]`, `local[4,2]` (each task may fail once), `local-cluster[2,1,1024]` (two executor
-    /// processes of this machine, with a core and 1,024 MiB each). Without one: `FIRESTEEL_MASTER`, or all cores of this machine.
+    /// processes of this machine, with a core and 1,024 MiB each), `firesteel://host:7077` (a standalone cluster). Without one: `FIRESTEEL_MASTER`, or all cores of this machine.
     pub fn master(self, master: impl Into<String>) -> Self {
         self.conf(keys::MASTER.info.key(), master.into())
     }
@@ -120,16 +116,32 @@ impl ContextBuilder {
             )));
         }
         let slots = master.threads().get() as usize;
-        let config = crate::settings::scheduler_config(&conf, master)?;
+        let config = crate::settings::scheduler_config(&conf, &master)?;
         if let Master::Local { .. } = master {
             self.setup.iter().try_for_each(Setup::once)?;
         }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let app_id = crate::settings::app_id(since_epoch);
+        let mut app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
         let budget = crate::settings::budget(&conf)?;
         let stores = Stores::new(&conf, budget)?;
         let files = AddedFiles::new(stores.scratch.clone(), None);
+        let added = conf.get(keys::FILES)?;
+        added.iter().try_for_each(|path| files.add(path, true).map(drop))?;
+        let (to_driver, messages) = crossbeam_channel::unbounded();
+        let applicant = Applicant {
+            conf: &conf,
+            name: &app_name,
+            id: &app_id,
+            setups: self.setup,
+            blocks: stores.blocks.clone(),
+            files: files.clone(),
+            to_driver: to_driver.clone(),
+        };
+        let mut supply = Supply::start(&master, applicant)?;
+        if let Some(named) = supply.as_mut().and_then(|supply| supply.application.take()) {
+            app_id = named;
+        }
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
         let state = AppState::default();
         bus.add(Queue::AppStatus, state.clone())?;
@@ -169,45 +181,13 @@ impl ContextBuilder {
             conf: conf.clone(),
         };
         let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
-        let (tamper, setups) = (self.tamper, self.setup);
-        let engine = Engine::start(new, |accumulators, to_driver, messages| {
+        let tamper = self.tamper;
+        let engine = Engine::start(new, to_driver.clone(), |accumulators| {
             let scheduler = Scheduler::new(config);
             let report = Reporter::new(bus, clock.clone(), &application);
-            if let Master::LocalCluster { executors, cores, memory } = master {
-                if !crate::main_fn::can_be_executor() {
-                    return Err(Error::Config(format!(
-                        "the master '{master}' starts this program again: {NEEDS_MAIN}"
-                    )));
-                }
-                let budget = crate::settings::executor_budget(&conf, u64::from(memory.get()) << 20)?;
-                let hosting = Hosting {
-                    settings: conf.get_all().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-                    setups,
-                    slots: cores.get(),
-                    budget,
-                };
-                let places = Arc::<Places>::default();
-                let endings = Arc::<Endings>::default();
-                let control = Control::on_loopback(
-                    hosting,
-                    stores.blocks,
-                    files,
-                    places.clone(),
-                    endings.clone(),
-                    to_driver.clone(),
-                )?;
-                let kept = conf.get(keys::WORKER_DIR)?;
-                let dirs = conf.local_dirs()?;
-                let folder = match &kept {
-                    Some(dir) => Path::new(dir),
-                    None => dirs.first().map_or(Path::new("."), |dir| dir),
-                };
-                let folder = folder.join(format!("firesteel-work-{}", application.id));
-                let fetcher = control.fetcher(&places, &to_driver)?;
-                let supplier =
-                    LocalCluster::start(executors.get(), control, endings, folder, kept.is_some(), to_driver)?;
+            if let Some(supply) = supply {
                 let driver = Driver::new(scheduler, clock, messages, accumulators, report);
-                return Ok(driver.supplied(supplier, places, fetcher));
+                return Ok(driver.supplied(supply));
             }
             let id = ExecutorId(0);
             let driver: Arc<dyn ToDriver> = Arc::new(InProcess { executor: id, to: to_driver.clone() });

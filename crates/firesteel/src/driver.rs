@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    cluster::{Fetcher, Places},
+    cluster::{Fetcher, Places, Supply},
     engine::Accumulators,
     executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
@@ -71,6 +71,8 @@ pub(crate) enum Msg {
     ExecutorGone(ExecutorId, LossReason),
     /// A result that an executor has kept; or why it cannot be had.
     Fetched(AttemptId, Result<Vec<u8>, String>),
+    /// No executor is there yet; why.
+    Waiting(String),
     /// No executor will come any more; why.
     Hopeless(String),
     /// An executor asks who holds a block.
@@ -154,6 +156,10 @@ pub(crate) struct Driver {
     fetching: HashMap<AttemptId, ExecutorId>,
     /// Why no executor will come.
     hopeless: Option<String>,
+    /// How long jobs wait where there is no executor, since when they do, and why.
+    patience: Duration,
+    lonely: Option<Duration>,
+    waiting: Option<String>,
     jobs: HashMap<JobId, Job>,
     stages: HashMap<StageId, (Arc<Stage>, usize)>,
     running: HashMap<AttemptId, Running>,
@@ -183,6 +189,9 @@ impl Driver {
             fetcher: None,
             fetching: HashMap::new(),
             hopeless: None,
+            patience: Duration::MAX,
+            lonely: None,
+            waiting: None,
             jobs: HashMap::new(),
             stages: HashMap::new(),
             running: HashMap::new(),
@@ -194,15 +203,17 @@ impl Driver {
     }
 
     /// Executors come from elsewhere.
-    pub(crate) fn supplied(self, supplier: Arc<dyn Supplier>, places: Arc<Places>, fetcher: Fetcher) -> Self {
-        Driver { places, supplier: Some(supplier), fetcher: Some(fetcher), ..self }
+    pub(crate) fn supplied(self, supply: Supply) -> Self {
+        let Supply { supplier, places, fetcher, patience, .. } = supply;
+        Driver { places, supplier: Some(supplier), fetcher: Some(fetcher), patience, ..self }
     }
 
     /// Runs until the context ends.
     pub(crate) fn run(mut self) {
         crate::engine::on_drivers_thread();
         loop {
-            let wait = self.scheduler.next_deadline().and_then(|at| self.clock.until(at));
+            let deadlines = [self.scheduler.next_deadline(), self.end_of_patience()];
+            let wait = deadlines.into_iter().flatten().min().and_then(|at| self.clock.until(at));
             let msg = match wait {
                 None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(wait) => self.messages.recv_timeout(wait),
@@ -210,10 +221,31 @@ impl Driver {
             match msg {
                 Ok(Msg::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(msg) => self.handle(msg),
-                Err(RecvTimeoutError::Timeout) => self.feed(Event::DeadlineReached),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.lose_patience();
+                    self.feed(Event::DeadlineReached);
+                }
             }
         }
         self.shut_down();
+    }
+
+    /// When jobs that wait for a first executor do so no more.
+    fn end_of_patience(&mut self) -> Option<Duration> {
+        if self.supplier.is_none() || !self.executors.is_empty() || self.jobs.is_empty() {
+            self.lonely = None;
+            return None;
+        }
+        let since = *self.lonely.get_or_insert_with(|| self.clock.now());
+        since.checked_add(self.patience)
+    }
+
+    fn lose_patience(&mut self) {
+        if self.end_of_patience().is_some_and(|end| end <= self.clock.now()) {
+            let why = self.waiting.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let reason = format!("because no executor has come within {:?}{why}", self.patience);
+            self.feed(Event::AllJobsCancelled { reason });
+        }
     }
 
     fn shut_down(&mut self) {
@@ -327,6 +359,7 @@ impl Driver {
             Msg::ExecutorReady(new) => self.executor_ready(*new),
             Msg::ExecutorGone(executor, reason) => self.executor_gone(executor, reason),
             Msg::Fetched(attempt, result) => self.fetched(attempt, result),
+            Msg::Waiting(why) => self.waiting = Some(why),
             Msg::Hopeless(why) => {
                 self.feed(Event::AllJobsCancelled { reason: format!("because {why}") });
                 self.hopeless = Some(why);
@@ -358,6 +391,7 @@ impl Driver {
             self.report.executor_ready(executor, place);
         }
         self.executors.insert(executor, link);
+        self.waiting = None;
         self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
     }
 
@@ -482,7 +516,7 @@ impl Driver {
         self.report.attempt_ended(&end);
         let attempt = end.attempt;
         if let (Ok(_), Some(supplier)) = (&end.outcome, &self.supplier) {
-            supplier.works();
+            supplier.works(launch.executor);
         }
         let mut kept = false;
         let event = match end.outcome {

@@ -8,7 +8,7 @@ use crate::{
     properties,
     report::Application,
 };
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use firesteel_events::{AppState, Bus, ConsoleProgress, LogFailure};
 use firesteel_io::CheckpointDir;
 use firesteel_model::{
@@ -115,15 +115,15 @@ pub(crate) struct NewEngine {
 }
 
 impl Engine {
-    /// Starts the driver's loop, which `driver` makes from the channel that it listens to.
+    /// Starts the loop of the driver that `driver` makes, and that is told things by `to_driver`.
     pub(crate) fn start(
         new: NewEngine,
-        driver: impl FnOnce(Arc<Accumulators>, Sender<Msg>, Receiver<Msg>) -> Result<Driver>,
+        to_driver: Sender<Msg>,
+        driver: impl FnOnce(Arc<Accumulators>) -> Result<Driver>,
     ) -> Result<Arc<Self>> {
         let checkpoint_dir = new.checkpoint_dir.as_deref().map(CheckpointDir::create).transpose()?;
-        let (to_driver, messages) = crossbeam_channel::unbounded();
         let accumulators = Arc::new(Accumulators::default());
-        let driver = driver(accumulators.clone(), to_driver.clone(), messages)?;
+        let driver = driver(accumulators.clone())?;
         let thread = std::thread::Builder::new()
             .name("firesteel-driver".into())
             .spawn(move || driver.run())

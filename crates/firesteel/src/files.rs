@@ -150,7 +150,7 @@ impl AddedFiles {
     }
 
     /// Returns whether it was not there before.
-    fn add(&self, path: &str, recursive: bool) -> Result<bool> {
+    pub(crate) fn add(&self, path: &str, recursive: bool) -> Result<bool> {
         let local = match path.split_once("://") {
             Some(("file", local)) => local,
             Some((scheme, _)) => {

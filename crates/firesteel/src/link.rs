@@ -77,8 +77,8 @@ impl Link for LocalLink {
 
 /// Where executors come from, and go when the application ends.
 pub(crate) trait Supplier: Send + Sync {
-    /// A task has succeeded.
-    fn works(&self);
+    /// A task has succeeded there.
+    fn works(&self, executor: ExecutorId);
     /// The executor was given up: ends it.
     fn give_up(&self, executor: ExecutorId);
     /// The application ends: executors that end are not replaced any more.

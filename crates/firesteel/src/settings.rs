@@ -35,16 +35,16 @@ fn share(conf: &Conf, of: u64) -> Result<u64> {
 }
 
 /// The scheduler's configuration. On threads of this process a task may fail once, unless the master or the setting says otherwise.
-pub(crate) fn scheduler_config(conf: &Conf, master: Master) -> Result<Config> {
+pub(crate) fn scheduler_config(conf: &Conf, master: &Master) -> Result<Config> {
     let is_set = conf.contains(keys::TASK_MAX_FAILURES.info.key());
     let max_task_failures = match master {
         Master::Local { max_failures, .. } if !is_set => max_failures.get(),
         Master::Local { max_failures, .. } => conf.get(keys::TASK_MAX_FAILURES)?.max(max_failures.get()),
-        Master::LocalCluster { .. } => conf.get(keys::TASK_MAX_FAILURES)?,
+        Master::LocalCluster { .. } | Master::Standalone { .. } => conf.get(keys::TASK_MAX_FAILURES)?,
     };
     let heartbeat_timeout = match master {
         Master::Local { .. } => None,
-        Master::LocalCluster { .. } => Some(conf.get(keys::NETWORK_TIMEOUT)?),
+        Master::LocalCluster { .. } | Master::Standalone { .. } => Some(conf.get(keys::NETWORK_TIMEOUT)?),
     };
     let mode = |mode| match mode {
         firesteel_model::conf::SchedulingMode::Fifo => SchedulingMode::Fifo,

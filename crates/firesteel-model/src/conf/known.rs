@@ -78,7 +78,7 @@ macro_rules! keys {
         pub mod keys {
             use super::{Fallback, Key, KeyInfo};
             use crate::conf::{ByteSize, SchedulingMode, Value};
-            use std::time::Duration;
+            use std::{net::IpAddr, time::Duration};
             use tracing::level_filters::LevelFilter;
             $(
                 $(#[doc = $doc])+
@@ -116,7 +116,8 @@ keys! {
     /// The application's name in the console, the logs and the event log.
     APP_NAME: Option<String> = "app.name", unset "the program's file name";
     /// Who supplies the executors: `local` (one thread of this process), `local[N]`, `local[*]` (as many as cores),
-    /// `local[N,F]` (a task may fail F times).
+    /// `local[N,F]` (a task may fail F times), `local-cluster[N,C,M]` (N processes of this machine with C cores and M MiB each),
+    /// `firesteel://HOST:PORT` (a standalone cluster).
     MASTER: Option<String> = "master", unset "`local[*]`";
     /// Number of partitions of `parallelize`, and of shuffles of which no parent has a partitioner.
     DEFAULT_PARALLELISM: Option<u32> = "default.parallelism", unset "as many as cores, or as the largest parent has",
@@ -173,7 +174,30 @@ keys! {
     /// The share of the budget in which cached partitions and finished map outputs are safe from running tasks.
     MEMORY_STORAGE_FRACTION: f64 = "memory.storageFraction", default "0.5", "from 0 to 1" |n| (0.0..=1.0).contains(n);
     /// The memory of an executor. In local mode there is one, and no bound unless this or `memory.budget` sets it.
-    EXECUTOR_MEMORY: Option<ByteSize> = "executor.memory", unset "in local mode, the machine's";
+    EXECUTOR_MEMORY: Option<ByteSize> = "executor.memory", unset "in local mode, the machine's; on a cluster 1g",
+        "at least 1m" |n| n.is_none_or(|n| n.0 >= 1 << 20);
+    /// How many tasks an executor of a standalone cluster runs at a time.
+    EXECUTOR_CORES: Option<u32> = "executor.cores", unset "one executor on each worker, with all cores that it gets there",
+        "at least 1" |n| n.is_none_or(|n| n >= 1);
+    /// The most cores that all executors of the application have together on a standalone cluster.
+    CORES_MAX: Option<u32> = "cores.max", unset "`deploy.defaultCores` of the master", "at least 1" |n| n.is_none_or(|n| n >= 1);
+    /// How long jobs wait on a cluster that has no executor for them, before they fail with the reason.
+    EXECUTOR_WAIT: Duration = "executor.wait", default "120s";
+    /// The name or address at which executors on other machines reach the driver.
+    DRIVER_HOST: Option<String> = "driver.host", unset "the address from which the driver reaches the master";
+    /// The address at which the driver listens.
+    DRIVER_BIND_ADDRESS: Option<IpAddr> = "driver.bindAddress", unset "that of `driver.host`";
+    /// The port at which the driver listens for executors; 0 for a free one.
+    DRIVER_PORT: u16 = "driver.port", default "0";
+    /// Files that every task finds by name, with commas between, as if the program had called `add_file` for each at its start.
+    FILES: Vec<String> = "files", unset "none";
+    /// Whether the processes of a cluster must prove to each other that they know its secret. They do wherever there is one, and must
+    /// have one to listen beyond the machine itself.
+    AUTHENTICATE: bool = "authenticate", default "false";
+    /// The secret that the processes of a cluster share, 16 bytes at least. Better in a file that only its owner can read.
+    AUTHENTICATE_SECRET: Option<String> = "authenticate.secret", unset "none";
+    /// The file that has the secret; it wins over `authenticate.secret`.
+    AUTHENTICATE_SECRET_FILE: Option<String> = "authenticate.secret.file", unset "none";
     /// Whether map outputs are compressed where they go to disk.
     SHUFFLE_COMPRESS: bool = "shuffle.compress", default "true";
     /// Whether what tasks put on disk for lack of memory is compressed.
@@ -212,8 +236,6 @@ const NOT_YET: &[&str] = &[
     "acls.enable",
     "admin.acls",
     "archives",
-    "authenticate",
-    "authenticate.secret",
     "barrier.sync.timeout",
     "blockManager.port",
     "broadcast.blockSize",
@@ -221,20 +243,16 @@ const NOT_YET: &[&str] = &[
     "checkpoint.compress",
     "cleaner.periodicGC.interval",
     "cleaner.referenceTracking",
-    "cores.max",
     "decommission.enabled",
     "deploy.defaultCores",
     "deploy.maxExecutorRetries",
     "deploy.recoveryMode",
     "deploy.spreadOutApps",
-    "driver.bindAddress",
     "driver.cores",
     "driver.extraClassPath",
     "driver.extraJavaOptions",
-    "driver.host",
     "driver.memory",
     "driver.memoryOverhead",
-    "driver.port",
     "driver.supervise",
     "dynamicAllocation.cachedExecutorIdleTimeout",
     "dynamicAllocation.enabled",
@@ -258,7 +276,6 @@ const NOT_YET: &[&str] = &[
     "excludeOnFailure.task.maxTaskAttemptsPerExecutor",
     "excludeOnFailure.task.maxTaskAttemptsPerNode",
     "excludeOnFailure.timeout",
-    "executor.cores",
     "executor.extraClassPath",
     "executor.extraJavaOptions",
     "executor.heartbeat.maxFailures",
@@ -267,7 +284,6 @@ const NOT_YET: &[&str] = &[
     "executor.memoryOverhead",
     "executor.pyspark.memory",
     "extraListeners",
-    "files",
     "history.fs.cleaner.enabled",
     "history.fs.cleaner.maxAge",
     "history.fs.logDirectory",
@@ -443,7 +459,7 @@ mod tests {
 
     #[test]
     fn keys_that_only_spark_reads_are_told_as_such() {
-        for key in ["spark.executor.cores", "spark.sql.shuffle.partitions", "firesteel.rpc.askTimeout"] {
+        for key in ["spark.driver.cores", "spark.sql.shuffle.partitions", "firesteel.rpc.askTimeout"] {
             assert!(complaint(key).unwrap().contains("not supported by this version yet"), "{key}");
         }
     }

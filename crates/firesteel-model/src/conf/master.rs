@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use std::{fmt, num::NonZeroU32, thread};
 
 /// Who supplies the executors, read from a master URL.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Master {
     /// Threads of this process.
     Local {
@@ -22,14 +22,23 @@ pub enum Master {
         /// How much memory each may take, in MiB.
         memory: NonZeroU32,
     },
+    /// The workers of a standalone cluster.
+    Standalone {
+        /// Where its masters listen, `host:port` each: one leads, and the others take its place.
+        masters: Vec<String>,
+    },
 }
+
+/// Where a master listens if its URL does not say.
+pub const MASTER_PORT: u16 = 7077;
 
 impl Master {
     /// `local[*]`
     pub const ALL_CORES: Master = Master::Local { threads: None, max_failures: NonZeroU32::MIN };
 
     /// Reads a master URL: `local`, `local[N]`, `local[*]`, `local[N,F]` or `local[*,F]`, where N is a number of
-    /// threads and F how often one task may fail; `local-cluster[N,C,M]`: N executor processes of C cores and M MiB each.
+    /// threads and F how often one task may fail; `local-cluster[N,C,M]`: N executor processes of C cores and M MiB each;
+    /// `firesteel://HOST:PORT[,HOST:PORT...]` or `spark://`: a standalone cluster.
     ///
     /// # Errors
     /// [`Error::Config`]: a master that Spark or Firesteel has but this version has not, and anything else.
@@ -41,8 +50,9 @@ impl Master {
     /// # Ok::<(), firesteel_model::Error>(())
     /// ```
     pub fn parse(url: &str) -> Result<Self> {
-        const FORMS: &str = "local, local[N], local[*], local[N,F], local[*,F] and local-cluster[N,C,M]";
-        const LATER: [&str; 5] = ["firesteel://", "spark://", "yarn", "k8s://", "mesos://"];
+        const FORMS: &str =
+            "local, local[N], local[*], local[N,F], local[*,F], local-cluster[N,C,M] and firesteel://HOST:PORT";
+        const LATER: [&str; 3] = ["yarn", "k8s://", "mesos://"];
         let url = url.trim();
         if LATER.iter().any(|other| url.starts_with(other)) {
             return Err(Error::Config(format!(
@@ -65,6 +75,10 @@ impl Master {
                 memory: positive(memory, "MiB")?,
             });
         }
+        if let Some(hosts) = url.strip_prefix("firesteel://").or_else(|| url.strip_prefix("spark://")) {
+            let masters = hosts.split(',').map(|host| master_address(host.trim()).ok_or_else(garbage));
+            return Ok(Master::Standalone { masters: masters.collect::<Result<_>>()? });
+        }
         if url == "local" {
             return Ok(Master::Local { threads: Some(NonZeroU32::MIN), max_failures: NonZeroU32::MIN });
         }
@@ -79,11 +93,12 @@ impl Master {
         })
     }
 
-    /// How many tasks this master runs at a time on this machine.
-    pub fn threads(self) -> NonZeroU32 {
+    /// How many tasks this master runs at a time on this machine; 2 where other machines run them, as in Spark before any is there.
+    pub fn threads(&self) -> NonZeroU32 {
         let threads = match self {
-            Master::Local { threads, .. } => threads,
-            Master::LocalCluster { executors, cores, .. } => Some(executors.saturating_mul(cores)),
+            Master::Local { threads, .. } => *threads,
+            Master::LocalCluster { executors, cores, .. } => Some(executors.saturating_mul(*cores)),
+            Master::Standalone { .. } => NonZeroU32::new(2),
         };
         threads.or_else(|| thread::available_parallelism().ok()?.try_into().ok()).unwrap_or(NonZeroU32::MIN)
     }
@@ -96,6 +111,7 @@ impl fmt::Display for Master {
             Master::LocalCluster { executors, cores, memory } => {
                 return write!(f, "local-cluster[{executors},{cores},{memory}]");
             }
+            Master::Standalone { masters } => return write!(f, "firesteel://{}", masters.join(",")),
         };
         f.write_str("local[")?;
         match threads {
@@ -107,6 +123,20 @@ impl fmt::Display for Master {
         }
         f.write_str("]")
     }
+}
+
+/// `host:port` of a host that may have a port; none for what is no address.
+fn master_address(text: &str) -> Option<String> {
+    let (host, port) = match text.rsplit_once(':') {
+        // In brackets an address of version 6 has colons of its own.
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port| *port > 0)?),
+        _ => (text, MASTER_PORT),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let named = !host.is_empty() && host.chars().all(plain);
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let valid = named || bracketed.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    valid.then(|| format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -130,8 +160,33 @@ mod tests {
     }
 
     #[test]
+    fn standalone_masters() {
+        for (url, shown) in [
+            ("spark://h:7077", "firesteel://h:7077"),
+            ("firesteel://h", "firesteel://h:7077"),
+            ("firesteel://a.b-c:1, [::1]:2,[::2]", "firesteel://a.b-c:1,[::1]:2,[::2]:7077"),
+        ] {
+            let master = Master::parse(url).unwrap();
+            assert_eq!(master.to_string(), shown, "{url}");
+            assert_eq!(Master::parse(shown).unwrap(), master);
+        }
+        for url in [
+            "firesteel://",
+            "firesteel://h:",
+            "firesteel://h:0",
+            "firesteel://h:70777",
+            "spark://a,,b",
+            "spark://a b",
+            "spark://::1",
+        ] {
+            let error = Master::parse(url).unwrap_err().to_string();
+            assert!(error.contains("Could not parse") && error.contains("firesteel://HOST:PORT"), "{url}: {error}");
+        }
+    }
+
+    #[test]
     fn masters_of_later_versions_are_named_as_such() {
-        for url in ["spark://h:7077", "firesteel://h:7077", "yarn", "k8s://https://h"] {
+        for url in ["mesos://h:5050", "yarn", "k8s://https://h"] {
             let error = Master::parse(url).unwrap_err().to_string();
             assert!(error.contains(url) && error.contains("not available in this version"), "{error}");
         }

@@ -1,6 +1,6 @@
 //! The texts of settings: numbers, sizes, times, lists.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use tracing::level_filters::LevelFilter;
 
 /// A number of bytes.
@@ -47,13 +47,21 @@ macro_rules! whole_numbers {
         }
     )*};
 }
-whole_numbers!(u32, u64, usize, i32, i64);
+whole_numbers!(u16, u32, u64, usize, i32, i64);
 
 impl Value for f64 {
     const KIND: &'static str = "number";
 
     fn parse(text: &str) -> Result<Self, String> {
         text.trim().parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "a number".into())
+    }
+}
+
+impl Value for IpAddr {
+    const KIND: &'static str = "IP address";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "an IP address: 127.0.0.1, 0.0.0.0 (all), ::1".into())
     }
 }
 

@@ -91,7 +91,8 @@ pub(super) struct Server {
 #[derive(Clone)]
 pub(super) struct Holdings {
     pub(super) blocks: Arc<BlockStore>,
-    pub(super) shuffles: Arc<ShuffleStore>,
+    /// An executor's.
+    pub(super) shuffles: Option<Arc<ShuffleStore>>,
     /// The driver's.
     pub(super) files: Option<Arc<AddedFiles>>,
 }
@@ -152,7 +153,9 @@ impl Holdings {
     ) -> Result<(), NetError> {
         let mut buffer = vec![0; FRAME];
         for (i, (map, attempt)) in maps.iter().enumerate() {
-            let mut part = match self.shuffles.part(shuffle, *map, *attempt, partition as usize, wanted) {
+            let part =
+                |shuffles: &Arc<ShuffleStore>| shuffles.part(shuffle, *map, *attempt, partition as usize, wanted);
+            let mut part = match self.shuffles.as_ref().map(part).transpose().map(Option::flatten) {
                 Ok(Some(part)) => part,
                 Ok(None) => return say(out, &Answer::Nothing),
                 Err(e) => return say(out, &Answer::Failed(e.to_string())),

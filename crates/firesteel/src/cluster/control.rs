@@ -7,7 +7,6 @@ use super::{
 use crate::{
     driver::Msg,
     executor::{Order, Parcel, TaskEnd, decode, encode},
-    files::AddedFiles,
     graph::lock,
     link::{Endings, Link, NewExecutor, Place},
     setup::Setup,
@@ -18,7 +17,6 @@ use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, Shu
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output};
 use firesteel_scheduler::LossReason;
-use firesteel_store::{BlockStore, ShuffleStore};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
@@ -40,20 +38,44 @@ pub(crate) struct Hosting {
     pub(crate) slots: u32,
     /// Bytes for tasks and what is kept, of each executor.
     pub(crate) budget: u64,
+    /// The hash that executables must have; none where they are the driver's own.
+    pub(crate) executable: Option<ContentHash>,
+}
+
+/// Where a driver listens for executors.
+pub(crate) struct Address {
+    /// Which addresses of this machine, and which port (0 for a free one).
+    pub(crate) bind: SocketAddr,
+    /// What executors call it, without a port.
+    pub(crate) host: String,
+}
+
+impl Address {
+    /// For executors of this machine.
+    pub(crate) fn loopback() -> Self {
+        let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Address { bind, host: bind.ip().to_string() }
+    }
+
+    pub(super) fn with_port(&self, port: u16) -> String {
+        match self.host.contains(':') && !self.host.starts_with('[') {
+            true => format!("[{}]:{port}", self.host),
+            false => format!("{}:{port}", self.host),
+        }
+    }
 }
 
 /// Where executors register. Dropping it closes the door; those that are in stay.
 pub(crate) struct Control {
     pub(crate) secret: Secret,
-    listener: Listener,
+    address: String,
+    _listener: Listener,
     _blocks: Server,
 }
 
 struct Door {
     hosting: Hosting,
     driver: Holder,
-    /// The hash that executables must have; none where they are the driver's own.
-    executable: Option<ContentHash>,
     directory: Arc<Places>,
     endings: Arc<Endings>,
     to_driver: Sender<Msg>,
@@ -83,6 +105,8 @@ pub(crate) struct Places(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     addresses: BTreeMap<ExecutorId, String>,
+    /// The hosts that executors have had, each at its number.
+    hosts: Vec<IpAddr>,
     /// The application ends: nobody comes in any more.
     closed: bool,
 }
@@ -100,6 +124,14 @@ impl Places {
             tell();
         }
         !known.closed
+    }
+    fn host(&self, host: IpAddr) -> HostId {
+        let hosts = &mut lock(&self.0).hosts;
+        let number = hosts.iter().position(|known| *known == host).unwrap_or_else(|| {
+            hosts.push(host);
+            hosts.len() - 1
+        });
+        HostId(number as u32)
     }
     fn remove(&self, executor: ExecutorId) {
         lock(&self.0).addresses.remove(&executor);
@@ -133,26 +165,22 @@ impl Places {
 pub(crate) const DRIVER: ExecutorId = ExecutorId(u64::MAX);
 
 impl Control {
-    /// Listens on loopback for executors of this machine, with a secret of its own.
-    pub(crate) fn on_loopback(
+    /// Listens for executors, with a secret of its own.
+    pub(crate) fn open(
+        at: &Address,
         hosting: Hosting,
-        blocks: Arc<BlockStore>,
-        files: Arc<AddedFiles>,
+        holdings: Holdings,
         places: Arc<Places>,
         endings: Arc<Endings>,
         to_driver: Sender<Msg>,
     ) -> Result<Self> {
         let failed = |e: firesteel_net::NetError| Error::Other(Arc::new(e));
         let secret = Secret::random().map_err(failed)?;
-        let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let nothing =
-            ShuffleStore::new(firesteel_store::RunFiles::new(firesteel_store::Scratch::new(Vec::new()), true));
-        let holdings = Holdings { blocks, shuffles: Arc::new(nothing), files: Some(files) };
-        let server = Server::start(local, &secret, holdings).map_err(failed)?;
-        let driver = Holder { executor: DRIVER, address: format!("127.0.0.1:{}", server.port()) };
-        let door = Arc::new(Door { hosting, driver, executable: None, directory: places, endings, to_driver });
+        let server = Server::start((at.bind.ip(), 0).into(), &secret, holdings).map_err(failed)?;
+        let driver = Holder { executor: DRIVER, address: at.with_port(server.port()) };
+        let door = Arc::new(Door { hosting, driver, directory: places, endings, to_driver });
         let hello = Hello::new(CONTROL.0, CONTROL.1);
-        let listener = Listener::bind(local, Some(&secret), &hello, &Options::default(), move |connection| {
+        let listener = Listener::bind(at.bind, Some(&secret), &hello, &Options::default(), move |connection| {
             let door = door.clone();
             let started = std::thread::Builder::new().name("firesteel-executor-link".into()).spawn(move || {
                 let peer = connection.peer().to_string();
@@ -165,7 +193,8 @@ impl Control {
             }
         })
         .map_err(failed)?;
-        Ok(Control { secret, listener, _blocks: server })
+        let address = at.with_port(listener.local_addr().port());
+        Ok(Control { secret, address, _listener: listener, _blocks: server })
     }
 
     /// Fetches results that executors keep, on threads of its own.
@@ -188,8 +217,9 @@ impl Control {
         Ok(fetcher)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.listener.local_addr()
+    /// Where executors register.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 }
 
@@ -216,7 +246,7 @@ impl Door {
         let say = |message: &ToExecutor| -> Result<(), String> {
             outbox.try_send(encode(message).map_err(|e| e.to_string())?).map_err(|e| e.to_string())
         };
-        if introduction.executable != self.executable {
+        if introduction.executable != self.hosting.executable {
             let why =
                 "it is another program than the driver's, or another build of it: start the same executable everywhere";
             say(&ToExecutor::Refused(why.into()))?;
@@ -244,8 +274,8 @@ impl Door {
         let (alive, end) = crossbeam_channel::bounded(0);
         let link = RemoteLink { executor, outbox, closer, end, stages: HashSet::new(), outputs: HashMap::new() };
         let place = Place { host: host.to_string(), port, memory: hosting.budget };
-        let host_id = HostId(0);
-        let new = NewExecutor { executor, host: host_id, slots, place: Some(place), link: Box::new(link) };
+        let new =
+            NewExecutor { executor, host: self.directory.host(host), slots, place: Some(place), link: Box::new(link) };
         let address = SocketAddr::new(host, port).to_string();
         self.endings.connected(executor);
         if !self.directory.add(executor, address, || self.tell(Msg::ExecutorReady(Box::new(new)))) {

@@ -84,7 +84,7 @@ impl LocalCluster {
 
 impl Supplier for LocalCluster {
     /// Executors that end are a misfortune then, not a habit.
-    fn works(&self) {
+    fn works(&self, _: ExecutorId) {
         lock(&self.shared.state).failed = 0;
     }
 

@@ -1,6 +1,6 @@
 //! Executors in processes of their own.
 //!
-//! The driver listens ([`control`]); whoever supplies executors ([`local_cluster`]) starts the program's own executable again,
+//! The driver listens ([`control`]); whoever supplies executors ([`supply`]: [`local_cluster`], [`standalone`]) starts the program's own executable again,
 //! which finds its role where it starts ([`firesteel_cluster::role`]) and becomes an executor ([`process`]) instead of running `main`. What they say to
 //! each other is in [`messages`]. What one process holds and another reads goes by [`blocks`], between any two of them.
 
@@ -9,7 +9,12 @@ mod control;
 mod local_cluster;
 mod messages;
 mod process;
+mod standalone;
+mod supply;
 
-pub(crate) use control::{Control, Fetcher, Hosting, Places};
-pub(crate) use local_cluster::LocalCluster;
+use control::{Control, Hosting};
+use local_cluster::LocalCluster;
+
+pub(crate) use control::{Fetcher, Places};
 pub(crate) use process::run as run_executor;
+pub(crate) use supply::{Applicant, NEEDS_MAIN, Supply};

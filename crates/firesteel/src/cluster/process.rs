@@ -227,7 +227,7 @@ impl Process {
         }
         let stores = Stores::new(conf, welcome.budget)?;
         let secret = role.secret.clone();
-        let holdings = Holdings { blocks: stores.blocks.clone(), shuffles: stores.shuffles.clone(), files: None };
+        let holdings = Holdings { blocks: stores.blocks.clone(), shuffles: Some(stores.shuffles.clone()), files: None };
         let server = Server::start((local, 0).into(), &secret, holdings).map_err(other)?;
         let port = server.port();
         let directory = AskDriver { voice: voice.clone(), driver: welcome.driver.clone() };

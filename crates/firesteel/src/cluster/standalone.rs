@@ -1,0 +1,219 @@
+//! Executors of a standalone cluster: its master grants them, its workers start them.
+
+use super::{Control, control::Address};
+use crate::{
+    driver::Msg,
+    graph::lock,
+    link::{Endings, Supplier},
+};
+use crossbeam_channel::Sender;
+use firesteel_cluster::{
+    blob::{BlobServer, Offer},
+    client::{Application, ApplicationEvent},
+    protocol::{ApplicationDescription, Blob, ExecutorEnd, HowEnded},
+    security,
+};
+use firesteel_model::{
+    Error, ExecutorId, Result,
+    conf::{ByteSize, Conf, keys},
+};
+use firesteel_scheduler::LossReason;
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+/// The memory of an executor where nothing says it.
+const EXECUTOR_MEMORY: ByteSize = ByteSize(1 << 30);
+/// The numbers of SIGKILL and SIGTERM.
+const KILL: i32 = rustix::process::Signal::KILL.as_raw();
+const TERM: i32 = rustix::process::Signal::TERM.as_raw();
+
+/// An application that is registered with a master.
+pub(crate) struct Standalone {
+    application: Mutex<Option<Application>>,
+    _control: Control,
+    _files: BlobServer,
+}
+
+/// What an application tells a master, and where its executors will find it.
+pub(crate) struct Registration<'a> {
+    pub(crate) masters: &'a [String],
+    pub(crate) conf: &'a Conf,
+    pub(crate) name: &'a str,
+    pub(crate) at: &'a Address,
+    pub(crate) program: Program,
+}
+
+/// This program, as executors get it.
+pub(crate) struct Program {
+    offer: Offer,
+    executable: Blob,
+}
+
+impl Program {
+    /// What runs here, even if its path has been given to another build since. Costs reading it.
+    pub(crate) fn this() -> Result<Self> {
+        let mut offer = Offer::default();
+        let executable = offer.add(Path::new("/proc/self/exe"))?;
+        Ok(Program { offer, executable })
+    }
+
+    pub(crate) fn executable(&self) -> Blob {
+        self.executable
+    }
+}
+
+/// How much memory an executor has.
+pub(crate) fn executor_memory(conf: &Conf) -> Result<u64> {
+    Ok(conf.get(keys::EXECUTOR_MEMORY)?.unwrap_or(EXECUTOR_MEMORY).0)
+}
+
+/// Where a driver listens so that executors reach it which this master grants.
+pub(crate) fn address(conf: &Conf, masters: &[String]) -> Result<Address> {
+    let host = match conf.get(keys::DRIVER_HOST)? {
+        Some(host) => host,
+        None => towards(masters)?.to_string(),
+    };
+    let ip = match conf.get(keys::DRIVER_BIND_ADDRESS)? {
+        Some(ip) => ip,
+        None => resolve(&host)?,
+    };
+    Ok(Address { bind: SocketAddr::new(ip, conf.get(keys::DRIVER_PORT)?), host })
+}
+
+/// The address of this machine from which the first of the masters is reached that has one; nothing is sent.
+fn towards(masters: &[String]) -> Result<IpAddr> {
+    let mut failed = None;
+    for master in masters {
+        let way = || {
+            let to = master.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+            let from: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+            let socket = UdpSocket::bind(from)?;
+            socket.connect(to)?;
+            socket.local_addr()
+        };
+        match way() {
+            Ok(address) => return Ok(address.ip()),
+            Err(e) => failed = Some(format!("{master}: {e}")),
+        }
+    }
+    Err(Error::Config(format!(
+        "this machine has no way to the master ({}): is its name right? `{}` says how executors reach the driver",
+        failed.unwrap_or_default(),
+        keys::DRIVER_HOST.info.key()
+    )))
+}
+
+fn resolve(host: &str) -> Result<IpAddr> {
+    let plain = host.trim_start_matches('[').trim_end_matches(']');
+    let found = (plain, 0).to_socket_addrs().map_err(|e| {
+        Error::Config(format!(
+            "{} is '{host}', which this machine cannot look up ({e}): set {} to an address of its own",
+            keys::DRIVER_HOST.info.key(),
+            keys::DRIVER_BIND_ADDRESS.info.key()
+        ))
+    })?;
+    let mut found = found.map(|address| address.ip());
+    found.next().ok_or_else(|| Error::Config(format!("'{host}' has no address")))
+}
+
+impl Standalone {
+    /// Registers with one of the masters; its executors come to `control`.
+    pub(crate) fn start(
+        registration: Registration<'_>,
+        control: Control,
+        endings: Arc<Endings>,
+        to_driver: Sender<Msg>,
+    ) -> Result<Arc<Self>> {
+        let Registration { masters, conf, name, at, program: Program { offer, executable } } = registration;
+        let secret = security::secret(conf)?;
+        let files = BlobServer::start((at.bind.ip(), 0).into(), &control.secret, Arc::new(offer))?;
+        let description = ApplicationDescription {
+            name: name.to_string(),
+            cores_max: conf.get(keys::CORES_MAX)?,
+            executor_cores: conf.get(keys::EXECUTOR_CORES)?,
+            executor_memory_mib: executor_memory(conf)?.div_ceil(1 << 20),
+            driver: control.address().to_string(),
+            secret: control.secret.clone(),
+            files_at: at.with_port(files.address().port()),
+            executable,
+            files: Vec::new(),
+        };
+        let told = move |event| tell(event, &endings, &to_driver);
+        let application = Application::register(masters, secret.as_ref(), description, told)?;
+        let application = Mutex::new(Some(application));
+        Ok(Arc::new(Standalone { application, _control: control, _files: files }))
+    }
+
+    /// What the master calls the application.
+    pub(crate) fn application(&self) -> Option<String> {
+        lock(&self.application).as_ref().map(|application| application.id().to_string())
+    }
+}
+
+/// Tells the driver what the master says.
+fn tell(event: ApplicationEvent, endings: &Endings, to_driver: &Sender<Msg>) {
+    match event {
+        ApplicationEvent::ExecutorGranted { executor, worker, host, cores } => {
+            tracing::info!("executor {executor} of {cores} cores starts on {worker} ({host})");
+        }
+        ApplicationEvent::ExecutorEnded(executor, end) => {
+            tracing::info!("executor {executor} has ended: {}", end.message);
+            endings.ended(executor, why(end));
+        }
+        ApplicationEvent::Waiting(why) => {
+            tracing::warn!("no executor yet: {why}");
+            let _ = to_driver.send(Msg::Waiting(why));
+        }
+        ApplicationEvent::Removed(why) => {
+            let _ = to_driver.send(Msg::Hopeless(why));
+        }
+        ApplicationEvent::Disconnected(why) => {
+            tracing::warn!(
+                "the master is out of reach ({why}): executors that run go on, and no others come until it is back"
+            );
+        }
+        ApplicationEvent::Reconnected => tracing::info!("the master is back"),
+    }
+}
+
+fn why(end: ExecutorEnd) -> LossReason {
+    let ExecutorEnd { how, message } = end;
+    match how {
+        HowEnded::WorkerLost => LossReason::HostLost { message },
+        HowEnded::Killed => LossReason::Released,
+        // What others do to a process (kill it, the machine's memory being full) is not the program's fault.
+        HowEnded::Signalled(KILL | TERM) | HowEnded::NotStarted => LossReason::Exited { message, caused_by_app: false },
+        HowEnded::Exited(_) | HowEnded::Signalled(_) => LossReason::Exited { message, caused_by_app: true },
+    }
+}
+
+impl Supplier for Standalone {
+    fn works(&self, executor: ExecutorId) {
+        if let Some(application) = &*lock(&self.application) {
+            application.works(executor);
+        }
+    }
+
+    fn give_up(&self, executor: ExecutorId) {
+        if let Some(application) = &*lock(&self.application) {
+            application.kill_executor(executor);
+        }
+    }
+
+    fn ending(&self) {}
+
+    fn stop(&self) {
+        if let Some(application) = lock(&self.application).take() {
+            application.unregister();
+        }
+    }
+}
+
+impl Drop for Standalone {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
