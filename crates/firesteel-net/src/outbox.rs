@@ -136,6 +136,16 @@ impl Outbox {
         Ok(())
     }
 
+    /// Waits until all that was queued is on its way, or the connection has ended, but not longer than this; says whether it is on its
+    /// way.
+    pub fn flush(&self, within: Duration) -> bool {
+        let state = self.shared.lock();
+        let waits = |state: &mut State| state.waiting > 0 && state.ended.is_none();
+        let waited = self.shared.room.wait_timeout_while(state, within, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting == 0
+    }
+
     /// Sends what waits, says that no frame follows, and ends the thread: what dropping does, with its outcome.
     ///
     /// # Errors
@@ -197,6 +207,7 @@ impl Shared {
                 writer.send(&[&frame])?;
                 sent += cost(&frame);
                 if sent >= PROGRESS {
+                    writer.flush()?;
                     self.made_room(mem::take(&mut sent));
                 }
             }

@@ -1,13 +1,19 @@
 //! The allocator of Firesteel programs: mimalloc, and a count of the bytes that are allocated.
 //!
 //! The count is what the memory budget is really held against: estimates of what users' values take can be wrong, the allocator
-//! cannot. Each thread counts for itself and tells the process in steps of 64 KiB, so that counting costs next to nothing.
+//! cannot. Each thread counts for itself and tells the process in steps of 64 KiB, so that counting costs next to nothing. Executors in
+//! processes of their own have a limit besides: [`limit`].
 
 use mimalloc::MiMalloc;
 use std::{
     alloc::{GlobalAlloc, Layout},
     cell::Cell,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    thread::{self, Thread},
+    time::Duration,
 };
 
 /// What `#[firesteel::main]` makes the program's allocator, unless it is told `own_allocator`.
@@ -32,13 +38,53 @@ fn count(bytes: i64) {
         let tell = !(-STEP..=STEP).contains(&now);
         untold.set(if tell { 0 } else { now });
         if tell {
-            TOLD.fetch_add(now, Ordering::Relaxed);
+            let before = TOLD.fetch_add(now, Ordering::Relaxed);
+            if now > 0 && before + now > LIMIT.load(Ordering::Relaxed) {
+                passed();
+            }
         }
     });
 }
 
+/// The most that may be allocated.
+static LIMIT: AtomicI64 = AtomicI64::new(i64::MAX);
+/// Who ends the process, and in how much time.
+static WATCHER: OnceLock<(Thread, Duration)> = OnceLock::new();
+
+/// From now on a thread that allocates while more than this is allocated wakes the watcher, which is to end the process; should it
+/// not do so in time, the process aborts.
+pub(crate) fn limit(bytes: u64, watcher: Thread, in_time: Duration) {
+    if WATCHER.set((watcher, in_time)).is_ok() {
+        LIMIT.store(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Whether more is allocated than the limit.
+pub(crate) fn is_over() -> bool {
+    TOLD.load(Ordering::Relaxed) > LIMIT.load(Ordering::Relaxed)
+}
+
+/// Stands still until the process ends, or what is allocated is below the limit again.
+#[cold]
+fn passed() {
+    let Some((watcher, in_time)) = WATCHER.get() else { return };
+    if watcher.id() == thread::current().id() {
+        return;
+    }
+    watcher.unpark();
+    let pause = Duration::from_millis(5);
+    let mut waited = Duration::ZERO;
+    while is_over() {
+        if waited > *in_time {
+            std::process::abort();
+        }
+        thread::sleep(pause);
+        waited += pause;
+    }
+}
+
 /// How many bytes are allocated, to within 64 KiB for each thread. What ended threads had not told stays out.
-fn allocated() -> u64 {
+pub(crate) fn allocated() -> u64 {
     TOLD.load(Ordering::Relaxed).max(0) as u64
 }
 
@@ -54,7 +100,7 @@ pub(crate) fn count_for_budgets() {
 }
 
 // SAFETY: every call goes to mimalloc with the layout that it came with; counting touches no memory that is given out, does
-// not allocate, and does not unwind.
+// not allocate, and does not unwind. A thread may stand still before it is served.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -33,6 +33,7 @@ mod link;
 mod logging;
 mod machine;
 mod main_fn;
+mod memory_limit;
 mod panics;
 mod partial;
 pub mod pipeline;

@@ -107,10 +107,10 @@ impl Endings {
     pub(crate) fn connected(&self, executor: ExecutorId) {
         lock(&self.known).connected.insert(executor, None);
     }
-    /// An executor has ended. Forgotten if it had no connection.
+    /// An executor has ended, or is about to; who knows first knows best. Forgotten if it had no connection.
     pub(crate) fn ended(&self, executor: ExecutorId, how: LossReason) {
         if let Some(known) = lock(&self.known).connected.get_mut(&executor) {
-            *known = Some(how);
+            known.get_or_insert(how);
             self.changed.notify_all();
         }
     }

@@ -23,9 +23,19 @@ pub(crate) fn memory() -> u64 {
     groups.into_iter().filter_map(number).chain(of_machine()).filter(|bytes| *bytes > 0).min().unwrap_or(1 << 30)
 }
 
+/// Bytes of memory that this process holds, as far as the system says.
+pub(crate) fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    kilobytes(&status, "VmRSS:")
+}
+
 fn of_machine() -> Option<u64> {
     let told = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kilobytes.map(|kilobytes| kilobytes << 10)
+    kilobytes(&told, "MemTotal:")
+}
+
+/// The bytes of a line of kilobytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10)
 }

@@ -176,6 +176,8 @@ keys! {
     /// The memory of an executor. In local mode there is one, and no bound unless this or `memory.budget` sets it.
     EXECUTOR_MEMORY: Option<ByteSize> = "executor.memory", unset "in local mode, the machine's; on a cluster 1g",
         "at least 1m" |n| n.is_none_or(|n| n.0 >= 1 << 20);
+    /// How much more than its memory an executor's process may hold: what is mapped besides, and what freed memory leaves between.
+    EXECUTOR_MEMORY_OVERHEAD: Option<ByteSize> = "executor.memoryOverhead", unset "a tenth of `executor.memory`, at least 384m";
     /// How many tasks an executor of a standalone cluster runs at a time.
     EXECUTOR_CORES: Option<u32> = "executor.cores", unset "one executor on each worker, with all cores that it gets there",
         "at least 1" |n| n.is_none_or(|n| n >= 1);
@@ -281,7 +283,6 @@ const NOT_YET: &[&str] = &[
     "executor.heartbeat.maxFailures",
     "executor.instances",
     "executor.maxNumFailures",
-    "executor.memoryOverhead",
     "executor.pyspark.memory",
     "extraListeners",
     "history.fs.cleaner.enabled",

@@ -38,6 +38,8 @@ pub(crate) struct Hosting {
     pub(crate) slots: u32,
     /// Bytes for tasks and what is kept, of each executor.
     pub(crate) budget: u64,
+    /// Bytes that it may take in all.
+    pub(crate) memory: u64,
     /// The hash that executables must have; none where they are the driver's own.
     pub(crate) executable: Option<ContentHash>,
 }
@@ -257,6 +259,7 @@ impl Door {
         say(&ToExecutor::Welcome(Box::new(Welcome {
             slots,
             budget: hosting.budget,
+            memory: hosting.memory,
             settings: hosting.settings.clone(),
             setups: hosting.setups.clone(),
             driver: self.driver.clone(),
@@ -309,7 +312,9 @@ impl Door {
             FromExecutor::Locate { question, block } => Msg::Locate { executor, question, block },
             FromExecutor::IsAlive { question, executor: other } => Msg::IsAlive { executor, question, other },
             FromExecutor::Ready { .. } => return,
-            FromExecutor::Failed(why) => return tracing::error!("executor {executor}: {why}"),
+            FromExecutor::Failed(why) => {
+                return self.endings.ended(executor, LossReason::Exited { message: why, caused_by_app: true });
+            }
         })
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Welcome {
     pub(super) slots: u32,
     /// Bytes for tasks and what is kept.
     pub(super) budget: u64,
+    /// Bytes that it may take in all.
+    pub(super) memory: u64,
     /// The settings that are not defaults.
     pub(super) settings: Vec<(String, String)>,
     /// What to do before the first task.

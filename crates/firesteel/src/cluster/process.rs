@@ -9,6 +9,7 @@ use crate::{
     executor::{Parcel, Runner, Stores, TaskEnd, Threads, ToDriver, encode},
     files::AddedFiles,
     graph::lock,
+    memory_limit::Limit,
 };
 use crossbeam_channel::Sender;
 use firesteel_cluster::role::{Given, Role};
@@ -32,6 +33,8 @@ use std::{
 
 /// So many bytes may wait for the driver before tasks wait, too.
 const UNSENT: usize = 256 << 20;
+/// How long the driver may take to be told why this process ends.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long tasks may take to end when the driver has gone.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -222,6 +225,11 @@ struct Process {
 impl Process {
     fn start(role: &Role, welcome: &Welcome, conf: &Conf, local: IpAddr, voice: Arc<Voice>) -> Result<(Self, u16)> {
         crate::logging::apply(conf)?;
+        let last_words = voice.clone();
+        Limit::new(conf, welcome.memory, welcome.budget)?.enforce(move |why| {
+            last_words.say(&FromExecutor::Failed(why.into()));
+            last_words.outbox.flush(LAST_WORDS);
+        })?;
         for setup in &welcome.setups {
             setup.once()?;
         }

@@ -69,6 +69,7 @@ impl Supply {
             setups: applicant.setups,
             slots,
             budget: crate::settings::executor_budget(conf, memory)?,
+            memory,
             executable: program.as_ref().map(|program| program.executable().hash),
         };
         let holdings = Holdings { blocks: applicant.blocks, shuffles: None, files: Some(applicant.files) };

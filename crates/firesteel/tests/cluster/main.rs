@@ -344,6 +344,24 @@ fn program_that_ends_its_executors_is_told_so() {
     assert_eq!(sc.range(0..10).count().unwrap(), 10);
 }
 
+fn program_that_takes_more_than_its_executors_memory_loses_them_and_is_told() {
+    let ground = Ground::new();
+    let sc = ground.builder("local-cluster[2,2,256]").conf("firesteel.task.maxFailures", 2).build().unwrap();
+    let greedy = sc.range_n(0..2, 2).map(|i| {
+        let mut held = Vec::new();
+        while held.len() < 10_000 {
+            held.push(vec![i as u8; 1 << 20]);
+        }
+        held.len()
+    });
+    let error = greedy.count().unwrap_err().to_string();
+    assert!(error.contains("executor's memory of 256 MiB (firesteel.executor.memory)"), "{error}");
+    assert!(ground.printed("stderr").contains("has allocated"), "the log says it, too");
+    // One that keeps less is served, also by what the engine itself keeps and spills.
+    let sorted = sc.range_n(0..600_000, 4).map(|i| (i * 7 % 600_000, format!("{i:0>200}"))).sort_by_key_n(true, 4);
+    assert_eq!(sorted.keys().zip_with_index().filter(|(k, i)| k == i).count().unwrap(), 600_000);
+}
+
 fn executors_that_cannot_begin_fail_jobs_with_the_reason() {
     let ground = Ground::new();
     let setup = || -> Result<()> { Err(Error::InvalidArgument("no model to load".into())) };
@@ -435,6 +453,7 @@ tests!(
     added_files_and_folders_reach_executors_as_they_are,
     executor_killed_by_its_own_task_is_tried_elsewhere,
     program_that_ends_its_executors_is_told_so,
+    program_that_takes_more_than_its_executors_memory_loses_them_and_is_told,
     executors_that_cannot_begin_fail_jobs_with_the_reason,
     program_that_always_ends_its_executors_fails_its_job_and_the_next,
     large_values_travel,
