@@ -60,17 +60,20 @@ pub enum BlockId {
     Source(RddId, PartitionIndex),
     /// A broadcast value.
     Broadcast(BroadcastId),
+    /// Some of the bytes of a broadcast value, as it travels between processes.
+    BroadcastPiece(BroadcastId, u32),
     /// A task result too large to be sent along with the task's end.
     TaskResult(AttemptId),
 }
 
 impl fmt::Display for BlockId {
-    /// Spark's names: `rdd_3_1`, `broadcast_2`, `taskresult_17`; ours: `source_0_1`.
+    /// Spark's names: `rdd_3_1`, `broadcast_2`, `broadcast_2_piece0`, `taskresult_17`; ours: `source_0_1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BlockId::Rdd(rdd, part) => write!(f, "rdd_{rdd}_{part}"),
             BlockId::Source(rdd, part) => write!(f, "source_{rdd}_{part}"),
             BlockId::Broadcast(id) => write!(f, "broadcast_{id}"),
+            BlockId::BroadcastPiece(id, piece) => write!(f, "broadcast_{id}_piece{piece}"),
             BlockId::TaskResult(id) => write!(f, "taskresult_{id}"),
         }
     }

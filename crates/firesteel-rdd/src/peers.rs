@@ -2,7 +2,7 @@
 
 use crate::{Data, task::Executor};
 use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, ShuffleId};
-use firesteel_store::{CachedBlock, RemoteChunks, StoreError, Wanted, record};
+use firesteel_store::{BlockStatus, CachedBlock, RemoteChunks, StoreError, Wanted, record};
 use serde::{Deserialize, Serialize};
 use std::{fmt, io, sync::Arc};
 
@@ -38,6 +38,15 @@ pub trait Peers: Send + Sync {
     /// # Errors
     /// [`StoreError::Unreachable`] if nobody who has it can be asked.
     fn block(&self, id: BlockId) -> Result<Option<(Box<dyn RemoteChunks>, String)>, StoreError>;
+
+    /// The bytes of a broadcast value; `None` if nobody has it. The pieces in which they come are kept for others who want them.
+    ///
+    /// # Errors
+    /// As [`block`](Peers::block).
+    fn broadcast(&self, id: BroadcastId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// This executor keeps a block since now that it fetched.
+    fn keeps(&self, id: BlockId, status: BlockStatus);
 }
 
 /// Map outputs that were asked for.
@@ -83,15 +92,11 @@ impl Executor {
         if let Some(value) = self.blocks.get_value::<T>(block) {
             return Ok(Some(value));
         }
-        let Some((mut chunks, from)) = peers.block(block)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        for _ in 0..chunks.count() {
-            bytes.extend_from_slice(&chunks.next()?.0);
-        }
+        let Some(bytes) = peers.broadcast(id)? else { return Ok(None) };
         let value: T = record::from_slice(&bytes)
-            .map_err(|e| StoreError::Corrupt { place: format!("{block} of {from}"), what: e.to_string() })?;
+            .map_err(|e| StoreError::Corrupt { place: format!("{block} of other processes"), what: e.to_string() })?;
         let value = Arc::new(value);
-        self.blocks.put_value(block, value.clone());
+        peers.keeps(block, self.blocks.put_value(block, value.clone()));
         Ok(Some(value))
     }
 }

@@ -431,8 +431,12 @@ impl BlockStore {
         statuses.into_iter()
     }
 
-    /// Removes a block; returns what it took, if there was one. Its file goes when its last reader has.
+    /// Removes a block, a broadcast value's with its pieces; returns what it took, if there was one. Its file goes when its last reader
+    /// has.
     pub fn remove(&self, id: BlockId) -> Option<BlockStatus> {
+        if let BlockId::Broadcast(id) = id {
+            self.remove_range(BlockId::BroadcastPiece(id, 0), BlockId::BroadcastPiece(id, u32::MAX));
+        }
         let removed = self.write().remove(&id);
         removed.map(|block| block.status)
     }

@@ -23,11 +23,11 @@ use firesteel_scheduler::{
     Command, Event, Failure, FetchFailure, JobKind, JobSpec, LossReason, MapRef, MapSizes, Outcome, Scheduler,
     SchedulerEvent, StageOutput, Success, TaskLaunch,
 };
-use firesteel_store::BlockStatus;
+use firesteel_store::{BlockStatus, BlockStore};
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -150,6 +150,10 @@ pub(crate) struct Driver {
     /// Where those in other processes serve what they hold.
     places: Arc<Places>,
     supplier: Option<Arc<dyn Supplier>>,
+    /// What this process holds for them.
+    blocks: Option<Arc<BlockStore>>,
+    /// Who has which pieces of broadcast values.
+    pieces: BTreeMap<BlockId, Vec<ExecutorId>>,
     /// Brings results that executors keep.
     fetcher: Option<Fetcher>,
     /// The attempts whose results are being fetched, and from whom.
@@ -186,6 +190,8 @@ impl Driver {
             executors: BTreeMap::new(),
             places: Arc::default(),
             supplier: None,
+            blocks: None,
+            pieces: BTreeMap::new(),
             fetcher: None,
             fetching: HashMap::new(),
             hopeless: None,
@@ -204,8 +210,9 @@ impl Driver {
 
     /// Executors come from elsewhere.
     pub(crate) fn supplied(self, supply: Supply) -> Self {
-        let Supply { supplier, places, fetcher, patience, .. } = supply;
-        Driver { places, supplier: Some(supplier), fetcher: Some(fetcher), patience, ..self }
+        let Supply { supplier, places, blocks, fetcher, patience, .. } = supply;
+        let (supplier, blocks, fetcher) = (Some(supplier), Some(blocks), Some(fetcher));
+        Driver { places, supplier, blocks, fetcher, patience, ..self }
     }
 
     /// Runs until the context ends.
@@ -337,6 +344,7 @@ impl Driver {
                 if self.supplier.is_some() {
                     let order = Order::RemoveBlock(BlockId::Broadcast(broadcast));
                     self.executors.values_mut().for_each(|link| link.tell(order.clone()));
+                    self.pieces.retain(|piece, _| !matches!(piece, BlockId::BroadcastPiece(of, _) if *of == broadcast));
                 }
                 let _ = told.send(());
             }
@@ -345,6 +353,7 @@ impl Driver {
                 if let (BlockId::Rdd(rdd, partition), None) = (block, status) {
                     self.feed(Event::BlockDropped { executor, rdd, partition });
                 }
+                self.broadcast_moved(executor, block, status.is_some());
             }
             Msg::Scheduler(event) => self.feed(event),
             Msg::Ask(question) => question(&self.scheduler),
@@ -367,9 +376,11 @@ impl Driver {
             Msg::Locate { executor, question, block } => {
                 let holders = match block {
                     BlockId::Rdd(rdd, partition) => self.scheduler.block_locations(rdd, partition),
-                    _ => &[],
+                    _ => self.pieces.get(&block).map_or(&[][..], |holders| holders),
                 };
-                let holders = holders.iter().filter_map(|holder| self.places.holder(*holder)).collect();
+                // Not all ask the same one.
+                let (before, after) = holders.split_at(executor.0 as usize % holders.len().max(1));
+                let holders = after.iter().chain(before).filter_map(|holder| self.places.holder(*holder)).collect();
                 if let Some(link) = self.executors.get_mut(&executor) {
                     link.located(question, holders);
                 }
@@ -395,10 +406,32 @@ impl Driver {
         self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
     }
 
+    /// An executor has a broadcast value, or a piece of one; or has it no more.
+    fn broadcast_moved(&mut self, executor: ExecutorId, block: BlockId, is_there: bool) {
+        let (BlockId::Broadcast(broadcast) | BlockId::BroadcastPiece(broadcast, _)) = block else { return };
+        let value = BlockId::Broadcast(broadcast);
+        if is_there && self.blocks.as_ref().is_some_and(|blocks| blocks.status(value).is_none()) {
+            // It came while the value was released.
+            self.tell(executor, Order::RemoveBlock(value));
+        } else if block != value {
+            let holders = self.pieces.entry(block).or_default();
+            holders.retain(|holder| *holder != executor);
+            if is_there {
+                holders.push(executor);
+            }
+        }
+    }
+
+    /// Nobody fetches pieces of broadcast values from there.
+    fn forget_pieces(&mut self, executor: ExecutorId) {
+        self.pieces.values_mut().for_each(|holders| holders.retain(|holder| *holder != executor));
+    }
+
     /// The scheduler has given an executor up whose connection is still there.
     fn give_up(&mut self, executor: ExecutorId) {
         let Some(link) = self.executors.remove(&executor) else { return };
         tracing::warn!("executor {executor} is given up");
+        self.forget_pieces(executor);
         self.running.retain(|_, running| running.launch.executor != executor);
         self.report.executor_gone(executor);
         link.gone(false);
@@ -443,6 +476,7 @@ impl Driver {
     fn executor_gone(&mut self, executor: ExecutorId, reason: LossReason) {
         let Some(link) = self.executors.remove(&executor) else { return };
         link.gone(true);
+        self.forget_pieces(executor);
         tracing::warn!("executor {executor} is lost: {reason}");
         self.running.retain(|_, running| running.launch.executor != executor);
         self.report.executor_gone(executor);
@@ -457,7 +491,8 @@ impl Driver {
             stages: known.stages + self.stages.len(),
             attempts: known.attempts + self.running.len() + self.left.len(),
             shuffles: known.shuffles + self.outputs.len() + self.spreads.len() + known_outputs,
-            known_blocks: known.blocks,
+            known_blocks: known.blocks + self.pieces.len(),
+            pieces_sent: self.places.pieces_sent.load(Ordering::Relaxed) as usize,
             other: known.other,
             ..Footprint::default()
         }

@@ -26,6 +26,8 @@ pub struct Footprint {
     pub blocks: usize,
     /// Cached partitions on the scheduler's books.
     pub known_blocks: usize,
+    /// How many pieces of broadcast values the driver has ever sent to executors.
+    pub pieces_sent: usize,
     /// Accumulators.
     pub accumulators: usize,
     /// Whatever else the scheduler has on its books.

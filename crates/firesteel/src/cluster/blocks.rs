@@ -8,10 +8,10 @@ use crate::{
     files::{AddedFiles, FileSource},
     graph::lock,
 };
-use firesteel_model::{AttemptId, BlockId, ExecutorId, PartitionIndex, Result, ShuffleId};
+use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, Result, ShuffleId};
 use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetError, Options, Secret, connect};
 use firesteel_rdd::{Holder, Peers, RemoteOutputs, RemotePart};
-use firesteel_store::{BlockStore, RemoteChunks, ShuffleStore, StoreError, Wanted};
+use firesteel_store::{BlockStatus, BlockStore, RemoteChunks, ShuffleStore, StoreError, Wanted};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
@@ -22,11 +22,16 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
     rc::Rc,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 const PROTOCOL: (&str, u32) = ("firesteel-blocks", 1);
+/// Broadcast values travel in pieces of so many bytes, as in Spark.
+const PIECE: usize = 4 << 20;
 /// Bytes are sent in frames of so many.
 const FRAME: usize = 256 << 10;
 /// So many idle connections to one process are kept.
@@ -43,6 +48,8 @@ enum Ask {
         skip: u64,
     },
     Block(BlockId),
+    /// How many pieces has a broadcast value?
+    Pieces(BroadcastId),
     /// The names of all files.
     Files,
     /// A file or a folder, by its name.
@@ -66,6 +73,7 @@ enum Answer {
         records: u64,
         bytes: u64,
     },
+    Pieces(u32),
     Files(Vec<String>),
     /// So many entries follow.
     File {
@@ -90,11 +98,27 @@ pub(super) struct Server {
 /// What a process serves.
 #[derive(Clone)]
 pub(super) struct Holdings {
-    pub(super) blocks: Arc<BlockStore>,
+    blocks: Arc<BlockStore>,
     /// An executor's.
-    pub(super) shuffles: Option<Arc<ShuffleStore>>,
+    shuffles: Option<Arc<ShuffleStore>>,
     /// The driver's.
-    pub(super) files: Option<Arc<AddedFiles>>,
+    files: Option<Arc<AddedFiles>>,
+    /// How many pieces of broadcast values were sent.
+    pieces_sent: Arc<AtomicU64>,
+    /// Held while a broadcast value is cut into pieces.
+    cutting: Arc<Mutex<()>>,
+}
+
+impl Holdings {
+    pub(super) fn of_executor(blocks: Arc<BlockStore>, shuffles: Arc<ShuffleStore>) -> Self {
+        let (pieces_sent, cutting) = (Arc::default(), Arc::default());
+        Holdings { blocks, shuffles: Some(shuffles), files: None, pieces_sent, cutting }
+    }
+
+    /// Counts the pieces of broadcast values that leave it.
+    pub(super) fn of_driver(blocks: Arc<BlockStore>, files: Arc<AddedFiles>, pieces_sent: Arc<AtomicU64>) -> Self {
+        Holdings { blocks, shuffles: None, files: Some(files), pieces_sent, cutting: Arc::default() }
+    }
 }
 
 impl Server {
@@ -130,6 +154,17 @@ impl Holdings {
                     self.outputs(&mut out, shuffle, (partition, wanted), &maps, skip)?;
                 }
                 Ok(Ask::Block(id)) => self.block(&mut out, id)?,
+                Ok(Ask::Pieces(id)) => {
+                    let pieces = self.pieces(id);
+                    say(
+                        &mut out,
+                        &match pieces {
+                            Ok(Some(pieces)) => Answer::Pieces(pieces),
+                            Ok(None) => Answer::Nothing,
+                            Err(e) => Answer::Failed(e.to_string()),
+                        },
+                    )?;
+                }
                 Ok(Ask::Files) => {
                     let names = self.files.as_ref().map(|files| files.names());
                     say(&mut out, &Answer::Files(names.unwrap_or_default()))?;
@@ -213,12 +248,38 @@ impl Holdings {
         Ok(())
     }
 
+    /// How many pieces a broadcast value has, which are made when they are first asked for.
+    fn pieces(&self, id: BroadcastId) -> Result<Option<u32>, StoreError> {
+        let _cutting = lock(&self.cutting);
+        let (value, piece) = (BlockId::Broadcast(id), |number| BlockId::BroadcastPiece(id, number));
+        if self.blocks.status(piece(0)).is_none() {
+            let Some(encoded) = self.blocks.encoded(value)? else { return Ok(None) };
+            let mut bytes = Vec::new();
+            for i in 0..encoded.chunks() {
+                bytes.extend_from_slice(&encoded.chunk(i)?.0);
+            }
+            // The first comes last: where it is, all are.
+            for number in (0..bytes.len().div_ceil(PIECE).max(1)).rev() {
+                let end = bytes.len().min((number + 1) * PIECE);
+                self.blocks.put_bytes(piece(number as u32), &bytes[number * PIECE..end])?;
+            }
+            if self.blocks.status(value).is_none() {
+                self.blocks.remove(value);
+                return Ok(None);
+            }
+        }
+        Ok(Some((0..).take_while(|number| self.blocks.status(piece(*number)).is_some()).count() as u32))
+    }
+
     fn block(&self, out: &mut FrameWriter, id: BlockId) -> Result<(), NetError> {
         let block = match self.blocks.encoded(id) {
             Ok(Some(block)) => block,
             Ok(None) => return say(out, &Answer::Nothing),
             Err(e) => return say(out, &Answer::Failed(e.to_string())),
         };
+        if let BlockId::BroadcastPiece(..) = id {
+            self.pieces_sent.fetch_add(1, Ordering::Relaxed);
+        }
         say(out, &Answer::Block { chunks: block.chunks() as u64, records: block.records() })?;
         for i in 0..block.chunks() {
             match block.chunk(i) {
@@ -243,6 +304,8 @@ fn say(out: &mut FrameWriter, answer: &Answer) -> Result<(), NetError> {
 /// Who can say where blocks are, and who is still there: the driver.
 pub(super) trait Directory: Send + Sync {
     fn holders(&self, block: BlockId) -> Vec<Holder>;
+    /// This process holds a block, too.
+    fn keeps(&self, block: BlockId, status: BlockStatus);
     fn is_alive(&self, executor: ExecutorId) -> bool;
 }
 
@@ -251,6 +314,8 @@ pub(super) trait Directory: Send + Sync {
 pub(super) struct Client(Arc<Shared>);
 
 struct Shared {
+    /// This executor, and where it keeps what others may want as well.
+    of: Option<(ExecutorId, Arc<BlockStore>)>,
     secret: Secret,
     options: Options,
     directory: Box<dyn Directory>,
@@ -284,9 +349,15 @@ impl Talk {
 }
 
 impl Client {
-    pub(super) fn new(secret: Secret, directory: Box<dyn Directory>, retries: u32, retry_wait: Duration) -> Self {
+    pub(super) fn new(
+        of: Option<(ExecutorId, Arc<BlockStore>)>,
+        secret: Secret,
+        directory: Box<dyn Directory>,
+        retries: u32,
+        retry_wait: Duration,
+    ) -> Self {
         let options = Options { read_timeout: Some(Duration::from_secs(120)), ..Options::default() };
-        Client(Arc::new(Shared { secret, options, directory, retries, retry_wait, idle: Mutex::default() }))
+        Client(Arc::new(Shared { of, secret, options, directory, retries, retry_wait, idle: Mutex::default() }))
     }
 
     fn talk(&self, address: &str) -> Result<Talk, NetError> {
@@ -361,6 +432,41 @@ impl Peers for Client {
             }
         }
         failed.map_or(Ok(None), Err)
+    }
+
+    fn broadcast(&self, id: BroadcastId) -> Result<Option<Vec<u8>>, StoreError> {
+        let directory = &self.0.directory;
+        let Some(driver) = directory.holders(BlockId::Broadcast(id)).pop() else { return Ok(None) };
+        let unreachable = |what| StoreError::Unreachable { from: driver.to_string(), what };
+        let count = match self.ask(&driver.address, &Ask::Pieces(id)).map_err(unreachable)? {
+            (talk, answer @ (Answer::Pieces(_) | Answer::Nothing), _) => {
+                self.rest(&driver.address, talk);
+                let Answer::Pieces(count) = answer else { return Ok(None) };
+                count as usize
+            }
+            (_, Answer::Failed(what), _) => {
+                return Err(StoreError::Corrupt { place: format!("broadcast {id} of {driver}"), what });
+            }
+            (_, other, _) => return Err(unreachable(format!("it answered {other:?}"))),
+        };
+        // Each executor begins with another piece, so that most of them find most pieces at each other.
+        let first = self.0.of.as_ref().map_or(0, |(executor, _)| executor.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
+        let mut pieces = vec![Vec::new(); count];
+        for number in (0..count).map(|i| (first as usize + i) % count) {
+            let block = BlockId::BroadcastPiece(id, number as u32);
+            let Some((mut chunks, _)) = self.block(block)? else { return Ok(None) };
+            for _ in 0..chunks.count() {
+                pieces[number].extend_from_slice(&chunks.next()?.0);
+            }
+            if let Some((_, blocks)) = &self.0.of {
+                directory.keeps(block, blocks.put_bytes(block, &pieces[number])?);
+            }
+        }
+        Ok(Some(pieces.concat()))
+    }
+
+    fn keeps(&self, id: BlockId, status: BlockStatus) {
+        self.0.directory.keeps(id, status);
     }
 }
 

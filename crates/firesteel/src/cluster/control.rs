@@ -17,11 +17,12 @@ use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, Shu
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output};
 use firesteel_scheduler::LossReason;
+use firesteel_store::BlockStatus;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -95,6 +96,7 @@ impl Directory for Nobody {
     fn holders(&self, _: BlockId) -> Vec<Holder> {
         Vec::new()
     }
+    fn keeps(&self, _: BlockId, _: BlockStatus) {}
     fn is_alive(&self, _: ExecutorId) -> bool {
         false
     }
@@ -102,7 +104,11 @@ impl Directory for Nobody {
 
 /// Where executors serve what they hold.
 #[derive(Default)]
-pub(crate) struct Places(Mutex<Known>);
+pub(crate) struct Places {
+    known: Mutex<Known>,
+    /// How many pieces of broadcast values the driver has sent.
+    pub(crate) pieces_sent: Arc<AtomicU64>,
+}
 
 #[derive(Default)]
 struct Known {
@@ -115,12 +121,12 @@ struct Known {
 
 impl Places {
     pub(crate) fn holder(&self, executor: ExecutorId) -> Option<Holder> {
-        let address = lock(&self.0).addresses.get(&executor)?.clone();
+        let address = lock(&self.known).addresses.get(&executor)?.clone();
         Some(Holder { executor, address })
     }
     /// Adds an executor and tells of it, unless it comes too late; says whether it did.
     fn add(&self, executor: ExecutorId, address: String, tell: impl FnOnce()) -> bool {
-        let mut known = lock(&self.0);
+        let mut known = lock(&self.known);
         if !known.closed {
             known.addresses.insert(executor, address);
             tell();
@@ -128,7 +134,7 @@ impl Places {
         !known.closed
     }
     fn host(&self, host: IpAddr) -> HostId {
-        let hosts = &mut lock(&self.0).hosts;
+        let hosts = &mut lock(&self.known).hosts;
         let number = hosts.iter().position(|known| *known == host).unwrap_or_else(|| {
             hosts.push(host);
             hosts.len() - 1
@@ -136,16 +142,16 @@ impl Places {
         HostId(number as u32)
     }
     fn remove(&self, executor: ExecutorId) {
-        lock(&self.0).addresses.remove(&executor);
+        lock(&self.known).addresses.remove(&executor);
     }
     /// From now on nobody is added.
     pub(crate) fn close(&self) {
-        lock(&self.0).closed = true;
+        lock(&self.known).closed = true;
     }
     /// What a reader of a shuffle is told, whose partitions are of `1 << spread` parts. An executor that is gone has an address where nobody answers.
     pub(crate) fn outputs(&self, known: &firesteel_scheduler::MapOutputs, spread: u32) -> MapOutputs {
         let attempts = known.outputs.iter().map(|output| output.attempt).collect();
-        let places = &lock(&self.0).addresses;
+        let places = &lock(&self.known).addresses;
         if places.is_empty() {
             return MapOutputs { attempts, spread, ..MapOutputs::default() };
         }
@@ -202,7 +208,7 @@ impl Control {
     /// Fetches results that executors keep, on threads of its own.
     pub(crate) fn fetcher(&self, places: &Arc<Places>, to_driver: &Sender<Msg>) -> Result<Fetcher> {
         // Tried once: the task whose result is lost runs again.
-        let client = Client::new(self.secret.clone(), Box::new(Nobody), 0, Duration::ZERO);
+        let client = Client::new(None, self.secret.clone(), Box::new(Nobody), 0, Duration::ZERO);
         let (fetcher, orders) = crossbeam_channel::unbounded::<(AttemptId, ExecutorId)>();
         for _ in 0..FETCHERS {
             let (client, orders, places, to_driver) =

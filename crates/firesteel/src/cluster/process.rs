@@ -178,16 +178,30 @@ struct AskDriver {
     driver: Holder,
 }
 
+impl AskDriver {
+    fn located(&self, block: BlockId) -> Vec<Holder> {
+        match self.voice.ask(|question| FromExecutor::Locate { question, block }) {
+            Some(Reply::Holders(holders)) => holders,
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Directory for AskDriver {
     fn holders(&self, block: BlockId) -> Vec<Holder> {
         match block {
             // What the program gave out is the driver's.
             BlockId::Source(..) | BlockId::Broadcast(_) => vec![self.driver.clone()],
-            _ => match self.voice.ask(|question| FromExecutor::Locate { question, block }) {
-                Some(Reply::Holders(holders)) => holders,
-                _ => Vec::new(),
-            },
+            BlockId::BroadcastPiece(..) => {
+                let mut holders = self.located(block);
+                holders.push(self.driver.clone());
+                holders
+            }
+            _ => self.located(block),
         }
+    }
+    fn keeps(&self, block: BlockId, status: BlockStatus) {
+        self.voice.block(block, Some(status));
     }
     fn is_alive(&self, executor: ExecutorId) -> bool {
         executor == self.driver.executor
@@ -235,12 +249,13 @@ impl Process {
         }
         let stores = Stores::new(conf, welcome.budget)?;
         let secret = role.secret.clone();
-        let holdings = Holdings { blocks: stores.blocks.clone(), shuffles: Some(stores.shuffles.clone()), files: None };
+        let holdings = Holdings::of_executor(stores.blocks.clone(), stores.shuffles.clone());
         let server = Server::start((local, 0).into(), &secret, holdings).map_err(other)?;
         let port = server.port();
         let directory = AskDriver { voice: voice.clone(), driver: welcome.driver.clone() };
         let (retries, wait) = (conf.get(keys::SHUFFLE_IO_MAX_RETRIES)?, conf.get(keys::SHUFFLE_IO_RETRY_WAIT)?);
-        let peers = Client::new(secret, Box::new(directory), retries, wait);
+        let of = Some((role.executor, stores.blocks.clone()));
+        let peers = Client::new(of, secret, Box::new(directory), retries, wait);
         let source = DriversFiles { client: peers.clone(), driver: welcome.driver.clone() };
         let files = AddedFiles::new(stores.scratch.clone(), Some(Box::new(source)));
         let runner = Runner::new(role.executor, stores, voice.clone(), Some(Arc::new(peers)), None, files.clone());

@@ -38,6 +38,8 @@ pub(crate) struct Applicant<'a> {
 pub(crate) struct Supply {
     pub(crate) supplier: Arc<dyn Supplier>,
     pub(crate) places: Arc<Places>,
+    /// What the driver holds.
+    pub(crate) blocks: Arc<BlockStore>,
     pub(crate) fetcher: Fetcher,
     /// How long jobs wait for a first executor.
     pub(crate) patience: Duration,
@@ -72,8 +74,8 @@ impl Supply {
             memory,
             executable: program.as_ref().map(|program| program.executable().hash),
         };
-        let holdings = Holdings { blocks: applicant.blocks, shuffles: None, files: Some(applicant.files) };
         let (places, endings) = (Arc::<Places>::default(), Arc::<Endings>::default());
+        let holdings = Holdings::of_driver(applicant.blocks.clone(), applicant.files, places.pieces_sent.clone());
         let to_driver = applicant.to_driver;
         let control = Control::open(&at, hosting, holdings, places.clone(), endings.clone(), to_driver.clone())?;
         let fetcher = control.fetcher(&places, &to_driver)?;
@@ -98,6 +100,6 @@ impl Supply {
             _ => return Ok(None),
         };
         let patience = conf.get(keys::EXECUTOR_WAIT)?;
-        Ok(Some(Supply { supplier, places, fetcher, patience, application }))
+        Ok(Some(Supply { supplier, places, blocks: applicant.blocks, fetcher, patience, application }))
     }
 }

@@ -277,6 +277,23 @@ fn added_files_and_folders_reach_executors_as_they_are() {
     assert!(error.contains("no file other was added"), "{error}");
 }
 
+fn pieces_of_a_broadcast_leave_the_driver_about_once_and_go_from_executor_to_executor() {
+    let ground = Ground::new();
+    let sc = ground.builder("local-cluster[4,1,512]").conf("firesteel.locality.wait", "0s").build().unwrap();
+    let pids = sc.range_n(0..64, 64).map(|_| std::process::id()).distinct().count().unwrap();
+    let large = sc.broadcast((0..3_000_000u64).collect::<Vec<_>>());
+    let first = sc.range_n(0..64, 64).map_with(large.clone(), |large, i| large.value()[i as usize * 40_000] + i);
+    assert_eq!(first.sum().unwrap(), (0..64).map(|i| i * 40_001).sum::<u64>() as f64);
+    let sent = sc.footprint().unwrap().pieces_sent;
+    // 24 MB are 6 pieces.
+    assert!(sent >= 6 && (pids < 3 || sent <= 15), "{pids} executors had {sent} pieces of the driver");
+    // One more executor than there were finds them elsewhere, too.
+    executors(&sc).into_iter().take(1).for_each(kill);
+    assert_eq!(first.sum().unwrap(), (0..64).map(|i| i * 40_001).sum::<u64>() as f64);
+    drop((first, large));
+    assert_eq!(sc.footprint().unwrap().known_blocks, 0);
+}
+
 fn local_checkpoints_are_found_on_their_executors() {
     let ground = Ground::new();
     let sc = ground.cluster();
@@ -449,6 +466,7 @@ tests!(
     killed_executor_costs_what_it_held_and_nothing_else,
     all_executors_killed_at_once_cost_time_only,
     broadcast_values_leave_executors_with_unpersist_destroy_and_the_last_handle,
+    pieces_of_a_broadcast_leave_the_driver_about_once_and_go_from_executor_to_executor,
     local_checkpoints_are_found_on_their_executors,
     added_files_and_folders_reach_executors_as_they_are,
     executor_killed_by_its_own_task_is_tried_elsewhere,
