@@ -1,7 +1,7 @@
 //! What other processes hold, as a task reads it.
 
 use crate::{Data, task::Executor};
-use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, ShuffleId};
+use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, ShuffleId, StorageLevel};
 use firesteel_store::{BlockStatus, CachedBlock, RemoteChunks, StoreError, Wanted, record};
 use serde::{Deserialize, Serialize};
 use std::{fmt, io, sync::Arc};
@@ -44,6 +44,9 @@ pub trait Peers: Send + Sync {
     /// # Errors
     /// As [`block`](Peers::block).
     fn broadcast(&self, id: BroadcastId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Has other executors keep copies of a block that is kept here, so many as can be had; those that do.
+    fn copy(&self, id: BlockId, level: StorageLevel, copies: usize) -> Vec<ExecutorId>;
 
     /// This executor keeps a block since now that it fetched.
     fn keeps(&self, id: BlockId, status: BlockStatus);

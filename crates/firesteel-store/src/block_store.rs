@@ -74,9 +74,33 @@ type Evicted = Box<dyn Fn(BlockId, Option<BlockStatus>) + Send + Sync>;
 struct Block {
     status: BlockStatus,
     /// Of the elements, or of the value.
-    type_id: TypeId,
-    type_name: &'static str,
+    of: Type,
     held: Held,
+}
+
+/// A type of elements.
+enum Type {
+    Known(TypeId, &'static str),
+    /// That of a copy from another process of the same program, where types have no numbers in common.
+    Named(String),
+}
+
+impl Type {
+    fn of<T: 'static>() -> Self {
+        Type::Known(TypeId::of::<T>(), type_name::<T>())
+    }
+    fn is<T: 'static>(&self) -> bool {
+        match self {
+            Type::Known(id, _) => *id == TypeId::of::<T>(),
+            Type::Named(name) => name == type_name::<T>(),
+        }
+    }
+    fn name(&self) -> &str {
+        match self {
+            Type::Known(_, name) => name,
+            Type::Named(name) => name,
+        }
+    }
 }
 
 enum Held {
@@ -301,6 +325,7 @@ impl BlockStore {
             file: None,
             records: 0,
             fits: true,
+            of: Type::of::<T>(),
         };
         if level.use_disk && !level.use_memory {
             builder.move_to_disk()?;
@@ -319,18 +344,19 @@ impl BlockStore {
     pub fn get<T: Data>(&self, id: BlockId) -> Result<Option<CachedBlock<T>>, StoreError> {
         let blocks = self.read();
         let Some(block) = blocks.get(&id) else { return Ok(None) };
-        let mistyped = StoreError::WrongType { block: id, held: block.type_name, asked: type_name::<T>() };
-        if block.type_id != TypeId::of::<T>() {
-            return Err(mistyped);
+        let mistyped =
+            || StoreError::WrongType { block: id, held: block.of.name().to_string(), asked: type_name::<T>() };
+        if !block.of.is::<T>() {
+            return Err(mistyped());
         }
         match &block.held {
-            Held::One { .. } => Err(mistyped),
+            Held::One { .. } => Err(mistyped()),
             Held::Values(values, ..) => match values.clone().downcast::<Values<T>>() {
                 Ok(values) => {
                     values.kept.iter().for_each(Kept::touch);
                     Ok(Some(CachedBlock::of_values(values)))
                 }
-                Err(_) => Err(mistyped),
+                Err(_) => Err(mistyped()),
             },
             Held::Bytes(bytes, _) => {
                 bytes.kept.iter().for_each(Kept::touch);
@@ -367,7 +393,7 @@ impl BlockStore {
         let status = BlockStatus { level: StorageLevel::MEMORY_ONLY, memory_bytes, disk_bytes: 0 };
         let kept = self.shared.memory.keep_anyway(memory_bytes);
         let held = Held::One { value: value.clone(), to_send: Arc::new(One(value)), kept };
-        let block = Block { status, type_id: TypeId::of::<T>(), type_name: type_name::<T>(), held };
+        let block = Block { status, of: Type::of::<T>(), held };
         let replaced = self.write().insert(id, block);
         drop(replaced);
         status
@@ -380,14 +406,27 @@ impl BlockStore {
     pub fn put_bytes(&self, id: BlockId, bytes: &[u8]) -> Result<BlockStatus, StoreError> {
         let mut builder = self.builder::<u8>(id, StorageLevel::MEMORY_AND_DISK_SER)?;
         for chunk in bytes.chunks(BYTES_CHUNK) {
-            let records = chunk.len() as u64;
-            builder.records += records;
-            if builder.file.is_some() {
-                builder.write(|writer| writer.chunk_bytes(chunk, records))?;
-            } else {
-                builder.bytes.push((chunk.to_vec(), records));
-                builder.make_room(records)?;
-            }
+            builder.push_bytes(chunk.to_vec(), chunk.len() as u64)?;
+        }
+        Ok(builder.finish()?.0)
+    }
+
+    /// Keeps a copy of a block of another process of this program, of elements that are called so there: its chunks' bytes and how
+    /// many records they are, until there is none. It is kept as bytes.
+    ///
+    /// # Errors
+    /// As [`put`](BlockStore::put), and what `next` says.
+    pub fn put_copy(
+        &self,
+        id: BlockId,
+        level: StorageLevel,
+        type_name: String,
+        mut next: impl FnMut() -> Result<Option<(Vec<u8>, u64)>, StoreError>,
+    ) -> Result<BlockStatus, StoreError> {
+        let mut builder = self.builder::<u8>(id, StorageLevel { deserialized: false, ..level })?;
+        builder.of = Type::Named(type_name);
+        while let Some((bytes, records)) = next()? {
+            builder.push_bytes(bytes, records)?;
         }
         Ok(builder.finish()?.0)
     }
@@ -399,6 +438,7 @@ impl BlockStore {
     pub fn encoded(&self, id: BlockId) -> Result<Option<EncodedBlock>, StoreError> {
         let blocks = self.read();
         let Some(block) = blocks.get(&id) else { return Ok(None) };
+        let type_name = block.of.name().to_string();
         let chunks: Arc<dyn Chunks> = match &block.held {
             Held::One { to_send, .. } => to_send.clone(),
             Held::Values(_, to_send, _) => to_send.clone(),
@@ -409,7 +449,7 @@ impl BlockStore {
                 chunks_of_file(file)?
             }
         };
-        Ok(Some(EncodedBlock(chunks)))
+        Ok(Some(EncodedBlock { chunks, type_name }))
     }
 
     /// The value kept under this name, if there is one of this type.
@@ -503,6 +543,7 @@ pub struct BlockBuilder<T> {
     file: Option<(ScratchFile, BlockWriter<File>)>,
     records: u64,
     fits: bool,
+    of: Type,
 }
 
 impl<T: Data> BlockBuilder<T> {
@@ -532,6 +573,18 @@ impl<T: Data> BlockBuilder<T> {
             self.scratch.len() as u64
         };
         self.make_room(taken)
+    }
+
+    /// Adds a chunk that is encoded already.
+    fn push_bytes(&mut self, bytes: Vec<u8>, records: u64) -> Result<(), StoreError> {
+        self.records += records;
+        if self.file.is_some() {
+            self.write(|writer| writer.chunk_bytes(&bytes, records))?;
+            return Ok(());
+        }
+        let taken = bytes.len() as u64;
+        self.bytes.push((bytes, records));
+        self.make_room(taken).map(drop)
     }
 
     /// The chunk that was added takes so much.
@@ -587,7 +640,7 @@ impl<T: Data> BlockBuilder<T> {
     /// If its file cannot be written.
     pub fn finish(mut self) -> Result<(BlockStatus, CachedBlock<T>), StoreError> {
         let on_disk = self.write(BlockWriter::end)?;
-        let BlockBuilder { id, level, shared, kept, values, bytes, file, records, fits, .. } = self;
+        let BlockBuilder { id, level, shared, kept, values, bytes, file, records, fits, of, .. } = self;
         let memory_bytes = kept.as_ref().map_or(0, Kept::bytes);
         let weak = Arc::downgrade(&shared);
         let (held, block, status) = if let (Some((file, _)), Some(disk_bytes)) = (file, on_disk) {
@@ -621,7 +674,7 @@ impl<T: Data> BlockBuilder<T> {
             let level = StorageLevel { use_memory: false, use_disk: false, deserialized: false, ..level };
             return Ok((BlockStatus { level, memory_bytes: 0, disk_bytes: 0 }, block));
         }
-        let entry = Block { status, type_id: TypeId::of::<T>(), type_name: type_name::<T>(), held };
+        let entry = Block { status, of, held };
         let replaced = shared.write().insert(id, entry);
         drop(replaced);
         Ok((status, block))

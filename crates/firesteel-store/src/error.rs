@@ -55,7 +55,7 @@ pub enum StoreError {
         /// The block.
         block: BlockId,
         /// What it holds.
-        held: &'static str,
+        held: String,
         /// What was asked for.
         asked: &'static str,
     },

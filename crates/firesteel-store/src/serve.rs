@@ -87,17 +87,25 @@ impl fmt::Debug for PartBytes {
 }
 
 /// A block whose chunks can be had as bytes, for another process.
-pub struct EncodedBlock(pub(crate) Arc<dyn Chunks>);
+pub struct EncodedBlock {
+    pub(crate) chunks: Arc<dyn Chunks>,
+    pub(crate) type_name: String,
+}
 
 impl EncodedBlock {
     /// How many chunks it has.
     pub fn chunks(&self) -> usize {
-        self.0.count()
+        self.chunks.count()
+    }
+
+    /// What the type of its elements is called, in this program.
+    pub fn type_name(&self) -> &str {
+        &self.type_name
     }
 
     /// How many elements it has.
     pub fn records(&self) -> u64 {
-        self.0.records()
+        self.chunks.records()
     }
 
     /// The bytes of a chunk as one sequence in the record format, and its number of elements. Of a single value: its bytes, and 1.
@@ -108,7 +116,7 @@ impl EncodedBlock {
     /// # Panics
     /// If there is no such chunk.
     pub fn chunk(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError> {
-        self.0.encoded(i)
+        self.chunks.encoded(i)
     }
 }
 

@@ -31,6 +31,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// An executor that looks for others is told of so many at most.
+const MOST_OTHERS: usize = 16;
 /// So many attempts at a task may find a kept partition damaged before that counts as a failure of the task.
 const MOST_DAMAGED: u32 = 3;
 
@@ -77,6 +79,8 @@ pub(crate) enum Msg {
     Hopeless(String),
     /// An executor asks who holds a block.
     Locate { executor: ExecutorId, question: u64, block: BlockId },
+    /// An executor asks which others are there.
+    Others { executor: ExecutorId, question: u64 },
     /// An executor asks whether another one is there.
     IsAlive { executor: ExecutorId, question: u64, other: ExecutorId },
     /// The context ends.
@@ -385,6 +389,14 @@ impl Driver {
                     link.located(question, holders);
                 }
             }
+            Msg::Others { executor, question } => {
+                let after = self.executors.range(executor..).chain(self.executors.range(..executor));
+                let others = after.map(|(other, _)| *other).filter(|other| *other != executor);
+                let holders = others.take(MOST_OTHERS).filter_map(|other| self.places.holder(other)).collect();
+                if let Some(link) = self.executors.get_mut(&executor) {
+                    link.located(question, holders);
+                }
+            }
             Msg::IsAlive { executor, question, other } => {
                 let alive = self.executors.contains_key(&other);
                 if let Some(link) = self.executors.get_mut(&executor) {
@@ -538,6 +550,12 @@ impl Driver {
     fn task_ended(&mut self, end: TaskEnd) {
         let Some(running) = self.running.remove(&end.attempt) else { return };
         let launch = running.launch;
+        for (block, executor) in &end.copies {
+            if let BlockId::Rdd(rdd, partition) = *block {
+                let attempt = Some(end.attempt);
+                self.feed(Event::BlockCached { executor: *executor, rdd, partition, attempt });
+            }
+        }
         for (block, status) in &end.blocks {
             self.report.block(launch.executor, *block, Some(*status));
             if let BlockId::Rdd(rdd, partition) = *block {

@@ -79,6 +79,8 @@ pub(crate) struct TaskEnd {
     pub(crate) accumulators: Vec<(AccumulatorId, Vec<u8>)>,
     /// The blocks that it stored or dropped, as they are at its end.
     pub(crate) blocks: Vec<(BlockId, BlockStatus)>,
+    /// The other executors that keep copies of them.
+    pub(crate) copies: Vec<(BlockId, ExecutorId)>,
 }
 
 impl TaskEnd {
@@ -90,6 +92,7 @@ impl TaskEnd {
             peaks: Vec::new(),
             accumulators: Vec::new(),
             blocks: Vec::new(),
+            copies: Vec::new(),
         }
     }
 }
@@ -389,7 +392,9 @@ impl Runner {
                 Vec::new()
             }
         };
-        let blocks = task.changed_blocks().into_iter().map(|(block, _, status)| (block, status)).collect();
+        let changed = task.changed_blocks();
+        let copies = changed.iter().flat_map(|(block, level, status)| self.copies(*block, *level, *status)).collect();
+        let blocks = changed.into_iter().map(|(block, _, status)| (block, status)).collect();
         // Drops elements of the user's types; what is left after a panic goes at the next call.
         while let Err(panic) = panics::caught(|| task.close()) {
             fail(&mut outcome, panic);
@@ -399,7 +404,22 @@ impl Runner {
         }
         let peaks = task.memory().peaks().into_iter().map(|(operator, peak)| (operator.into(), peak)).collect();
         let _ = panics::caught(|| drop(task));
-        TaskEnd { attempt, outcome, metrics, peaks, accumulators, blocks }
+        TaskEnd { attempt, outcome, metrics, peaks, accumulators, blocks, copies }
+    }
+
+    /// Has others keep copies of a block, if its level asks for that and it is kept here.
+    fn copies(&self, block: BlockId, level: StorageLevel, status: BlockStatus) -> Vec<(BlockId, ExecutorId)> {
+        let wanted = usize::from(level.replication).saturating_sub(1);
+        match &self.shared.peers {
+            Some(peers) if wanted > 0 && status.level != StorageLevel::NONE => {
+                let copies = peers.copy(block, level, wanted);
+                if copies.len() < wanted {
+                    tracing::warn!("block {block} has {} copies of the {wanted} that its level asks for", copies.len());
+                }
+                copies.into_iter().map(|executor| (block, executor)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn attempt(

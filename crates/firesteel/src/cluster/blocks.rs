@@ -8,10 +8,10 @@ use crate::{
     files::{AddedFiles, FileSource},
     graph::lock,
 };
-use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, Result, ShuffleId};
+use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, Result, ShuffleId, StorageLevel};
 use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetError, Options, Secret, connect};
 use firesteel_rdd::{Holder, Peers, RemoteOutputs, RemotePart};
-use firesteel_store::{BlockStatus, BlockStore, RemoteChunks, ShuffleStore, StoreError, Wanted};
+use firesteel_store::{BlockStatus, BlockStore, EncodedBlock, RemoteChunks, ShuffleStore, StoreError, Wanted};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
@@ -50,6 +50,13 @@ enum Ask {
     Block(BlockId),
     /// How many pieces has a broadcast value?
     Pieces(BroadcastId),
+    /// Keep a copy of a block, of elements that are called so. Its chunks follow, as in an answer.
+    Keep {
+        id: BlockId,
+        level: StorageLevel,
+        type_name: String,
+        chunks: u64,
+    },
     /// The names of all files.
     Files,
     /// A file or a folder, by its name.
@@ -74,6 +81,8 @@ enum Answer {
         bytes: u64,
     },
     Pieces(u32),
+    /// The copy is kept.
+    Kept,
     Files(Vec<String>),
     /// So many entries follow.
     File {
@@ -101,6 +110,8 @@ pub(super) struct Holdings {
     blocks: Arc<BlockStore>,
     /// An executor's.
     shuffles: Option<Arc<ShuffleStore>>,
+    /// Told of the copies that an executor keeps for others.
+    keeps: Option<Keeps>,
     /// The driver's.
     files: Option<Arc<AddedFiles>>,
     /// How many pieces of broadcast values were sent.
@@ -109,15 +120,18 @@ pub(super) struct Holdings {
     cutting: Arc<Mutex<()>>,
 }
 
+/// Told of a copy that is kept from now on.
+type Keeps = Arc<dyn Fn(BlockId, BlockStatus) + Send + Sync>;
+
 impl Holdings {
-    pub(super) fn of_executor(blocks: Arc<BlockStore>, shuffles: Arc<ShuffleStore>) -> Self {
+    pub(super) fn of_executor(blocks: Arc<BlockStore>, shuffles: Arc<ShuffleStore>, keeps: Keeps) -> Self {
         let (pieces_sent, cutting) = (Arc::default(), Arc::default());
-        Holdings { blocks, shuffles: Some(shuffles), files: None, pieces_sent, cutting }
+        Holdings { blocks, shuffles: Some(shuffles), keeps: Some(keeps), files: None, pieces_sent, cutting }
     }
 
     /// Counts the pieces of broadcast values that leave it.
     pub(super) fn of_driver(blocks: Arc<BlockStore>, files: Arc<AddedFiles>, pieces_sent: Arc<AtomicU64>) -> Self {
-        Holdings { blocks, shuffles: None, files: Some(files), pieces_sent, cutting: Arc::default() }
+        Holdings { blocks, shuffles: None, keeps: None, files: Some(files), pieces_sent, cutting: Arc::default() }
     }
 }
 
@@ -154,6 +168,15 @@ impl Holdings {
                     self.outputs(&mut out, shuffle, (partition, wanted), &maps, skip)?;
                 }
                 Ok(Ask::Block(id)) => self.block(&mut out, id)?,
+                Ok(Ask::Keep { id, level, type_name, chunks }) => {
+                    let kept = self.keep(&mut asks, id, level, type_name, chunks);
+                    let failed = kept.is_err();
+                    say(&mut out, &kept.map_or_else(|e| Answer::Failed(e.to_string()), |()| Answer::Kept))?;
+                    if failed {
+                        // Chunks of it may follow, which are no questions.
+                        return out.flush();
+                    }
+                }
                 Ok(Ask::Pieces(id)) => {
                     let pieces = self.pieces(id);
                     say(
@@ -248,6 +271,32 @@ impl Holdings {
         Ok(())
     }
 
+    /// Keeps a copy of what is arriving.
+    fn keep(
+        &self,
+        asks: &mut FrameReader,
+        id: BlockId,
+        level: StorageLevel,
+        type_name: String,
+        chunks: u64,
+    ) -> Result<(), StoreError> {
+        let keeps = self.keeps.as_ref().ok_or(StoreError::Closed)?;
+        let (mut left, mut frame) = (chunks, Vec::new());
+        let status = self.blocks.put_copy(id, level, type_name, || {
+            if left == 0 {
+                return Ok(None);
+            }
+            left -= 1;
+            let arrived = receive_chunk(asks, &mut frame);
+            arrived.map(Some).map_err(|what| StoreError::Unreachable { from: "who sends a copy".into(), what })
+        })?;
+        if status.level == StorageLevel::NONE {
+            return Err(StoreError::Closed);
+        }
+        keeps(id, status);
+        Ok(())
+    }
+
     /// How many pieces a broadcast value has, which are made when they are first asked for.
     fn pieces(&self, id: BroadcastId) -> Result<Option<u32>, StoreError> {
         let _cutting = lock(&self.cutting);
@@ -281,19 +330,51 @@ impl Holdings {
             self.pieces_sent.fetch_add(1, Ordering::Relaxed);
         }
         say(out, &Answer::Block { chunks: block.chunks() as u64, records: block.records() })?;
-        for i in 0..block.chunks() {
-            match block.chunk(i) {
-                Ok((bytes, records)) => {
-                    say(out, &Answer::Chunk { records, bytes: bytes.len() as u64 })?;
-                    for frame in bytes.chunks(FRAME) {
-                        out.send(&[frame])?;
-                    }
-                }
-                Err(e) => return say(out, &Answer::Failed(e.to_string())),
-            }
+        match send_chunks(out, &block)? {
+            Some(e) => say(out, &Answer::Failed(e.to_string())),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Sends a block's chunks, each after its `Chunk`; why it has stopped, if one cannot be read.
+fn send_chunks(out: &mut FrameWriter, block: &EncodedBlock) -> Result<Option<StoreError>, NetError> {
+    for i in 0..block.chunks() {
+        match block.chunk(i) {
+            Ok((bytes, records)) => {
+                say(out, &Answer::Chunk { records, bytes: bytes.len() as u64 })?;
+                for frame in bytes.chunks(FRAME) {
+                    out.send(&[frame])?;
+                }
+            }
+            Err(e) => return Ok(Some(e)),
+        }
+    }
+    Ok(None)
+}
+
+/// A chunk that is sent so.
+fn receive_chunk(reader: &mut FrameReader, frame: &mut Vec<u8>) -> Result<(Vec<u8>, u64), String> {
+    let mut frame_of = |frame: &mut Vec<u8>| match reader.recv(frame) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("it ended the connection".to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    frame_of(frame)?;
+    let (records, length) = match decode(frame).map_err(|e| e.to_string())? {
+        Answer::Chunk { records, bytes } => (records, bytes),
+        Answer::Failed(what) => return Err(what),
+        other => return Err(format!("it answered {other:?}")),
+    };
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < length {
+        frame_of(frame)?;
+        if frame.is_empty() || (bytes.len() + frame.len()) as u64 > length {
+            return Err("it sent another number of bytes than it said".into());
+        }
+        bytes.extend_from_slice(frame);
+    }
+    Ok((bytes, records))
 }
 
 fn say(out: &mut FrameWriter, answer: &Answer) -> Result<(), NetError> {
@@ -304,6 +385,8 @@ fn say(out: &mut FrameWriter, answer: &Answer) -> Result<(), NetError> {
 /// Who can say where blocks are, and who is still there: the driver.
 pub(super) trait Directory: Send + Sync {
     fn holders(&self, block: BlockId) -> Vec<Holder>;
+    /// Some other executors.
+    fn others(&self) -> Vec<Holder>;
     /// This process holds a block, too.
     fn keeps(&self, block: BlockId, status: BlockStatus);
     fn is_alive(&self, executor: ExecutorId) -> bool;
@@ -364,6 +447,10 @@ impl Client {
         if let Some(talk) = lock(&self.0.idle).get_mut(address).and_then(Vec::pop) {
             return Ok(talk);
         }
+        self.connect(address)
+    }
+
+    fn connect(&self, address: &str) -> Result<Talk, NetError> {
         let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
         let (reader, writer) = connect(address, Some(&self.0.secret), &hello, &self.0.options)?.split();
         Ok(Talk { reader, writer })
@@ -465,12 +552,51 @@ impl Peers for Client {
         Ok(Some(pieces.concat()))
     }
 
+    fn copy(&self, id: BlockId, level: StorageLevel, copies: usize) -> Vec<ExecutorId> {
+        let mut kept = Vec::new();
+        for other in self.0.directory.others() {
+            if kept.len() == copies {
+                break;
+            }
+            match self.copy_to(&other, id, level) {
+                Ok(()) => kept.push(other.executor),
+                Err(what) => tracing::info!("{other} keeps no copy of block {id}: {what}"),
+            }
+        }
+        kept
+    }
+
     fn keeps(&self, id: BlockId, status: BlockStatus) {
         self.0.directory.keeps(id, status);
     }
 }
 
 impl Client {
+    fn copy_to(&self, other: &Holder, id: BlockId, level: StorageLevel) -> Result<(), String> {
+        let (_, blocks) = self.0.of.as_ref().ok_or("this process keeps nothing")?;
+        let block = blocks.encoded(id).map_err(|e| e.to_string())?.ok_or("it is gone")?;
+        // On a connection of its own: one that rested may have ended, which would be seen too late.
+        let mut talk = self.connect(&other.address).map_err(|e| e.to_string())?;
+        let (type_name, chunks) = (block.type_name().to_string(), block.chunks() as u64);
+        let send = || -> Result<Option<StoreError>, NetError> {
+            talk.ask(&Ask::Keep { id, level, type_name, chunks })?;
+            let stopped = send_chunks(&mut talk.writer, &block)?;
+            talk.writer.flush()?;
+            Ok(stopped)
+        };
+        if let Some(e) = send().map_err(|e| e.to_string())? {
+            return Err(e.to_string());
+        }
+        match talk.answer(&mut Vec::new())? {
+            Answer::Kept => {
+                self.rest(&other.address, talk);
+                Ok(())
+            }
+            Answer::Failed(what) => Err(what),
+            other => Err(format!("it answered {other:?}")),
+        }
+    }
+
     /// A block that this process holds, if it does.
     pub(super) fn block_of(&self, holder: &Holder, id: BlockId) -> Result<Option<Box<dyn RemoteChunks>>, StoreError> {
         let from = holder.to_string();
@@ -583,23 +709,10 @@ struct Arriving {
 impl Arriving {
     fn receive(&mut self) -> Result<(Vec<u8>, u64), String> {
         let talk = self.talk.as_mut().ok_or("it has ended")?;
-        let mut frame = Vec::new();
-        let (records, length) = match talk.answer(&mut frame)? {
-            Answer::Chunk { records, bytes } => (records, bytes),
-            Answer::Failed(what) => return Err(what),
-            other => return Err(format!("it answered {other:?}")),
-        };
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < length {
-            talk.frame(&mut frame)?;
-            if frame.is_empty() || (bytes.len() + frame.len()) as u64 > length {
-                return Err("it sent another number of bytes than it said".into());
-            }
-            bytes.extend_from_slice(&frame);
-        }
+        let chunk = receive_chunk(&mut talk.reader, &mut Vec::new())?;
         self.left -= 1;
         self.rest_if_done();
-        Ok((bytes, records))
+        Ok(chunk)
     }
 
     fn rest_if_done(&mut self) {

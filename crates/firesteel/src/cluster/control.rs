@@ -96,6 +96,9 @@ impl Directory for Nobody {
     fn holders(&self, _: BlockId) -> Vec<Holder> {
         Vec::new()
     }
+    fn others(&self) -> Vec<Holder> {
+        Vec::new()
+    }
     fn keeps(&self, _: BlockId, _: BlockStatus) {}
     fn is_alive(&self, _: ExecutorId) -> bool {
         false
@@ -316,6 +319,7 @@ impl Door {
                 Msg::Scheduler(firesteel_scheduler::Event::Heartbeat { executor, number, running })
             }
             FromExecutor::Locate { question, block } => Msg::Locate { executor, question, block },
+            FromExecutor::Others { question } => Msg::Others { executor, question },
             FromExecutor::IsAlive { question, executor: other } => Msg::IsAlive { executor, question, other },
             FromExecutor::Ready { .. } => return,
             FromExecutor::Failed(why) => {
@@ -338,6 +342,7 @@ impl From<Ended> for TaskEnd {
             peaks: ended.peaks,
             accumulators: ended.accumulators.into_iter().map(|(id, bytes)| (id, bytes.0)).collect(),
             blocks: ended.blocks,
+            copies: ended.copies,
         }
     }
 }

@@ -96,6 +96,10 @@ pub(super) enum FromExecutor {
         question: u64,
         block: BlockId,
     },
+    /// Which other executors are there?
+    Others {
+        question: u64,
+    },
     /// Is an executor still there?
     IsAlive {
         question: u64,
@@ -113,6 +117,7 @@ pub(super) struct Ended {
     pub(super) peaks: Vec<(Cow<'static, str>, u64)>,
     pub(super) accumulators: Vec<(AccumulatorId, Bytes)>,
     pub(super) blocks: Vec<(BlockId, BlockStatus)>,
+    pub(super) copies: Vec<(BlockId, ExecutorId)>,
 }
 
 /// Bytes that are written and read in one piece, where serde alone would take them one by one.

@@ -157,8 +157,8 @@ impl ToDriver for Voice {
             Output::Value(_) => unreachable!("results become bytes where the driver is another process"),
         });
         let accumulators = end.accumulators.into_iter().map(|(id, bytes)| (id, Bytes(bytes))).collect();
-        let ended =
-            Ended { attempt, outcome, metrics: end.metrics, peaks: end.peaks, accumulators, blocks: end.blocks };
+        let TaskEnd { metrics, peaks, blocks, copies, .. } = end;
+        let ended = Ended { attempt, outcome, metrics, peaks, accumulators, blocks, copies };
         self.say(&FromExecutor::Ended(Box::new(ended)));
     }
     fn may_commit(&self, attempt: AttemptId) -> bool {
@@ -180,7 +180,10 @@ struct AskDriver {
 
 impl AskDriver {
     fn located(&self, block: BlockId) -> Vec<Holder> {
-        match self.voice.ask(|question| FromExecutor::Locate { question, block }) {
+        self.told(|question| FromExecutor::Locate { question, block })
+    }
+    fn told(&self, ask: impl FnOnce(u64) -> FromExecutor) -> Vec<Holder> {
+        match self.voice.ask(ask) {
             Some(Reply::Holders(holders)) => holders,
             _ => Vec::new(),
         }
@@ -199,6 +202,9 @@ impl Directory for AskDriver {
             }
             _ => self.located(block),
         }
+    }
+    fn others(&self) -> Vec<Holder> {
+        self.told(|question| FromExecutor::Others { question })
     }
     fn keeps(&self, block: BlockId, status: BlockStatus) {
         self.voice.block(block, Some(status));
@@ -249,7 +255,9 @@ impl Process {
         }
         let stores = Stores::new(conf, welcome.budget)?;
         let secret = role.secret.clone();
-        let holdings = Holdings::of_executor(stores.blocks.clone(), stores.shuffles.clone());
+        let told = voice.clone();
+        let keeps = Arc::new(move |block, status| told.block(block, Some(status)));
+        let holdings = Holdings::of_executor(stores.blocks.clone(), stores.shuffles.clone(), keeps);
         let server = Server::start((local, 0).into(), &secret, holdings).map_err(other)?;
         let port = server.port();
         let directory = AskDriver { voice: voice.clone(), driver: welcome.driver.clone() };

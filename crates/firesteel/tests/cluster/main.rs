@@ -294,6 +294,27 @@ fn pieces_of_a_broadcast_leave_the_driver_about_once_and_go_from_executor_to_exe
     assert_eq!(sc.footprint().unwrap().known_blocks, 0);
 }
 
+fn partitions_kept_twice_outlive_one_executor() {
+    let ground = Ground::new();
+    for level in [StorageLevel::MEMORY_ONLY_2, StorageLevel::MEMORY_AND_DISK_SER_2, StorageLevel::DISK_ONLY_2] {
+        let sc = ground.cluster();
+        let pids = executors(&sc);
+        let computed = sc.long_accumulator("computed");
+        let kept = sc
+            .range_n(0..5_000, 8)
+            .map_with(computed.clone(), |computed, i| {
+                computed.add(1);
+                (i % 7, format!("{i}"))
+            })
+            .persist(level);
+        let expected = kept.collect().unwrap();
+        kill(*pids.first().unwrap());
+        assert_eq!(kept.collect().unwrap(), expected, "{level:?}");
+        assert_eq!(computed.value(), 5_000, "{level:?}: a copy was there");
+        sc.stop().unwrap();
+    }
+}
+
 fn local_checkpoints_are_found_on_their_executors() {
     let ground = Ground::new();
     let sc = ground.cluster();
@@ -467,6 +488,7 @@ tests!(
     all_executors_killed_at_once_cost_time_only,
     broadcast_values_leave_executors_with_unpersist_destroy_and_the_last_handle,
     pieces_of_a_broadcast_leave_the_driver_about_once_and_go_from_executor_to_executor,
+    partitions_kept_twice_outlive_one_executor,
     local_checkpoints_are_found_on_their_executors,
     added_files_and_folders_reach_executors_as_they_are,
     executor_killed_by_its_own_task_is_tried_elsewhere,
