@@ -8,6 +8,7 @@ pub mod blob;
 pub mod client;
 pub mod content;
 mod link;
+pub mod master;
 pub mod protocol;
 pub mod role;
 pub mod security;

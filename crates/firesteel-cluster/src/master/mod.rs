@@ -1,0 +1,4 @@
+//! The master: it gives the workers' cores and memory to applications and drivers.
+
+pub mod placement;
+pub mod state;
