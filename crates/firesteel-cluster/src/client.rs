@@ -156,7 +156,7 @@ impl Visitor for Registration {
         }
     }
 
-    fn heard(&self, message: ToApplication) -> bool {
+    fn heard(self: &Arc<Self>, message: ToApplication) -> bool {
         let event = match message {
             ToApplication::ExecutorGranted { executor, worker, host, cores } => {
                 let mut state = self.lock();

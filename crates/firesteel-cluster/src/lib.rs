@@ -12,3 +12,5 @@ pub mod master;
 pub mod protocol;
 pub mod role;
 pub mod security;
+pub mod submit;
+pub mod worker;

@@ -32,7 +32,7 @@ pub(crate) trait Visitor: Send + Sync + 'static {
     /// Looks at the first answer: how long silence may last, or why there is no connection, ever.
     fn welcomed(&self, answer: Self::Hears) -> std::result::Result<Duration, String>;
     /// What the master says afterwards. `false` ends the connection for good.
-    fn heard(&self, message: Self::Hears) -> bool;
+    fn heard(self: &Arc<Self>, message: Self::Hears) -> bool;
     /// The connection is there again; `say` is how to say something.
     fn reconnected(&self, say: &dyn Fn(&Self::Says));
     /// The connection is lost.

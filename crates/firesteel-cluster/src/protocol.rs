@@ -310,6 +310,8 @@ pub enum FromWorker {
     ExecutorEnded(ExecutorName, ExecutorEnd),
     /// A driver has ended, and is not started again.
     DriverEnded(DriverId, DriverEnd),
+    /// It ends, and what it ran has ended.
+    Leave,
 }
 
 /// To a worker.

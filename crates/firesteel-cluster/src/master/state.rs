@@ -170,6 +170,8 @@ struct Application {
     executors: BTreeMap<ExecutorId, Executor>,
     /// Those that it knows of and whose workers have not come back yet.
     missing: BTreeSet<ExecutorId>,
+    /// Those of both that it wants to end: their workers may not have heard it yet.
+    killed: BTreeSet<ExecutorId>,
     next_executor: u64,
     /// How many executors have ended since the last sign that they work.
     failures: u32,
@@ -320,7 +322,7 @@ impl Master {
     fn expire(&mut self, now: Duration) {
         let lost = self.workers.iter().filter(|(_, worker)| worker.deadline <= now);
         for id in lost.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            self.worker_lost(&id);
+            self.worker_lost(&id, "nothing was heard of it in time");
         }
         let gone = self.applications.iter().filter(|(_, application)| application.deadline <= now);
         for id in gone.map(|(id, _)| id.clone()).collect::<Vec<_>>() {

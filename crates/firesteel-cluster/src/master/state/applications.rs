@@ -42,9 +42,13 @@ impl Master {
                 }
             }
             FromApplication::KillExecutor(executor) => {
-                if let Some(worker) = application.executors.get(&executor).map(|of| of.worker.clone()) {
-                    self.kill(&worker, ExecutorName { application: id, executor });
+                let worker = application.executors.get(&executor).map(|of| of.worker.clone());
+                if worker.is_some() || application.missing.contains(&executor) {
+                    application.killed.insert(executor);
                 }
+                worker.into_iter().for_each(|worker| {
+                    self.kill(&worker, ExecutorName { application: id.clone(), executor });
+                });
             }
             FromApplication::Unregister => self.remove_application(&id, None),
         }
@@ -89,6 +93,7 @@ impl Master {
                     deadline,
                     executors: BTreeMap::new(),
                     missing: BTreeSet::new(),
+                    killed: BTreeSet::new(),
                     next_executor: 0,
                     failures: 0,
                     held_back: BTreeMap::new(),

@@ -410,6 +410,33 @@ fn a_worker_where_executors_end_is_left_alone_for_a_while() {
 }
 
 #[test]
+fn an_executor_that_was_killed_while_its_worker_had_no_connection_ends_when_it_has() {
+    let mut world = World::new(rules());
+    world.worker(1, 4096);
+    let program = world.program(wants(None, None, 1024));
+    let said = |world: &mut World| {
+        let connection = world.connection();
+        let machine = world.machines[0].clone();
+        let (worker, executors) = (machine.description, machine.runs);
+        let register =
+            FromWorker::Register { worker, executors, drivers: vec![], ended: vec![], drivers_ended: vec![] };
+        world.machines[0].connection = Some(connection);
+        let commands = world.master.handle(world.now, Event::Worker(connection, register));
+        commands.iter().any(|command| matches!(command, Command::ToWorker(_, ToWorker::KillExecutor(_))))
+    };
+    world.disconnect_worker(0);
+    assert!(!said(&mut world));
+    world.disconnect_worker(0);
+    world.program_says(program, FromApplication::KillExecutor(ExecutorId(0)));
+    assert!(said(&mut world));
+    // The same while a restarted master does not know it yet.
+    world.restart();
+    world.connect_program(program);
+    world.program_says(program, FromApplication::KillExecutor(ExecutorId(0)));
+    assert!(said(&mut world));
+}
+
+#[test]
 fn killing_an_executor_is_no_failure() {
     let mut world = World::new(rules());
     world.worker(1, 4096);
@@ -420,6 +447,19 @@ fn killing_an_executor_is_no_failure() {
         world.executor_ends(0, 0, HowEnded::Killed);
     }
     assert_eq!((world.programs[program].removed.clone(), world.cores(program)), (None, vec![vec![1]]));
+}
+
+#[test]
+fn what_a_stopped_worker_ran_starts_elsewhere_at_once() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(Some(2), None, 1024));
+    world.worker(2, 4096);
+    let connection = world.machines[0].connection.unwrap();
+    world.machines[0].runs.clear();
+    world.event(Event::Worker(connection, FromWorker::Leave));
+    assert_eq!(world.cores(program), [vec![], vec![2]]);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::WorkerLost)]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl Master {
             FromWorker::Heartbeat => self.commands.push(Command::ToWorker(connection, ToWorker::Heartbeat)),
             FromWorker::ExecutorEnded(name, end) => self.executor_ended(now, &id, &name, end),
             FromWorker::DriverEnded(driver, end) => self.driver_ended(&id, &driver, end),
+            FromWorker::Leave => self.worker_lost(&id, "it was stopped"),
         }
     }
 
@@ -108,12 +109,12 @@ impl Master {
     fn executor_runs(&mut self, worker: &WorkerId, name: ExecutorName, holding: Holding) {
         match self.applications.get_mut(&name.application) {
             Some(application) => {
-                if application.executors.get(&name.executor).is_some_and(|executor| executor.worker == *worker) {
-                    return;
-                }
                 if application.missing.remove(&name.executor) {
                     let executor = Executor { worker: worker.clone(), cores: holding.cores, works: true };
                     application.executors.insert(name.executor, executor);
+                }
+                let is_its = application.executors.get(&name.executor).is_some_and(|of| of.worker == *worker);
+                if is_its && !application.killed.contains(&name.executor) {
                     return;
                 }
             }
@@ -157,6 +158,7 @@ impl Master {
         } else if !application.missing.remove(&name.executor) {
             return;
         }
+        application.killed.remove(&name.executor);
         let is_failure = !matches!(end.how, HowEnded::Killed | HowEnded::WorkerLost);
         self.commands.push(Command::Log(format!("{name} has ended on {id}: {}", end.message)));
         let message = end.message.clone();
@@ -169,19 +171,20 @@ impl Master {
     /// An executor is gone without an end that its worker could tell.
     pub(super) fn executor_lost(&mut self, name: &ExecutorName, message: &str) {
         let Some(application) = self.applications.get_mut(&name.application) else { return };
+        application.killed.remove(&name.executor);
         if application.executors.remove(&name.executor).is_some() | application.missing.remove(&name.executor) {
             let end = ExecutorEnd { how: HowEnded::WorkerLost, message: message.into() };
             self.tell(&name.application, ToApplication::ExecutorEnded(name.executor, end));
         }
     }
 
-    /// A worker has said nothing for too long.
-    pub(super) fn worker_lost(&mut self, id: &WorkerId) {
+    /// A worker is gone.
+    pub(super) fn worker_lost(&mut self, id: &WorkerId, why: &str) {
         let Some(worker) = self.workers.remove(id) else { return };
         self.unsaved = true;
         self.close(worker.connection);
-        let message = format!("its worker {id} is lost: nothing was heard of it in time");
-        self.commands.push(Command::Log(format!("worker {id} is lost: nothing was heard of it in time")));
+        let message = format!("its worker {id} is lost: {why}");
+        self.commands.push(Command::Log(format!("worker {id} is lost: {why}")));
         for holder in worker.holdings.into_keys() {
             if let Holder::Executor(name) = holder {
                 self.executor_lost(&name, &message);
