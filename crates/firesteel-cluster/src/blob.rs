@@ -312,8 +312,8 @@ struct State {
     uses: u64,
     files: BTreeMap<ContentHash, Known>,
     coming: BTreeSet<ContentHash>,
-    /// Those that stay, by how many wish it.
-    pinned: BTreeMap<ContentHash, u32>,
+    /// Those that stay.
+    kept: BTreeSet<ContentHash>,
 }
 
 #[derive(Debug)]
@@ -438,7 +438,7 @@ impl Cache {
 
     fn evict(&self, state: &mut State) {
         while state.files.len() > self.most {
-            let free = state.files.iter().filter(|(hash, _)| !state.pinned.contains_key(hash));
+            let free = state.files.iter().filter(|(hash, _)| !state.kept.contains(hash));
             let Some((&hash, _)) = free.min_by_key(|(_, known)| known.used) else { return };
             state.files.remove(&hash);
             if let Err(e) = fs::remove_file(self.path(hash)) {
@@ -447,20 +447,10 @@ impl Cache {
         }
     }
 
-    /// A file that is wished to stay, until [`unpin`](Cache::unpin) was called as often.
-    pub fn pin(&self, hash: ContentHash) {
-        *self.lock().pinned.entry(hash).or_default() += 1;
-    }
-
-    /// Takes a [`pin`](Cache::pin) back.
-    pub fn unpin(&self, hash: ContentHash) {
+    /// From now on these stay, and no others.
+    pub fn keep(&self, hashes: BTreeSet<ContentHash>) {
         let mut state = self.lock();
-        if let Some(pins) = state.pinned.get_mut(&hash) {
-            *pins -= 1;
-            if *pins == 0 {
-                state.pinned.remove(&hash);
-            }
-        }
+        state.kept = hashes;
         self.evict(&mut state);
     }
 }
@@ -596,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_was_used_longest_ago_goes_unless_it_is_pinned() {
+    fn the_file_that_was_used_longest_ago_goes_unless_it_is_to_be_kept() {
         let dir = TempDir::new().unwrap();
         let cache = Cache::open(dir.path().to_path_buf(), 2).unwrap();
         let [a, b, c, d] = [b"a", b"b", b"c", b"d"].map(|contents| {
@@ -604,11 +594,11 @@ mod tests {
             (blob, cache.get(blob, |file| file.write_all(contents).map_err(Error::from)).unwrap())
         });
         assert!([&a, &b].iter().all(|(_, path)| !path.exists()) && c.1.exists() && d.1.exists());
-        cache.pin(c.0.hash);
+        cache.keep([c.0.hash].into());
         cache.get(a.0, |file| file.write_all(b"a").map_err(Error::from)).unwrap();
         assert!(a.1.exists() && c.1.exists() && !d.1.exists());
         cache.get(d.0, |file| file.write_all(b"d").map_err(Error::from)).unwrap();
-        cache.unpin(c.0.hash);
+        cache.keep(BTreeSet::new());
         cache.get(b.0, |file| file.write_all(b"b").map_err(Error::from)).unwrap();
         assert!(b.1.exists() && d.1.exists() && !c.1.exists());
     }

@@ -156,20 +156,20 @@ impl Visitor for Registration {
         }
     }
 
-    fn heard(&self, message: ToApplication) {
+    fn heard(self: &Arc<Self>, message: ToApplication) -> bool {
         let event = match message {
             ToApplication::ExecutorGranted { executor, worker, host, cores } => {
                 let mut state = self.lock();
                 state.next_executor = state.next_executor.max(executor.0 + 1);
                 if !state.executors.insert(executor) {
-                    return;
+                    return true;
                 }
                 ApplicationEvent::ExecutorGranted { executor, worker, host, cores }
             }
             ToApplication::ExecutorEnded(executor, mut end) => {
                 let mut state = self.lock();
                 if !state.executors.remove(&executor) {
-                    return;
+                    return true;
                 }
                 state.working.clear();
                 if state.killed.remove(&executor) {
@@ -179,10 +179,15 @@ impl Visitor for Registration {
             }
             ToApplication::Waiting(why) => ApplicationEvent::Waiting(why),
             ToApplication::Removed(why) => ApplicationEvent::Removed(why),
-            ToApplication::Refused(why) => return tracing::warn!("the master has refused something: {why}"),
-            ToApplication::Registered { .. } | ToApplication::Heartbeat => return,
+            ToApplication::Refused(why) => {
+                tracing::warn!("the master has refused something: {why}");
+                return true;
+            }
+            ToApplication::Registered { .. } | ToApplication::Heartbeat => return true,
         };
+        let goes_on = !matches!(event, ApplicationEvent::Removed(_));
         (self.on_event)(event);
+        goes_on
     }
 
     fn reconnected(&self, say: &dyn Fn(&FromApplication)) {

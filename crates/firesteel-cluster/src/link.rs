@@ -31,8 +31,8 @@ pub(crate) trait Visitor: Send + Sync + 'static {
     fn heartbeat(&self) -> Self::Says;
     /// Looks at the first answer: how long silence may last, or why there is no connection, ever.
     fn welcomed(&self, answer: Self::Hears) -> std::result::Result<Duration, String>;
-    /// What the master says afterwards.
-    fn heard(&self, message: Self::Hears);
+    /// What the master says afterwards. `false` ends the connection for good.
+    fn heard(self: &Arc<Self>, message: Self::Hears) -> bool;
     /// The connection is there again; `say` is how to say something.
     fn reconnected(&self, say: &dyn Fn(&Self::Says));
     /// The connection is lost.
@@ -234,7 +234,11 @@ impl<V: Visitor> Shared<V> {
                         if let Some(line) = &mut self.lock().line {
                             line.heard = Instant::now();
                         }
-                        self.visitor.heard(message);
+                        if !self.visitor.heard(message) {
+                            self.lock().stopping = true;
+                            self.changed.notify_all();
+                            break String::new();
+                        }
                     }
                     Heard::Unknown(why) => tracing::warn!("the master says something: {why}"),
                     Heard::End(why) => break why,

@@ -249,6 +249,17 @@ pub struct RunningExecutor {
     pub memory_mib: u64,
 }
 
+/// A driver that a worker runs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RunningDriver {
+    /// Which.
+    pub driver: DriverId,
+    /// What it takes of the worker.
+    pub cores: u32,
+    /// What it takes of the worker.
+    pub memory_mib: u64,
+}
+
 /// How an executor has ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ExecutorEnd {
@@ -285,7 +296,7 @@ pub enum FromWorker {
         executors: Vec<RunningExecutor>,
         /// What it runs.
         #[serde(default)]
-        drivers: Vec<DriverId>,
+        drivers: Vec<RunningDriver>,
         /// What has ended and may not have been told.
         #[serde(default)]
         ended: Vec<(ExecutorName, ExecutorEnd)>,
@@ -299,6 +310,8 @@ pub enum FromWorker {
     ExecutorEnded(ExecutorName, ExecutorEnd),
     /// A driver has ended, and is not started again.
     DriverEnded(DriverId, DriverEnd),
+    /// It ends, and what it ran has ended.
+    Leave,
 }
 
 /// To a worker.

@@ -3,6 +3,8 @@
 //!
 //! The message is a line of ASCII and then JSON, of which fields that are not known are passed over: who starts an executor, a
 //! worker of the cluster for one, may be of another version than the program.
+//!
+//! A driver that a worker starts finds its settings there in the same way, the cluster's secret among them.
 
 use crate::content::{ContentHash, from_hex, to_hex};
 use firesteel_model::{Error, ExecutorId, Result};
@@ -12,10 +14,12 @@ use rustix::{
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
 };
 use serde::{Deserialize, Serialize};
-use std::{num::NonZeroU32, os::fd::OwnedFd};
+use std::{num::NonZeroU32, os::fd::OwnedFd, process, sync::OnceLock, thread};
 
 /// What the message that makes a process an executor begins with.
 const MAGIC: [u8; 16] = *b"firesteel role 1";
+/// The same for the driver of a cluster.
+const DRIVER: [u8; 16] = *b"firesteel driver";
 /// It is not longer than this.
 const MAX: usize = 16 << 10;
 
@@ -72,21 +76,7 @@ impl Role {
     /// # Errors
     /// [`Error::Io`] if the system makes no socket.
     pub fn stdin(&self) -> Result<Stdin> {
-        let failed = |e: rustix::io::Errno| Error::io("make", "the socket that hands a role to an executor", e.into());
-        let kind = SocketType::SEQPACKET;
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed)?;
-        let mut message = MAGIC.to_vec();
-        serde_json::to_writer(&mut message, self).map_err(|e| Error::Serialization(e.to_string()))?;
-        if message.len() > MAX {
-            return Err(Error::Config(format!(
-                "the role of executor {} takes {} bytes, and {MAX} are the most: give fewer or shorter scratch folders",
-                self.executor,
-                message.len()
-            )));
-        }
-        rustix::net::send(&ours, &message, SendFlags::empty()).map_err(failed)?;
-        Ok(Stdin { theirs, ours })
+        stdin(MAGIC, self)
     }
 
     fn decode(message: &[u8]) -> Result<Role> {
@@ -97,6 +87,23 @@ impl Role {
             ))
         })
     }
+}
+
+fn stdin(magic: [u8; 16], role: &impl Serialize) -> Result<Stdin> {
+    let failed = |e: rustix::io::Errno| Error::io("make", "the socket that tells a process who it is", e.into());
+    let kind = SocketType::SEQPACKET;
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(failed)?;
+    let mut message = magic.to_vec();
+    serde_json::to_writer(&mut message, role).map_err(|e| Error::Serialization(e.to_string()))?;
+    if message.len() > MAX {
+        return Err(Error::Config(format!(
+            "what a process is told at its start takes {} bytes, and {MAX} are the most: give fewer or shorter settings or scratch folders",
+            message.len()
+        )));
+    }
+    rustix::net::send(&ours, &message, SendFlags::empty()).map_err(failed)?;
+    Ok(Stdin { theirs, ours })
 }
 
 /// A role as a process found it.
@@ -122,28 +129,84 @@ impl Starter {
 
 /// Whether this process was started as an executor and has not become one.
 pub fn is_waiting() -> bool {
+    begins_with(MAGIC)
+}
+
+fn begins_with(expected: [u8; 16]) -> bool {
     let mut magic = [0; MAGIC.len()];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     let stdin = rustix::stdio::stdin();
     rustix::net::sockopt::socket_type(stdin) == Ok(SocketType::SEQPACKET)
-        && rustix::net::recv(stdin, &mut magic[..], flags).is_ok_and(|(read, _)| read == MAGIC.len())
-        && magic == MAGIC
+        && rustix::net::recv(stdin, &mut magic[..], flags).is_ok_and(|(read, _)| read == magic.len())
+        && magic == expected
 }
 
 /// The role that this process was started with, if any; its standard input is empty from now on.
 pub fn take() -> Option<Result<Given>> {
     is_waiting().then(|| {
-        let failed = |e: rustix::io::Errno| Error::io("read", "the executor's role", e.into());
-        let mut message = vec![0; MAX];
-        let stdin = rustix::stdio::stdin();
-        let (read, _) = rustix::net::recv(stdin, &mut message[..], RecvFlags::empty()).map_err(failed)?;
-        let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).map_err(failed)?;
-        let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
-        rustix::stdio::dup2_stdin(&nothing).map_err(failed)?;
-        let role = Role::decode(&message[..read.min(MAX)])?;
+        let (message, socket) = take_message()?;
+        let role = Role::decode(&message)?;
         let starter = role.ends_with_starter.then_some(Starter(socket));
         Ok(Given { role, starter })
     })
+}
+
+/// Takes the message, and puts nothing into its place.
+fn take_message() -> Result<(Vec<u8>, OwnedFd)> {
+    let failed = |e: rustix::io::Errno| Error::io("read", "what this process was told at its start", e.into());
+    let mut message = vec![0; MAX];
+    let stdin = rustix::stdio::stdin();
+    let (read, _) = rustix::net::recv(stdin, &mut message[..], RecvFlags::empty()).map_err(failed)?;
+    message.truncate(read);
+    let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).map_err(failed)?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+    rustix::stdio::dup2_stdin(&nothing).map_err(failed)?;
+    Ok((message, socket))
+}
+
+/// What a driver is told that a worker starts.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DriverRole {
+    /// Its settings, which count as flags.
+    pub settings: Vec<(String, String)>,
+}
+
+impl DriverRole {
+    /// The standard input of a driver that is to have these settings, and ends when the other end is closed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if they are too long, [`Error::Io`] if the system makes no socket.
+    pub fn stdin(&self) -> Result<Stdin> {
+        stdin(DRIVER, self)
+    }
+
+    /// The settings that a worker gave this process, if it is a driver on a cluster. The first call takes them from its standard
+    /// input, which is empty then, and sees to it that the process ends with the worker.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn of_this_process() -> Result<&'static [(String, String)]> {
+        static SETTINGS: OnceLock<Result<Vec<(String, String)>>> = OnceLock::new();
+        let settings = SETTINGS.get_or_init(|| {
+            if !begins_with(DRIVER) {
+                return Ok(Vec::new());
+            }
+            let (message, socket) = take_message()?;
+            let json = message.strip_prefix(&DRIVER).unwrap_or_default();
+            let role: DriverRole = serde_json::from_slice(json).map_err(|e| {
+                Error::Config(format!("the worker gives this driver its settings in no way that is known: {e}"))
+            })?;
+            let watch = move || {
+                Starter(socket).wait();
+                eprintln!("firesteel driver: the worker that started it has ended, and so does this process");
+                process::exit(1);
+            };
+            let thread = thread::Builder::new().name("firesteel-starter".into());
+            thread.spawn(watch).map_err(|e| Error::io("start", "a thread that watches who started this process", e))?;
+            Ok(role.settings)
+        });
+        settings.as_deref().map_err(Clone::clone)
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +251,8 @@ mod tests {
     fn a_role_that_is_too_long_is_refused() {
         let role = Role { local_dirs: vec!["/a/folder".into(); 10_000], ..role() };
         assert!(role.stdin().unwrap_err().to_string().contains("scratch folders"));
+        let driver = DriverRole { settings: vec![("my.key".into(), "x".repeat(MAX))] };
+        assert!(driver.stdin().unwrap_err().to_string().contains("shorter settings"));
     }
 
     proptest! {

@@ -44,7 +44,9 @@ mod tests {
 
     fn conf(settings: &[(&str, &str)]) -> Conf {
         let mut conf = Conf::new();
-        settings.iter().for_each(|(key, value)| drop(conf.set(format!("firesteel.{key}"), *value)));
+        for (key, value) in settings {
+            conf.set(format!("firesteel.{key}"), *value);
+        }
         conf
     }
 

@@ -157,10 +157,10 @@ fn secrets_are_not_shown() {
 #[test]
 fn keys_that_nobody_reads_are_told() {
     let mut conf = Conf::new();
-    conf.set("spark.task.maxFailure", 1).set("spark.executor.cores", 2).set("mine", 1).set("spark.app.name", "x");
+    conf.set("spark.task.maxFailure", 1).set("spark.rpc.askTimeout", 2).set("mine", 1).set("spark.app.name", "x");
     let warnings = conf.check();
     assert_eq!(warnings.len(), 2);
-    assert!(warnings[0].contains("spark.executor.cores is not supported"), "{}", warnings[0]);
+    assert!(warnings[0].contains("spark.rpc.askTimeout is not supported"), "{}", warnings[0]);
     assert!(warnings[1].contains("Did you mean firesteel.task.maxFailures?"), "{}", warnings[1]);
 }
 

@@ -215,8 +215,33 @@ keys! {
     SHUFFLE_IO_MAX_RETRIES: u32 = "shuffle.io.maxRetries", default "3";
     /// How long it waits before that.
     SHUFFLE_IO_RETRY_WAIT: Duration = "shuffle.io.retryWait", default "5s";
-    /// Where executors' logs and work folders are kept; they stay when the application has ended.
+    /// Where executors' logs and work folders are kept; they stay when the application has ended. A worker of a standalone cluster takes
+    /// `work` if it is not set.
     WORKER_DIR: Option<String> = "worker.dir", unset "in a scratch folder, removed at the application's end";
+
+    /// On a standalone cluster, the most cores of an application that does not set `cores.max`. Read by the master.
+    DEPLOY_DEFAULT_CORES: u32 = "deploy.defaultCores", default "2147483647", "at least 1" |n| *n >= 1;
+    /// Whether the master gives an application executors on as many workers as possible, not as few.
+    DEPLOY_SPREAD_OUT_APPS: bool = "deploy.spreadOutApps", default "true";
+    /// After so many of an application's executors that ended one after another the master removes it, if none works.
+    DEPLOY_MAX_EXECUTOR_RETRIES: u32 = "deploy.maxExecutorRetries", default "10", "at least 1" |n| *n >= 1;
+    /// Whether a restarted master remembers workers, applications and drivers: FILESYSTEM or NONE.
+    DEPLOY_RECOVERY_MODE: String = "deploy.recoveryMode", default "FILESYSTEM",
+        "FILESYSTEM or NONE" |mode| ["FILESYSTEM", "NONE"].contains(&mode.as_str());
+    /// Where the master keeps what it remembers, and the programs of drivers that were submitted to it.
+    DEPLOY_RECOVERY_DIRECTORY: String = "deploy.recoveryDirectory", default "firesteel-master";
+    /// A worker or an application of which nothing was heard for so many seconds is lost. Read by the master.
+    WORKER_TIMEOUT: u64 = "worker.timeout", default "60", "from 1 to 86400" |n| (1..=86_400).contains(n);
+    /// Whether a worker removes the folders of applications and drivers that have ended.
+    WORKER_CLEANUP_ENABLED: bool = "worker.cleanup.enabled", default "true";
+    /// How often it looks for some, in seconds.
+    WORKER_CLEANUP_INTERVAL: u64 = "worker.cleanup.interval", default "1800", "at least 1" |n| *n >= 1;
+    /// How long it keeps them, in seconds.
+    WORKER_CLEANUP_APP_DATA_TTL: u64 = "worker.cleanup.appDataTtl", default "604800";
+    /// A worker begins another file when what a process printed has filled one of this size.
+    EXECUTOR_LOGS_ROLLING_MAX_SIZE: ByteSize = "executor.logs.rolling.maxSize", default "16m", "at least 1k" |n| n.0 >= 1 << 10;
+    /// How many full ones it keeps beside the last.
+    EXECUTOR_LOGS_ROLLING_MAX_RETAINED_FILES: u32 = "executor.logs.rolling.maxRetainedFiles", default "4";
 
     /// The folder for checkpoints, as if the program had called `set_checkpoint_dir` at its start.
     CHECKPOINT_DIR: Option<String> = "checkpoint.dir", unset "checkpoints need a call of `set_checkpoint_dir`";
@@ -246,10 +271,6 @@ const NOT_YET: &[&str] = &[
     "cleaner.periodicGC.interval",
     "cleaner.referenceTracking",
     "decommission.enabled",
-    "deploy.defaultCores",
-    "deploy.maxExecutorRetries",
-    "deploy.recoveryMode",
-    "deploy.spreadOutApps",
     "driver.cores",
     "driver.extraClassPath",
     "driver.extraJavaOptions",
@@ -349,8 +370,6 @@ const NOT_YET: &[&str] = &[
     "ui.retainedStages",
     "ui.threadDumpsEnabled",
     "ui.view.acls",
-    "worker.cleanup.enabled",
-    "worker.timeout",
     "worker.ui.port",
 ];
 

@@ -169,7 +169,9 @@ macro_rules! cogroup {
                     if !self.parts.next([$(&mut self.$side.0),+]) {
                         return Flow::Done;
                     }
-                    self.state = None;
+                    if let Some((left, _)) = self.state.take() {
+                        self.rows.reuse(left);
+                    }
                     $(self.$side.2 = false;)+
                 }
             }

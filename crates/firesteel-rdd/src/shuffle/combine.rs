@@ -15,7 +15,10 @@ use crate::{
 };
 use firesteel_store::{Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, mem::needs_drop};
+use std::{
+    marker::PhantomData,
+    mem::{needs_drop, replace},
+};
 
 /// What arrives at the reduce side.
 #[derive(Clone, Serialize, Deserialize)]
@@ -310,7 +313,9 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
             if !more {
                 return Flow::Done;
             }
-            self.state = State::Reading;
+            if let State::Writing(left, _) = replace(&mut self.state, State::Reading) {
+                self.rows.reuse(*left);
+            }
         }
     }
 }

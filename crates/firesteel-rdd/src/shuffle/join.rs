@@ -407,6 +407,8 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
                         return Flow::Full;
                     }
                 }
+                // So is nothing of a key without any.
+                Some((_, Values { right: Few::None, spilled: None, .. })) if J::no_right().is_none() => {}
                 Some((key, values)) => {
                     let pairs = Self::pairs(values, self.rows.disk(), &mut self.current);
                     self.pairs = pairs.map(|pairs| (key, pairs));
@@ -414,7 +416,10 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
                 None => match later.take() {
                     Some(later) => self.again(later),
                     None if self.parts.next([&mut self.left.0, &mut self.right.0]) => {
-                        (self.state, self.left_is_read) = (None, false);
+                        self.left_is_read = false;
+                        if let Some((left, _)) = self.state.take() {
+                            self.rows.reuse(left);
+                        }
                     }
                     None => return Flow::Done,
                 },

@@ -1,7 +1,10 @@
 //! What an operator has gathered or sorted, on its way out: memory is given back as values go, and when another operator of the task needs it,
 //! the rest waits on disk.
 
-use super::rows::{Disk, MIN_BYTES};
+use super::{
+    rows::{Disk, MIN_BYTES},
+    table::KEEP_BYTES,
+};
 use crate::task::cannot_store;
 use firesteel_store::{Reservation, SpillReader};
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,6 +33,15 @@ impl<T: Serialize + DeserializeOwned> Outgoing<T> {
         Outgoing { values: values.into(), owned, look_at, memory, disk, rest: None }
     }
 
+    /// The room of values that have all left, or none if it is large.
+    pub(crate) fn into_room(mut self) -> Vec<T> {
+        self.values.clear();
+        match self.values.capacity() * size_of::<T>() <= KEEP_BYTES {
+            true => self.values.into(),
+            false => Vec::new(),
+        }
+    }
+
     /// What those that are left take.
     fn takes(&self) -> u64 {
         (self.values.capacity() * size_of::<T>()) as u64 + self.values.len() as u64 * self.owned
@@ -43,12 +55,10 @@ impl<T: Serialize + DeserializeOwned> Outgoing<T> {
             return self.spill();
         }
         let (left, room) = (self.values.len(), self.values.capacity());
-        if left == 0 {
-            self.values = VecDeque::new();
-        } else if left < room / 2 && (room * size_of::<T>()) as u64 > STEP_BYTES {
+        if left < room / 2 && room * size_of::<T>() > KEEP_BYTES {
             self.values.shrink_to_fit();
         }
-        self.memory.shrink_to(self.takes());
+        self.memory.shrink_to(if left == 0 { 0 } else { self.takes() });
         // Next when the values that went owned so much, or when the buffer is half empty.
         let by_owned = STEP_BYTES.checked_div(self.owned).map_or(0, |values| left.saturating_sub(values as usize + 1));
         let half = self.values.capacity() / 2;
@@ -120,15 +130,15 @@ mod tests {
     #[test]
     fn memory_is_given_back_as_values_go() {
         let task = task(64 << 20);
-        let mut values = outgoing(&task, 20_000);
+        let mut values = outgoing(&task, 200_000);
         let all = task.memory().held();
         for quarter in 1..=4 {
-            assert_eq!(values.by_ref().take(5_000).count(), 5_000);
+            assert_eq!(values.by_ref().take(50_000).count(), 50_000);
             let left = all * (4 - quarter) / 4;
             let held = task.memory().held();
             // The vector's own room goes when it is half empty.
             assert!(
-                held >= left && held <= left + 20_000 * 24 / 2 + 2 * STEP_BYTES,
+                held >= left && held <= left + 200_000 * 24 / 2 + 2 * STEP_BYTES,
                 "{held} after {quarter} quarters of {all}"
             );
         }

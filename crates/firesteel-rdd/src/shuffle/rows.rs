@@ -282,9 +282,14 @@ impl<K: Key, R: Row> Rows<K, R> {
         (self.used, self.weighed) = (0, 0);
         let another = self.memory.another();
         let memory = std::mem::replace(&mut self.memory, another);
-        let entries = take(&mut self.table).into_entries();
+        let entries = self.table.take_entries();
         let leaving = Leaving(Outgoing::new(entries, owned, memory, self.disk.clone()));
         (leaving, (!rows.is_empty()).then_some(Left { rows }))
+    }
+
+    /// Takes the room of rows that have all left for those that come next.
+    pub(crate) fn reuse(&mut self, left: Leaving<K, R>) {
+        self.table.reuse(left.0.into_room());
     }
 
     /// Begins the next pass with the rows that were left.

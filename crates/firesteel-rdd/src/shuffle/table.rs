@@ -5,6 +5,8 @@ use firesteel_store::weigh;
 use serde::{Deserialize, Serialize};
 use std::hash::Hash;
 
+/// Room of up to so many bytes is kept for the entries that come next.
+pub(super) const KEEP_BYTES: usize = 2 << 20;
 /// How many entries are weighed to know what all own.
 const SAMPLE: usize = 64;
 
@@ -158,8 +160,23 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.entries.first_mut()
     }
 
+    /// Takes all entries out, with their room.
+    pub(crate) fn take_entries(&mut self) -> Vec<Entry<K, V>> {
+        match size_of_val(&self.index[..]) <= KEEP_BYTES {
+            true => self.index.fill(0),
+            false => self.index = Vec::new(),
+        }
+        std::mem::take(&mut self.entries)
+    }
+
     pub(crate) fn into_entries(self) -> Vec<Entry<K, V>> {
         self.entries
+    }
+
+    /// Gives room back that was [taken](Table::take_entries), for the entries that come next.
+    pub(crate) fn reuse(&mut self, room: Vec<Entry<K, V>>) {
+        debug_assert!(room.is_empty() && self.entries.is_empty());
+        self.entries = room;
     }
 }
 

@@ -203,12 +203,15 @@ impl Supplier for Standalone {
         }
     }
 
-    fn ending(&self) {}
-
-    fn stop(&self) {
+    /// Before executors are told to end, so that no others take their place.
+    fn ending(&self) {
         if let Some(application) = lock(&self.application).take() {
             application.unregister();
         }
+    }
+
+    fn stop(&self) {
+        self.ending();
     }
 }
 

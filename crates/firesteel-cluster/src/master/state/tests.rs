@@ -1,0 +1,818 @@
+//! A test for each rule, and random histories with peers that lose connections, die and come back.
+
+use super::*;
+use crate::{
+    content::ContentHash,
+    protocol::{Blob, DriverEnd, ExecutorEnd, HowEnded, RunningDriver, RunningExecutor},
+};
+use firesteel_net::Secret;
+use proptest::prelude::*;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+fn rules() -> Rules {
+    Rules {
+        stamp: "t".into(),
+        default_cores: u32::MAX,
+        spread_out: true,
+        max_executor_retries: 3,
+        worker_timeout: TIMEOUT,
+    }
+}
+
+fn blob() -> Blob {
+    let (hash, length) = ContentHash::of(&b"program"[..]).unwrap();
+    Blob { hash, length }
+}
+
+fn wants(cores_max: Option<u32>, executor_cores: Option<u32>, executor_memory_mib: u64) -> ApplicationDescription {
+    ApplicationDescription {
+        name: "words".into(),
+        cores_max,
+        executor_cores,
+        executor_memory_mib,
+        driver: "h:1".into(),
+        secret: Secret::from_bytes(&[7; 16]).unwrap(),
+        files_at: "h:2".into(),
+        executable: blob(),
+        files: Vec::new(),
+    }
+}
+
+fn driver(supervise: bool) -> DriverDescription {
+    DriverDescription {
+        name: "words".into(),
+        executable: blob(),
+        args: Vec::new(),
+        settings: Vec::new(),
+        cores: 1,
+        memory_mib: 512,
+        supervise,
+        files: Vec::new(),
+    }
+}
+
+fn id<T: TryFrom<String, Error = String>>(name: &str) -> T {
+    T::try_from(name.to_string()).unwrap()
+}
+
+/// A worker, as it is outside of the master.
+#[derive(Clone, Debug)]
+struct Machine {
+    description: WorkerDescription,
+    connection: Option<ConnectionId>,
+    runs: Vec<RunningExecutor>,
+    drives: Vec<RunningDriver>,
+}
+
+/// An application, as it is outside of the master.
+#[derive(Clone, Debug)]
+struct Program {
+    wants: ApplicationDescription,
+    id: Option<ApplicationId>,
+    connection: Option<ConnectionId>,
+    executors: BTreeSet<ExecutorId>,
+    next: u64,
+    ended: Vec<(ExecutorId, HowEnded)>,
+    waits: Option<String>,
+    removed: Option<String>,
+}
+
+/// A master and everybody around it; messages arrive at once.
+struct World {
+    master: Master,
+    saved: Saved,
+    now: Duration,
+    connections: u64,
+    machines: Vec<Machine>,
+    programs: Vec<Program>,
+    answers: Vec<ToSubmitter>,
+}
+
+impl World {
+    fn new(rules: Rules) -> World {
+        let (saved, now) = (Saved::default(), Duration::ZERO);
+        let master = Master::new(rules, saved.clone(), now);
+        World { master, saved, now, connections: 0, machines: vec![], programs: vec![], answers: vec![] }
+    }
+
+    fn connection(&mut self) -> ConnectionId {
+        self.connections += 1;
+        ConnectionId(self.connections)
+    }
+
+    fn event(&mut self, event: Event) {
+        for command in self.master.handle(self.now, event) {
+            match command {
+                Command::ToWorker(connection, message) => self.worker_hears(connection, message),
+                Command::ToApplication(connection, message) => self.program_hears(connection, message),
+                Command::ToSubmitter(_, message) => self.answers.push(message),
+                Command::Close(connection) => self.closed(connection),
+                Command::Save(saved) => self.saved = saved,
+                Command::Log(_) => {}
+            }
+        }
+    }
+
+    fn worker_hears(&mut self, connection: ConnectionId, message: ToWorker) {
+        let Some(i) = self.machines.iter().position(|machine| machine.connection == Some(connection)) else { return };
+        let machine = &mut self.machines[i];
+        match message {
+            ToWorker::LaunchExecutor { executor, .. } => machine.runs.push(executor),
+            ToWorker::LaunchDriver(driver, of) => {
+                machine.drives.push(RunningDriver { driver, cores: of.cores, memory_mib: of.memory_mib });
+            }
+            // What is told to end ends later: see `World::executor_ends`.
+            ToWorker::KillExecutor(_) | ToWorker::ApplicationEnded(_) | ToWorker::KillDriver(_) => {}
+            ToWorker::Registered { .. } | ToWorker::Heartbeat => {}
+            ToWorker::Refused(why) => panic!("{why}"),
+        }
+        let cores: u32 = machine.runs.iter().map(|e| e.cores).chain(machine.drives.iter().map(|d| d.cores)).sum();
+        assert!(cores <= machine.description.cores, "{machine:?}");
+    }
+
+    fn program_hears(&mut self, connection: ConnectionId, message: ToApplication) {
+        let Some(i) = self.programs.iter().position(|program| program.connection == Some(connection)) else { return };
+        let program = &mut self.programs[i];
+        match message {
+            ToApplication::Registered { id, .. } => program.id = Some(id),
+            ToApplication::ExecutorGranted { executor, .. } => {
+                assert!(
+                    program.executors.insert(executor) && executor.0 >= program.next,
+                    "{executor} is granted twice"
+                );
+                program.next = executor.0 + 1;
+                program.waits = None;
+            }
+            ToApplication::ExecutorEnded(executor, end) => {
+                assert!(program.executors.remove(&executor), "{executor} ends twice");
+                program.ended.push((executor, end.how));
+            }
+            ToApplication::Waiting(why) => program.waits = Some(why),
+            ToApplication::Removed(why) | ToApplication::Refused(why) => {
+                program.removed = Some(why);
+                program.connection = None;
+            }
+            ToApplication::Heartbeat => {}
+        }
+    }
+
+    fn closed(&mut self, connection: ConnectionId) {
+        self.machines.iter_mut().filter(|m| m.connection == Some(connection)).for_each(|m| m.connection = None);
+        self.programs.iter_mut().filter(|p| p.connection == Some(connection)).for_each(|p| p.connection = None);
+    }
+
+    fn worker(&mut self, cores: u32, memory_mib: u64) -> usize {
+        let i = self.machines.len();
+        let description = WorkerDescription { id: id(&format!("w{i}")), host: format!("h{i}"), cores, memory_mib };
+        self.machines.push(Machine { description, connection: None, runs: vec![], drives: vec![] });
+        self.connect_worker(i);
+        i
+    }
+
+    fn connect_worker(&mut self, i: usize) {
+        let connection = self.connection();
+        let machine = &mut self.machines[i];
+        machine.connection = Some(connection);
+        let register = FromWorker::Register {
+            worker: machine.description.clone(),
+            executors: machine.runs.clone(),
+            drivers: machine.drives.clone(),
+            ended: vec![],
+            drivers_ended: vec![],
+        };
+        self.event(Event::Worker(connection, register));
+    }
+
+    fn disconnect_worker(&mut self, i: usize) {
+        if let Some(connection) = self.machines[i].connection.take() {
+            self.event(Event::Disconnected(connection));
+        }
+    }
+
+    fn program(&mut self, wants: ApplicationDescription) -> usize {
+        let program = Program {
+            wants,
+            id: None,
+            connection: None,
+            executors: BTreeSet::new(),
+            next: 0,
+            ended: vec![],
+            waits: None,
+            removed: None,
+        };
+        self.programs.push(program);
+        self.connect_program(self.programs.len() - 1);
+        self.programs.len() - 1
+    }
+
+    fn connect_program(&mut self, i: usize) {
+        let connection = self.connection();
+        let program = &mut self.programs[i];
+        program.connection = Some(connection);
+        let register = FromApplication::Register {
+            application: Box::new(program.wants.clone()),
+            id: program.id.clone(),
+            executors: program.executors.iter().copied().collect(),
+            next_executor: program.next,
+        };
+        self.event(Event::Application(connection, register));
+    }
+
+    fn disconnect_program(&mut self, i: usize) {
+        if let Some(connection) = self.programs[i].connection.take() {
+            self.event(Event::Disconnected(connection));
+        }
+    }
+
+    fn program_says(&mut self, i: usize, message: FromApplication) {
+        if let Some(connection) = self.programs[i].connection {
+            self.event(Event::Application(connection, message));
+        }
+    }
+
+    /// The `n`th executor that a worker runs ends.
+    fn executor_ends(&mut self, i: usize, n: usize, how: HowEnded) {
+        let machine = &mut self.machines[i];
+        let executor = machine.runs.remove(n);
+        let end = ExecutorEnd { how, message: "the log is there".into() };
+        if let Some(connection) = machine.connection {
+            self.event(Event::Worker(connection, FromWorker::ExecutorEnded(executor.name, end)));
+        }
+    }
+
+    fn submits(&mut self, message: FromSubmitter) -> ToSubmitter {
+        let connection = self.connection();
+        self.event(Event::Submitter(connection, message));
+        self.answers.pop().unwrap()
+    }
+
+    fn submit(&mut self, description: DriverDescription) -> DriverId {
+        match self.submits(FromSubmitter::Submit(Box::new(description))) {
+            ToSubmitter::Submitted(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn state(&self, id: &DriverId) -> DriverState {
+        self.master.status(id).unwrap().state
+    }
+
+    fn passes(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(deadline) = self.master.next_deadline().filter(|deadline| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            self.event(Event::Tick);
+        }
+        self.now = until;
+    }
+
+    fn heartbeats_pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            for i in 0..self.machines.len() {
+                if let Some(connection) = self.machines[i].connection {
+                    self.event(Event::Worker(connection, FromWorker::Heartbeat));
+                }
+            }
+            for i in 0..self.programs.len() {
+                self.program_says(i, FromApplication::Heartbeat);
+            }
+            self.passes((TIMEOUT / 4).min(until - self.now));
+        }
+    }
+
+    /// The master dies, and another begins with what was kept.
+    fn restart(&mut self) {
+        self.machines.iter_mut().for_each(|machine| machine.connection = None);
+        self.programs.iter_mut().for_each(|program| program.connection = None);
+        self.master = Master::new(self.master.rules.clone(), self.saved.clone(), self.now);
+    }
+
+    /// The cores of a program's executors, by worker.
+    fn cores(&self, i: usize) -> Vec<Vec<u32>> {
+        let of = |machine: &Machine| {
+            let his = machine.runs.iter().filter(|e| Some(&e.name.application) == self.programs[i].id.as_ref());
+            his.map(|e| e.cores).collect()
+        };
+        self.machines.iter().map(of).collect()
+    }
+
+    /// No application waits that could be served.
+    fn is_fair(&self) -> bool {
+        if self.master.recovery.is_some() {
+            return true;
+        }
+        let open = self.master.open_workers();
+        self.master.applications.values().filter(|app| app.connection.is_some()).all(|app| {
+            let has: u32 = app.executors.values().map(|executor| executor.cores).sum();
+            let most = app.description.cores_max.unwrap_or(u32::MAX);
+            let size = app.description.executor_cores.unwrap_or(1);
+            let held_back = |id: &WorkerId| app.held_back.get(id).is_some_and(|held| held.until.is_some());
+            most - has < size
+                || open.iter().all(|(id, room)| {
+                    held_back(id) || room.cores < size || room.memory_mib < app.description.executor_memory_mib
+                })
+        })
+    }
+}
+
+#[test]
+fn the_first_application_takes_what_it_wants_and_the_next_what_is_left() {
+    let mut world = World::new(rules());
+    world.worker(4, 4096);
+    world.worker(4, 4096);
+    let first = world.program(wants(Some(6), Some(2), 1024));
+    let second = world.program(wants(None, None, 1024));
+    let third = world.program(wants(None, None, 1024));
+    assert_eq!(world.cores(first), [vec![2, 2], vec![2]]);
+    assert_eq!(world.cores(second), [vec![], vec![2]]);
+    let waits = world.programs[third].waits.clone().unwrap();
+    assert!(waits.contains("others have them") && waits.contains("firesteel.cores.max"), "{waits}");
+    // What the first gives back goes to the second first.
+    world.program_says(first, FromApplication::Unregister);
+    assert_eq!(world.cores(second), [vec![], vec![2]], "executors that still run have their cores");
+    for _ in 0..2 {
+        world.executor_ends(0, 0, HowEnded::Killed);
+    }
+    assert_eq!(world.cores(second), [vec![2, 2], vec![2]]);
+    assert_eq!(world.cores(third), [vec![0u32; 0], vec![]]);
+}
+
+#[test]
+fn an_application_that_does_not_say_gets_the_default_cores_packed_if_the_rules_say_so() {
+    let mut world = World::new(Rules { default_cores: 3, spread_out: false, ..rules() });
+    world.worker(2, 4096);
+    world.worker(4, 4096);
+    let program = world.program(wants(None, None, 1024));
+    assert_eq!(world.cores(program), [vec![], vec![3]]);
+}
+
+#[test]
+fn why_an_application_waits_is_told_once_and_when_it_changes() {
+    let mut world = World::new(rules());
+    let program = world.program(wants(None, Some(4), 2048));
+    for (memory, cores, words) in
+        [(1024, 2, "2048 MiB"), (4096, 2, "wants 4 cores"), (1024, 8, "no worker has both"), (2048, 4, "")]
+    {
+        assert!(world.programs[program].waits.is_some());
+        world.worker(cores, memory);
+        match &world.programs[program].waits {
+            Some(why) => assert!(why.contains(words), "{why}"),
+            None => assert_eq!(words, ""),
+        }
+    }
+    world.programs[program].waits = None;
+    world.worker(4, 2048);
+    assert_eq!(world.programs[program].waits, None);
+    let never = world.program(wants(Some(1), Some(2), 512));
+    assert!(world.programs[never].removed.as_ref().unwrap().contains("firesteel.cores.max"));
+}
+
+#[test]
+fn executors_that_end_are_replaced_until_there_were_too_many_and_none_works() {
+    let mut world = World::new(rules());
+    world.worker(1, 4096);
+    world.worker(1, 4096);
+    let program = world.program(wants(None, None, 1024));
+    world.program_says(program, FromApplication::Works(ExecutorId(0)));
+    let working = world.machines.iter().position(|machine| machine.runs[0].name.executor == ExecutorId(0)).unwrap();
+    let broken = 1 - working;
+    for _ in 0..10 {
+        world.executor_ends(broken, 0, HowEnded::Exited(1));
+        world.heartbeats_pass(TIMEOUT * 2);
+        assert_eq!(world.machines[broken].runs.len(), 1, "it is tried again");
+    }
+    assert_eq!(world.programs[program].removed, None, "the other one works");
+    world.executor_ends(working, 0, HowEnded::Signalled(9));
+    let why = world.programs[program].removed.clone().unwrap();
+    assert!(why.contains("11 times") && why.contains("the log is there"), "{why}");
+}
+
+#[test]
+fn a_worker_where_executors_end_is_left_alone_for_a_while() {
+    let mut world = World::new(Rules { max_executor_retries: 100, ..rules() });
+    world.worker(1, 4096);
+    let program = world.program(wants(None, None, 1024));
+    world.executor_ends(0, 0, HowEnded::Exited(1));
+    assert_eq!(world.cores(program), [vec![1]], "the first time may have been a misfortune");
+    world.executor_ends(0, 0, HowEnded::Exited(1));
+    assert_eq!(world.cores(program), [vec![0u32; 0]]);
+    assert!(world.programs[program].waits.as_ref().unwrap().contains("after a while"));
+    // Others are not held back.
+    let other = world.program(wants(None, None, 1024));
+    assert_eq!(world.cores(other), [vec![1]]);
+    world.executor_ends(0, 0, HowEnded::Exited(1));
+    world.program_says(other, FromApplication::Unregister);
+    world.executor_ends(0, 0, HowEnded::Killed);
+    world.passes(Duration::from_millis(100));
+    assert_eq!(world.cores(program), [vec![1]]);
+}
+
+#[test]
+fn an_executor_that_was_killed_while_its_worker_had_no_connection_ends_when_it_has() {
+    let mut world = World::new(rules());
+    world.worker(1, 4096);
+    let program = world.program(wants(None, None, 1024));
+    let said = |world: &mut World| {
+        let connection = world.connection();
+        let machine = world.machines[0].clone();
+        let (worker, executors) = (machine.description, machine.runs);
+        let register =
+            FromWorker::Register { worker, executors, drivers: vec![], ended: vec![], drivers_ended: vec![] };
+        world.machines[0].connection = Some(connection);
+        let commands = world.master.handle(world.now, Event::Worker(connection, register));
+        commands.iter().any(|command| matches!(command, Command::ToWorker(_, ToWorker::KillExecutor(_))))
+    };
+    world.disconnect_worker(0);
+    assert!(!said(&mut world));
+    world.disconnect_worker(0);
+    world.program_says(program, FromApplication::KillExecutor(ExecutorId(0)));
+    assert!(said(&mut world));
+    // The same while a restarted master does not know it yet.
+    world.restart();
+    world.connect_program(program);
+    world.program_says(program, FromApplication::KillExecutor(ExecutorId(0)));
+    assert!(said(&mut world));
+}
+
+#[test]
+fn killing_an_executor_is_no_failure() {
+    let mut world = World::new(rules());
+    world.worker(1, 4096);
+    let program = world.program(wants(None, None, 1024));
+    for _ in 0..20 {
+        let executor = *world.programs[program].executors.first().unwrap();
+        world.program_says(program, FromApplication::KillExecutor(executor));
+        world.executor_ends(0, 0, HowEnded::Killed);
+    }
+    assert_eq!((world.programs[program].removed.clone(), world.cores(program)), (None, vec![vec![1]]));
+}
+
+#[test]
+fn what_a_stopped_worker_ran_starts_elsewhere_at_once() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(Some(2), None, 1024));
+    world.worker(2, 4096);
+    let connection = world.machines[0].connection.unwrap();
+    world.machines[0].runs.clear();
+    world.event(Event::Worker(connection, FromWorker::Leave));
+    assert_eq!(world.cores(program), [vec![], vec![2]]);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::WorkerLost)]);
+}
+
+#[test]
+fn a_silent_worker_is_lost_and_what_it_ran_starts_elsewhere() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(Some(2), None, 1024));
+    world.worker(2, 4096);
+    // It says nothing any more, and its connection stands.
+    world.machines[0].connection = None;
+    world.heartbeats_pass(TIMEOUT * 2);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::WorkerLost)]);
+    assert_eq!(world.cores(program)[1], [2]);
+    // It comes back with an executor that is nobody's any more.
+    world.connect_worker(0);
+    assert_eq!(world.master.workers[&id::<WorkerId>("w0")].free().cores, 0);
+    world.executor_ends(0, 0, HowEnded::Killed);
+    assert_eq!(world.master.workers[&id::<WorkerId>("w0")].free().cores, 2);
+}
+
+#[test]
+fn a_worker_that_comes_back_in_time_has_lost_nothing() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(None, None, 1024));
+    world.disconnect_worker(0);
+    world.passes(TIME_TO_RECONNECT - Duration::from_millis(1));
+    world.connect_worker(0);
+    world.passes(TIMEOUT / 2);
+    assert_eq!((world.programs[program].ended.len(), world.cores(program)), (0, vec![vec![2]]));
+    // What ended meanwhile is noticed.
+    world.disconnect_worker(0);
+    world.machines[0].runs.clear();
+    world.connect_worker(0);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::WorkerLost)]);
+    assert_eq!(world.cores(program), [vec![2]], "another has begun");
+}
+
+#[test]
+fn how_an_executor_ended_while_there_was_no_connection_is_told() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(None, None, 1024));
+    world.disconnect_worker(0);
+    let name = world.machines[0].runs.remove(0).name;
+    let connection = world.connection();
+    world.machines[0].connection = Some(connection);
+    let register = FromWorker::Register {
+        worker: world.machines[0].description.clone(),
+        executors: vec![],
+        drivers: vec![],
+        ended: vec![(name, ExecutorEnd { how: HowEnded::Signalled(11), message: String::new() })],
+        drivers_ended: vec![],
+    };
+    world.event(Event::Worker(connection, register));
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::Signalled(11))]);
+}
+
+#[test]
+fn an_application_that_vanishes_is_removed_after_a_while_and_gets_nothing_meanwhile() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(None, None, 1024));
+    world.disconnect_program(program);
+    world.executor_ends(0, 0, HowEnded::Exited(1));
+    assert_eq!(world.cores(program), [vec![0u32; 0]]);
+    world.connect_program(program);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::WorkerLost)]);
+    assert_eq!(world.cores(program), [vec![2]]);
+    world.disconnect_program(program);
+    world.heartbeats_pass(TIMEOUT * 2);
+    assert!(world.master.applications.is_empty());
+    world.executor_ends(0, 0, HowEnded::Killed);
+    assert_eq!(world.master.workers[&id::<WorkerId>("w0")].free().cores, 2);
+}
+
+#[test]
+fn a_restarted_master_finds_everything_again_and_gives_nothing_away_before() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    world.worker(2, 4096);
+    let first = world.program(wants(Some(4), None, 1024));
+    let waiting = world.program(wants(None, None, 1024));
+    let driver = world.submit(driver(false));
+    world.restart();
+    world.connect_program(waiting);
+    world.connect_worker(0);
+    assert!(world.programs[waiting].waits.as_ref().unwrap().contains("restarted"));
+    world.connect_program(first);
+    assert_eq!(world.cores(waiting), [vec![0u32; 0], vec![]]);
+    world.connect_worker(1);
+    assert!(world.master.recovery.is_none(), "all are back");
+    assert_eq!((world.cores(first), world.programs[first].ended.len()), (vec![vec![2], vec![2]], 0));
+    assert_eq!(world.state(&driver), DriverState::Submitted);
+    world.program_says(first, FromApplication::Unregister);
+    world.executor_ends(0, 0, HowEnded::Killed);
+    assert_eq!(world.state(&driver), DriverState::Running);
+    // Ids are not given out twice.
+    let new = world.program(wants(None, None, 1024));
+    let ids: BTreeSet<_> = world.programs.iter().map(|program| program.id.clone()).collect();
+    assert_eq!((ids.len(), new), (3, 2));
+}
+
+#[test]
+fn who_does_not_come_back_to_a_restarted_master_is_lost() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    world.worker(2, 4096);
+    let first = world.program(wants(Some(2), Some(1), 1024));
+    let second = world.program(wants(None, Some(1), 1024));
+    assert_eq!(world.cores(first), [vec![1], vec![1]]);
+    let once = world.submit(driver(false));
+    world.restart();
+    world.connect_worker(0);
+    world.connect_program(second);
+    world.heartbeats_pass(TIMEOUT + TIMEOUT / 4);
+    assert!(world.master.recovery.is_none());
+    assert_eq!(world.programs[second].ended, [(ExecutorId(1), HowEnded::WorkerLost)]);
+    assert!(!world.master.applications.contains_key(world.programs[first].id.as_ref().unwrap()));
+    assert_eq!(world.state(&once), DriverState::Submitted);
+    let stray =
+        world.machines[0].runs.iter().position(|e| Some(&e.name.application) == world.programs[first].id.as_ref());
+    world.executor_ends(0, stray.unwrap(), HowEnded::Killed);
+    assert_eq!(world.state(&once), DriverState::Running);
+}
+
+#[test]
+fn a_driver_goes_where_there_is_room_and_its_end_is_remembered() {
+    let mut world = World::new(rules());
+    let first = world.submit(driver(false));
+    let message = world.master.status(&first).unwrap().message;
+    assert!(message.contains("512 MiB") && message.contains("such a worker"), "{message}");
+    world.worker(1, 1024);
+    let second = world.submit(driver(false));
+    assert_eq!((world.state(&first), world.state(&second)), (DriverState::Running, DriverState::Submitted));
+    // Killed before it ran.
+    assert_eq!(world.submits(FromSubmitter::Kill(second.clone())), ToSubmitter::Killing(second.clone()));
+    assert_eq!(world.state(&second), DriverState::Killed);
+    let end = DriverEnd { state: DriverState::Finished, message: "it has ended with status 0".into() };
+    let connection = world.machines[0].connection.unwrap();
+    world.machines[0].drives.clear();
+    world.event(Event::Worker(connection, FromWorker::DriverEnded(first.clone(), end)));
+    assert_eq!(world.state(&first), DriverState::Finished);
+    let refused = world.submits(FromSubmitter::Kill(first.clone()));
+    assert!(matches!(refused, ToSubmitter::Refused(why) if why.contains("FINISHED")));
+    let unknown = world.submits(FromSubmitter::Status(id("driver-x-7")));
+    assert!(matches!(unknown, ToSubmitter::Refused(why) if why.contains("driver-x-7")));
+    for _ in 0..300 {
+        let id = world.submit(DriverDescription { cores: 9, ..driver(false) });
+        world.submits(FromSubmitter::Kill(id));
+    }
+    assert_eq!((world.master.status(&first), world.master.drivers.len()), (None, 200));
+}
+
+#[test]
+fn a_supervised_driver_of_a_lost_worker_starts_again_and_another_does_not() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let (watched, alone) = (world.submit(driver(true)), world.submit(driver(false)));
+    world.disconnect_worker(0);
+    world.passes(TIME_TO_RECONNECT);
+    assert_eq!((world.state(&watched), world.state(&alone)), (DriverState::Relaunching, DriverState::Error));
+    world.worker(2, 4096);
+    assert_eq!(world.state(&watched), DriverState::Running);
+    assert_eq!(world.machines[1].drives.len(), 1);
+    // The lost worker comes back, and is told to end them.
+    world.connect_worker(0);
+    assert_eq!(world.master.workers[&id::<WorkerId>("w0")].free().cores, 0);
+    // A driver that is to end is not started again.
+    world.submits(FromSubmitter::Kill(watched.clone()));
+    world.disconnect_worker(1);
+    world.passes(TIME_TO_RECONNECT);
+    assert_eq!(world.state(&watched), DriverState::Killed);
+}
+
+#[test]
+fn files_are_needed_until_their_driver_has_ended() {
+    let mut world = World::new(rules());
+    let id = world.submit(driver(false));
+    assert_eq!(world.master.needed_files(), [blob().hash].into());
+    world.submits(FromSubmitter::Kill(id));
+    assert_eq!(world.master.needed_files(), [].into());
+}
+
+#[test]
+fn who_speaks_out_of_turn_is_refused() {
+    let mut world = World::new(rules());
+    let connection = world.connection();
+    let said = world.master.handle(world.now, Event::Worker(connection, FromWorker::Heartbeat));
+    assert!(matches!(&said[..], [Command::ToWorker(_, ToWorker::Refused(_))]), "{said:?}");
+    let said = world.master.handle(world.now, Event::Application(connection, FromApplication::Heartbeat));
+    assert!(matches!(&said[..], [Command::ToApplication(_, ToApplication::Refused(_))]), "{said:?}");
+    // One connection is one worker.
+    world.worker(1, 1024);
+    let connection = world.machines[0].connection.unwrap();
+    let worker = WorkerDescription { id: id("other"), ..world.machines[0].description.clone() };
+    let register =
+        FromWorker::Register { worker, executors: vec![], drivers: vec![], ended: vec![], drivers_ended: vec![] };
+    let said = world.master.handle(world.now, Event::Worker(connection, register));
+    assert!(matches!(&said[..], [Command::ToWorker(_, ToWorker::Refused(_))]), "{said:?}");
+}
+
+/// What may happen in a random history. Numbers are taken modulo how many there are.
+#[derive(Clone, Debug)]
+enum Step {
+    NewWorker(u32, u64),
+    NewProgram(Option<u32>, Option<u32>, u64),
+    DisconnectWorker(usize),
+    ConnectWorker(usize),
+    DisconnectProgram(usize),
+    ConnectProgram(usize),
+    Unregister(usize),
+    ExecutorEnds(usize, usize, bool),
+    Works(usize),
+    Submit(bool),
+    DriverEnds(usize),
+    Kill(usize),
+    /// Time passes, and nobody says that it is there.
+    Pass(u64),
+    Live(u64),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let any = || 0..8usize;
+    prop_oneof![
+        1 => (1..5u32, 1..5u64).prop_map(|(cores, memory)| Step::NewWorker(cores, memory * 512)),
+        2 => (prop::option::of(1..6u32), prop::option::of(1..4u32), 1..3u64)
+            .prop_map(|(max, cores, memory)| Step::NewProgram(max, cores, memory * 512)),
+        2 => any().prop_map(Step::DisconnectWorker),
+        4 => any().prop_map(Step::ConnectWorker),
+        2 => any().prop_map(Step::DisconnectProgram),
+        4 => any().prop_map(Step::ConnectProgram),
+        1 => any().prop_map(Step::Unregister),
+        5 => (any(), any(), proptest::bool::ANY).prop_map(|(worker, n, killed)| Step::ExecutorEnds(worker, n, killed)),
+        3 => any().prop_map(Step::Works),
+        1 => proptest::bool::ANY.prop_map(Step::Submit),
+        1 => any().prop_map(Step::DriverEnds),
+        1 => any().prop_map(Step::Kill),
+        2 => (0..40_000u64).prop_map(Step::Pass),
+        3 => (0..100_000u64).prop_map(Step::Live),
+        1 => Just(Step::Restart),
+    ]
+}
+
+impl World {
+    fn step(&mut self, step: Step) {
+        let (machines, programs) = (self.machines.len().max(1), self.programs.len().max(1));
+        match step {
+            Step::NewWorker(cores, memory) => drop(self.worker(cores, memory)),
+            Step::NewProgram(max, cores, memory) => drop(self.program(wants(max, cores, memory))),
+            Step::DisconnectWorker(i) if i % machines < self.machines.len() => self.disconnect_worker(i % machines),
+            Step::ConnectWorker(i) if self.machines.get(i % machines).is_some_and(|m| m.connection.is_none()) => {
+                self.connect_worker(i % machines);
+            }
+            Step::DisconnectProgram(i) if i % programs < self.programs.len() => self.disconnect_program(i % programs),
+            Step::ConnectProgram(i) if i % programs < self.programs.len() => {
+                let program = &self.programs[i % programs];
+                if program.connection.is_none() && program.removed.is_none() {
+                    self.connect_program(i % programs);
+                }
+            }
+            Step::Unregister(i) if i % programs < self.programs.len() => {
+                self.program_says(i % programs, FromApplication::Unregister);
+                if self.programs[i % programs].connection.is_none() {
+                    self.programs[i % programs].removed = Some("by itself".into());
+                }
+            }
+            Step::ExecutorEnds(i, n, killed) if i % machines < self.machines.len() => {
+                let runs = self.machines[i % machines].runs.len();
+                if runs > 0 {
+                    let how = if killed { HowEnded::Killed } else { HowEnded::Exited(1) };
+                    self.executor_ends(i % machines, n % runs, how);
+                }
+            }
+            Step::Works(i) if i % programs < self.programs.len() => {
+                if let Some(executor) = self.programs[i % programs].executors.first().copied() {
+                    self.program_says(i % programs, FromApplication::Works(executor));
+                }
+            }
+            Step::Submit(supervise) => drop(self.submit(driver(supervise))),
+            Step::DriverEnds(i) if i % machines < self.machines.len() => {
+                let machine = &mut self.machines[i % machines];
+                if let (Some(driver), Some(connection)) = (machine.drives.pop(), machine.connection) {
+                    let end = DriverEnd { state: DriverState::Finished, message: String::new() };
+                    self.event(Event::Worker(connection, FromWorker::DriverEnded(driver.driver, end)));
+                }
+            }
+            Step::Kill(i) => {
+                if let Some(driver) = self.master.drivers.values().nth(i) {
+                    let id = driver.id.clone();
+                    self.submits(FromSubmitter::Kill(id));
+                }
+            }
+            Step::Pass(ms) => self.passes(Duration::from_millis(ms)),
+            Step::Live(ms) => self.heartbeats_pass(Duration::from_millis(ms)),
+            Step::Restart => self.restart(),
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    /// `Master::check` holds after every event; beyond it: nobody waits who could be served, nobody has more than it may, and
+    /// everything is free when everybody has gone.
+    #[test]
+    fn whatever_happens_nothing_is_given_twice_or_lost(steps in prop::collection::vec(step(), 1..120), spread_out: bool) {
+        let mut world = World::new(Rules { spread_out, ..rules() });
+        for step in steps {
+            let shown = format!("{step:?}");
+            world.step(step);
+            prop_assert!(world.is_fair(), "after {}: {:#?}", shown, world.master);
+            for app in world.master.applications.values() {
+                let has: u32 = app.executors.values().map(|executor| executor.cores).sum();
+                prop_assert!(has <= app.description.cores_max.unwrap_or(u32::MAX));
+            }
+        }
+        for i in 0..world.machines.len() {
+            if world.machines[i].connection.is_none() {
+                world.connect_worker(i);
+            }
+        }
+        for i in 0..world.programs.len() {
+            if world.programs[i].connection.is_none() && world.programs[i].removed.is_none() {
+                world.connect_program(i);
+            }
+        }
+        world.heartbeats_pass(TIMEOUT * 2);
+        // Whoever runs is somebody's, or was told to end: the two sides agree.
+        for machine in &world.machines {
+            let known = &world.master.workers[&machine.description.id];
+            prop_assert_eq!(known.holdings.len(), machine.runs.len() + machine.drives.len());
+        }
+        for program in world.programs.iter().filter(|program| program.removed.is_none()) {
+            let known: BTreeSet<_> = world.master.applications[program.id.as_ref().unwrap()].executors.keys().copied().collect();
+            prop_assert_eq!(&known, &program.executors);
+        }
+        for driver in world.master.drivers.values().map(|driver| driver.id.clone()).collect::<Vec<_>>() {
+            world.submits(FromSubmitter::Kill(driver));
+        }
+        for i in 0..world.programs.len() {
+            world.program_says(i, FromApplication::Unregister);
+        }
+        for i in 0..world.machines.len() {
+            while !world.machines[i].runs.is_empty() {
+                world.executor_ends(i, 0, HowEnded::Killed);
+            }
+            while !world.machines[i].drives.is_empty() {
+                world.step(Step::DriverEnds(i));
+            }
+        }
+        for worker in world.master.workers.values() {
+            prop_assert_eq!(worker.free().cores, worker.description.cores);
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! A worker: it runs executors and drivers on its machine for the master.
+//!
+//! It listens nowhere: it connects to the master, and fetches programs from drivers and from the master. When it loses its connection, what
+//! it runs goes on, and it says so when it is back. When it ends, however that happens, what it runs ends, too.
+
+mod cleanup;
+mod launch;
+mod logs;
+mod process;
+mod scratch;
+
+pub use logs::Rolling;
+
+use crate::{
+    blob::Cache,
+    link::{MasterLink, Visitor},
+    protocol::{
+        ApplicationDescription, ApplicationId, Caller, DriverDescription, DriverEnd, DriverId, ExecutorEnd,
+        ExecutorName, FromWorker, RunningDriver, RunningExecutor, ToWorker, WorkerDescription, WorkerId,
+    },
+};
+use cleanup::Cleanup;
+use firesteel_model::{
+    Error, Result,
+    conf::{Conf, keys},
+};
+use firesteel_net::Secret;
+use process::Life;
+use rustix::fs::FlockOperation;
+use scratch::WorkerScratch;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// So many programs and files are kept.
+const MOST_FILES: usize = 32;
+/// How long executors may take to end by themselves when their application has.
+const TIME_TO_END: Duration = Duration::from_secs(10);
+/// So many ends are remembered until the master has heard of them.
+const MOST_ENDS: usize = 10_000;
+
+/// How a worker is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where masters are: `host:port`.
+    pub masters: Vec<String>,
+    /// What all processes of the cluster share.
+    pub secret: Option<Secret>,
+    /// What it calls its machine.
+    pub host: String,
+    /// The cores that it offers.
+    pub cores: u32,
+    /// The memory that it offers.
+    pub memory_mib: u64,
+    /// Where what it runs has its folders.
+    pub folder: PathBuf,
+    /// Where executors have their scratch folders.
+    pub local_dirs: Vec<PathBuf>,
+    /// What happens to what they print.
+    pub rolling: Rolling,
+    /// How often it looks for folders that are old, and how old they are then; none if it does not.
+    pub cleanup: Option<(Duration, Duration)>,
+}
+
+impl Settings {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// As [`Conf::get`], and for a secret that cannot be used.
+    pub fn new(conf: &Conf, masters: Vec<String>, host: String, cores: u32, memory_mib: u64) -> Result<Settings> {
+        let seconds = |key| conf.get(key).map(Duration::from_secs);
+        let cleanup = (seconds(keys::WORKER_CLEANUP_INTERVAL)?, seconds(keys::WORKER_CLEANUP_APP_DATA_TTL)?);
+        Ok(Settings {
+            masters,
+            secret: crate::security::secret(conf)?,
+            host,
+            cores,
+            memory_mib,
+            folder: conf.get(keys::WORKER_DIR)?.map_or_else(|| "work".into(), PathBuf::from),
+            local_dirs: conf.local_dirs()?,
+            rolling: Rolling {
+                max_size: conf.get(keys::EXECUTOR_LOGS_ROLLING_MAX_SIZE)?.0,
+                max_retained: conf.get(keys::EXECUTOR_LOGS_ROLLING_MAX_RETAINED_FILES)?,
+            },
+            cleanup: conf.get(keys::WORKER_CLEANUP_ENABLED)?.then_some(cleanup),
+        })
+    }
+}
+
+/// A running worker. When it is dropped, what it runs is ended and the master is told.
+pub struct WorkerServer {
+    worker: Arc<Worker>,
+    _cleanup: Option<Cleanup>,
+    _lock: File,
+}
+
+impl WorkerServer {
+    /// Registers with a master, for which it waits as long as it takes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Config`] if its folder cannot be used or is another worker's; [`Error::Config`] if the master refuses
+    /// it, or the secrets or versions differ.
+    pub fn start(settings: Settings) -> Result<WorkerServer> {
+        let failed = |e| Error::io("use the worker's folder", settings.folder.display(), e);
+        fs::create_dir_all(&settings.folder).map_err(failed)?;
+        // Where processes run is not where this one does.
+        let folder = settings.folder.canonicalize().map_err(failed)?;
+        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(Error::Config(format!(
+                "{} is in use by another worker: give this one a folder of its own ({})",
+                folder.display(),
+                keys::WORKER_DIR.info.key()
+            )));
+        }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let host: String =
+            settings.host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60).collect();
+        let id =
+            WorkerId::try_from(format!("worker-{since_epoch}-{host}-{}", std::process::id())).map_err(Error::Config)?;
+        let local_dirs = settings.local_dirs.iter().map(fs::canonicalize).collect::<std::io::Result<Vec<_>>>();
+        let local_dirs =
+            local_dirs.map_err(|e| Error::io("find the scratch folders", keys::LOCAL_DIR.info.key(), e))?;
+        let worker = Arc::new(Worker {
+            scratch: WorkerScratch::new(&local_dirs, &id.to_string())?,
+            files: Cache::open(folder.join("files"), MOST_FILES)?,
+            id,
+            folder: folder.clone(),
+            link: OnceLock::new(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            settings,
+        });
+        let Settings { masters, secret, cleanup, .. } = &worker.settings;
+        let running = worker.clone();
+        let cleanup = cleanup.map(|(interval, ttl)| Cleanup::start(folder, interval, ttl, move || running.folders()));
+        let link = MasterLink::start(masters.clone(), secret.clone(), worker.clone(), None)?;
+        tracing::info!("worker {} is registered, and runs things in {}", worker.id, worker.folder.display());
+        let _ = worker.link.set(Mutex::new(Some(link)));
+        Ok(WorkerServer { worker, _cleanup: cleanup.transpose()?, _lock: lock })
+    }
+
+    /// What the master calls it.
+    pub fn id(&self) -> &WorkerId {
+        &self.worker.id
+    }
+
+    /// Waits until the master will not have this worker any more, or for so long; says why, in the first case.
+    pub fn wait(&self, time: Duration) -> Option<String> {
+        let state = self.worker.lock();
+        let waited = self.worker.changed.wait_timeout_while(state, time, |state| state.refused.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.refused.clone()
+    }
+}
+
+impl Drop for WorkerServer {
+    fn drop(&mut self) {
+        let mut state = self.worker.lock();
+        state.stopping = true;
+        state.lives().for_each(Life::kill);
+        let waited = self.worker.changed.wait_timeout_while(state, TIME_TO_END, |state| state.lives().next().is_some());
+        drop(waited);
+        self.worker.say(&FromWorker::Leave);
+        let link = self.worker.link.get().and_then(|link| link.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(link) = link {
+            link.stop();
+        }
+    }
+}
+
+/// What all threads of a worker share.
+struct Worker {
+    settings: Settings,
+    id: WorkerId,
+    folder: PathBuf,
+    files: Cache,
+    scratch: WorkerScratch,
+    /// There as soon as the master has accepted this worker.
+    link: OnceLock<Mutex<Option<MasterLink<Worker>>>>,
+    state: Mutex<State>,
+    /// Something has ended, or all is to end.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopping: bool,
+    refused: Option<String>,
+    executors: BTreeMap<ExecutorName, (RunningExecutor, Arc<Life>)>,
+    drivers: BTreeMap<DriverId, (RunningDriver, Arc<Life>)>,
+    /// Ends of which the master may not have heard.
+    ends: Vec<End>,
+    /// So many of them were said before the last heartbeat: when that is answered, it has heard of them.
+    said: usize,
+}
+
+#[derive(Clone)]
+enum End {
+    Executor(ExecutorName, ExecutorEnd),
+    Driver(DriverId, DriverEnd),
+}
+
+impl State {
+    fn lives(&self) -> impl Iterator<Item = &Life> {
+        let executors = self.executors.values().map(|(_, life)| &**life);
+        executors.chain(self.drivers.values().map(|(_, life)| &**life))
+    }
+}
+
+impl Worker {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, message: &FromWorker) {
+        // What is told to do something right after it has registered has not set it yet.
+        if let Some(link) = &*self.link.wait().lock().unwrap_or_else(PoisonError::into_inner) {
+            link.say(message);
+        }
+    }
+
+    /// The folders of what runs.
+    fn folders(&self) -> BTreeSet<String> {
+        let state = self.lock();
+        let applications = state.executors.keys().map(|name| name.application.to_string());
+        applications.chain(state.drivers.keys().map(|driver| driver.to_string())).collect()
+    }
+
+    /// Something has ended: it does not run any more, and the master is told, now or when it is there again.
+    fn ended(&self, end: End) {
+        let mut state = self.lock();
+        match &end {
+            End::Executor(name, _) => drop(state.executors.remove(name)),
+            End::Driver(id, _) => drop(state.drivers.remove(id)),
+        }
+        if state.ends.len() < MOST_ENDS {
+            state.ends.push(end.clone());
+        }
+        drop(state);
+        self.changed.notify_all();
+        self.say(&match end {
+            End::Executor(name, end) => FromWorker::ExecutorEnded(name, end),
+            End::Driver(id, end) => FromWorker::DriverEnded(id, end),
+        });
+    }
+
+    fn launch_executor(self: Arc<Self>, executor: RunningExecutor, application: Arc<ApplicationDescription>) {
+        let life = Arc::new(Life::default());
+        let name = executor.name.clone();
+        {
+            let mut state = self.lock();
+            if state.stopping || state.executors.contains_key(&name) {
+                return;
+            }
+            state.executors.insert(name.clone(), (executor.clone(), life.clone()));
+        }
+        let worker = self.clone();
+        let keeping = move || {
+            let end = worker.run_executor(&executor, &application, &life);
+            worker.ended(End::Executor(executor.name, end));
+        };
+        if let Err(e) = std::thread::Builder::new().name("firesteel-executor-keeper".into()).spawn(keeping) {
+            self.ended(End::Executor(name, launch::not_started(&Error::io("start", "a thread for an executor", e))));
+        }
+    }
+
+    fn launch_driver(self: Arc<Self>, id: DriverId, description: Arc<DriverDescription>) {
+        let life = Arc::new(Life::default());
+        {
+            let mut state = self.lock();
+            if state.stopping || state.drivers.contains_key(&id) {
+                return;
+            }
+            let (cores, memory_mib) = (description.cores, description.memory_mib);
+            state.drivers.insert(id.clone(), (RunningDriver { driver: id.clone(), cores, memory_mib }, life.clone()));
+        }
+        let (worker, driver) = (self.clone(), id.clone());
+        let keeping = move || {
+            let end = worker.run_driver(&driver, &description, &life);
+            worker.ended(End::Driver(driver, end));
+        };
+        if let Err(e) = std::thread::Builder::new().name("firesteel-driver-keeper".into()).spawn(keeping) {
+            let e = Error::io("start", "a thread for a driver", e);
+            self.ended(End::Driver(id, launch::driver_not_started(&e)));
+        }
+    }
+
+    /// An application has ended: its executors end by themselves, or are ended.
+    fn application_ended(self: Arc<Self>, id: ApplicationId) {
+        let worker = self.clone();
+        let waiting = move || {
+            let has_some = |state: &State| state.executors.keys().any(|name| name.application == id);
+            let waited = worker.changed.wait_timeout_while(worker.lock(), TIME_TO_END, |state| has_some(state));
+            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.executors.iter().filter(|(name, _)| name.application == id).for_each(|(_, (_, life))| life.kill());
+        };
+        if let Err(e) = std::thread::Builder::new().name("firesteel-application-end".into()).spawn(waiting) {
+            tracing::warn!("no thread to wait for executors' ends, so all end now: {e}");
+            self.lock().lives().for_each(Life::kill);
+        }
+    }
+}
+
+/// How a worker speaks with the master.
+impl Visitor for Worker {
+    const CALLER: Caller = Caller::Worker;
+    type Says = FromWorker;
+    type Hears = ToWorker;
+
+    fn introduction(&self) -> FromWorker {
+        let mut state = self.lock();
+        state.said = 0;
+        let (mut ended, mut drivers_ended) = (Vec::new(), Vec::new());
+        for end in state.ends.iter().cloned() {
+            match end {
+                End::Executor(name, end) => ended.push((name, end)),
+                End::Driver(id, end) => drivers_ended.push((id, end)),
+            }
+        }
+        let Settings { host, cores, memory_mib, .. } = &self.settings;
+        FromWorker::Register {
+            worker: WorkerDescription {
+                id: self.id.clone(),
+                host: host.clone(),
+                cores: *cores,
+                memory_mib: *memory_mib,
+            },
+            executors: state.executors.values().map(|(executor, _)| executor.clone()).collect(),
+            drivers: state.drivers.values().map(|(driver, _)| driver.clone()).collect(),
+            ended,
+            drivers_ended,
+        }
+    }
+
+    fn heartbeat(&self) -> FromWorker {
+        let mut state = self.lock();
+        state.said = state.ends.len();
+        FromWorker::Heartbeat
+    }
+
+    fn welcomed(&self, answer: ToWorker) -> std::result::Result<Duration, String> {
+        match answer {
+            ToWorker::Registered { silence_ms } => Ok(Duration::from_millis(silence_ms)),
+            ToWorker::Refused(why) => Err(why),
+            other => Err(format!("it begins with {other:?}, which no master does")),
+        }
+    }
+
+    fn heard(self: &Arc<Self>, message: ToWorker) -> bool {
+        match message {
+            ToWorker::LaunchExecutor { executor, application } => self.clone().launch_executor(executor, application),
+            ToWorker::KillExecutor(name) => {
+                self.lock().executors.get(&name).into_iter().for_each(|(_, life)| life.kill());
+            }
+            ToWorker::ApplicationEnded(id) => self.clone().application_ended(id),
+            ToWorker::LaunchDriver(id, description) => self.clone().launch_driver(id, description),
+            ToWorker::KillDriver(id) => {
+                self.lock().drivers.get(&id).into_iter().for_each(|(_, life)| life.kill());
+            }
+            ToWorker::Heartbeat => {
+                let mut state = self.lock();
+                let heard = std::mem::take(&mut state.said);
+                state.ends.drain(..heard);
+            }
+            ToWorker::Refused(why) => tracing::warn!("the master has refused something: {why}"),
+            ToWorker::Registered { .. } => {}
+        }
+        true
+    }
+
+    fn reconnected(&self, _: &dyn Fn(&FromWorker)) {}
+
+    fn disconnected(&self, _: &str) {}
+
+    fn refused(&self, why: &str) {
+        self.lock().refused = Some(why.into());
+        self.changed.notify_all();
+    }
+}
