@@ -2,6 +2,11 @@
 //!
 //! Its own harness, because executors are this program again: `cargo test --test cluster [part of a name]`.
 
+mod chaos;
+#[path = "../random_program/mod.rs"]
+mod random_program;
+
+use chaos::random_programs_survive_executors_that_die_at_random;
 use firesteel::{ContextBuilder, prelude::*};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -500,6 +505,7 @@ tests!(
     cached_partitions_are_read_from_the_executor_that_has_them,
     results_larger_than_the_limit_are_refused_before_they_are_fetched,
     executor_that_is_silent_is_given_up,
+    random_programs_survive_executors_that_die_at_random,
 );
 
 #[firesteel::main]

@@ -1,6 +1,9 @@
 //! Many threads of one driver over the same RDDs: jobs that share stages, are cancelled, and let go of what others read.
 
-use crate::chaos::{Chaos, Random, Stragglers, at_rest};
+use crate::{
+    chaos::{Chaos, Stragglers, at_rest},
+    random_program::random::Random,
+};
 use firesteel::{__private::Footprint, prelude::*};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 

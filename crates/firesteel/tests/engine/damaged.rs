@@ -1,8 +1,8 @@
 //! Files of kept partitions, map outputs and spilled records, changed behind the engine's back.
 
 use crate::{
-    chaos::Random,
     disks::files,
+    random_program::random::Random,
     steps::{Told, local},
 };
 use firesteel::{

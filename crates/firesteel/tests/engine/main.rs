@@ -15,8 +15,9 @@ mod lifecycle;
 mod listening;
 mod memory;
 mod persistence;
-mod plain;
 mod pools;
+#[path = "../random_program/mod.rs"]
+mod random_program;
 mod soak;
 mod status;
 mod steps;

@@ -1,6 +1,6 @@
 //! What does not fit into memory: the same answers, in the same order, by way of the disk.
 
-use crate::{soak::LEVELS, steps::Told};
+use crate::{random_program::LEVELS, steps::Told};
 use firesteel::{
     events::{
         Event,
