@@ -14,7 +14,14 @@ use rustix::{
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
 };
 use serde::{Deserialize, Serialize};
-use std::{num::NonZeroU32, os::fd::OwnedFd, process, sync::OnceLock, thread};
+use std::{
+    io::{self, Write},
+    num::NonZeroU32,
+    os::fd::OwnedFd,
+    process,
+    sync::OnceLock,
+    thread,
+};
 
 /// What the message that makes a process an executor begins with.
 const MAGIC: [u8; 16] = *b"firesteel role 1";
@@ -198,7 +205,11 @@ impl DriverRole {
             })?;
             let watch = move || {
                 Starter(socket).wait();
-                eprintln!("firesteel driver: the worker that started it has ended, and so does this process");
+                // Whoever kept this process's log may be gone, too.
+                let _ = writeln!(
+                    io::stderr(),
+                    "firesteel driver: the worker that started it has ended, and so does this process"
+                );
                 process::exit(1);
             };
             let thread = thread::Builder::new().name("firesteel-starter".into());

@@ -169,9 +169,14 @@ impl Scratch {
     /// Files will lie under `dirs`, in folders of our own that are made when they are first needed. Removes what killed
     /// processes left there. Without any folder nothing can be written.
     pub fn new(dirs: Vec<PathBuf>) -> Arc<Self> {
-        dirs.iter().for_each(|dir| remove_leftovers(dir));
+        Scratch::tidy(&dirs);
         let state = Mutex::new(State { folders: dirs.iter().map(|_| None).collect(), ..State::default() });
         Arc::new(Scratch { state, dirs, open: Arc::default() })
+    }
+
+    /// Removes what processes left in scratch folders that were killed. Costs reading the folders' lists.
+    pub fn tidy(dirs: &[PathBuf]) {
+        dirs.iter().for_each(|dir| remove_leftovers(dir));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -3,7 +3,7 @@
 //! What the allocator counts may be as much as the executor's memory. What the system says that the process holds may be more by the
 //! overhead: what is mapped otherwise, and what freed memory leaves between what is used.
 
-use crate::{allocator, machine};
+use crate::{allocator, cluster::note, machine};
 use firesteel_model::{
     Error, Result,
     conf::{Conf, keys},
@@ -64,7 +64,7 @@ impl Limit {
             loop {
                 thread::park_timeout(EVERY);
                 if let Some(why) = self.passed() {
-                    eprintln!("firesteel executor: {why}");
+                    note(&why);
                     tell(&why);
                     std::process::exit(1);
                 }

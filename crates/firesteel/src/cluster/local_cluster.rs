@@ -8,8 +8,12 @@ use crate::{
 };
 use crossbeam_channel::Sender;
 use firesteel_cluster::role::Role;
-use firesteel_model::{Error, ExecutorId, Result};
+use firesteel_model::{
+    Error, ExecutorId, Result,
+    conf::{Conf, keys},
+};
 use firesteel_scheduler::LossReason;
+use firesteel_store::Scratch;
 use std::{
     fs::{self, File},
     os::unix::process::ExitStatusExt,
@@ -40,6 +44,8 @@ struct Shared {
     endings: Arc<Endings>,
     folder: PathBuf,
     keep_logs: bool,
+    /// Where executors have their scratch files.
+    local_dirs: Vec<PathBuf>,
     to_driver: Sender<Msg>,
     state: Mutex<State>,
     changed: Condvar,
@@ -56,17 +62,23 @@ struct State {
 }
 
 impl LocalCluster {
-    /// Starts so many processes of this program, which register with `control`. What they print goes to files in `folder`.
+    /// Starts so many processes of this program, which register with `control`. What they print goes to files in a folder of the
+    /// application's, `worker.dir` or else in a scratch folder.
     pub(crate) fn start(
         executors: u32,
+        conf: &Conf,
+        application: &str,
         control: Control,
         endings: Arc<Endings>,
-        folder: PathBuf,
-        keep_logs: bool,
         to_driver: Sender<Msg>,
     ) -> Result<Arc<Self>> {
+        let (kept, local_dirs) = (conf.get(keys::WORKER_DIR)?, conf.local_dirs()?);
+        let keep_logs = kept.is_some();
+        let folder = kept.map(PathBuf::from).or_else(|| local_dirs.first().cloned()).unwrap_or_else(|| ".".into());
+        let folder = folder.join(format!("firesteel-work-{application}"));
         let state = Mutex::new(State { keepers: executors, ..State::default() });
-        let shared = Shared { control, endings, folder, keep_logs, to_driver, state, changed: Condvar::new() };
+        let shared =
+            Shared { control, endings, folder, keep_logs, local_dirs, to_driver, state, changed: Condvar::new() };
         let cluster = Arc::new(LocalCluster { shared: Arc::new(shared), threads: Mutex::default() });
         for i in 0..executors {
             // The first is started here, so that what is wrong is an error of the context.
@@ -201,6 +213,7 @@ impl Shared {
             }
             // Not under the lock that whoever ends it needs.
             let status = wait(pid, &child);
+            Scratch::tidy(&self.local_dirs);
             let mut state = lock(&self.state);
             state.running.retain(|(id, _)| *id != executor);
             state.failed += 1;

@@ -16,5 +16,5 @@ use control::{Control, Hosting};
 use local_cluster::LocalCluster;
 
 pub(crate) use control::{Fetcher, Places};
-pub(crate) use process::run as run_executor;
+pub(crate) use process::{note, run as run_executor};
 pub(crate) use supply::{Applicant, NEEDS_MAIN, Supply};

@@ -22,6 +22,8 @@ use firesteel_rdd::{Holder, Output};
 use firesteel_store::BlockStatus;
 use std::{
     collections::HashMap,
+    fmt::Display,
+    io::{self, Write},
     net::IpAddr,
     process::ExitCode,
     sync::{
@@ -43,10 +45,15 @@ pub(crate) fn run(given: Result<Given>) -> ExitCode {
     match given.and_then(begin) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("firesteel executor: {e}");
+            note(e);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Notes something in this process's log; whoever kept that may be gone.
+pub(crate) fn note(what: impl Display) {
+    let _ = writeln!(io::stderr(), "firesteel executor: {what}");
 }
 
 fn other(e: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -57,7 +64,7 @@ fn begin(given: Given) -> Result<()> {
     if let Some(starter) = given.starter {
         let watch = move || {
             starter.wait();
-            eprintln!("firesteel executor: the process that started it has ended, and so does this one");
+            note("the process that started it has ended, and so does this one");
             std::process::exit(1);
         };
         let thread = std::thread::Builder::new().name("firesteel-starter".into());
@@ -98,6 +105,7 @@ fn serve(role: &Role) -> Result<()> {
         }
         Err(e) => {
             voice.say(&FromExecutor::Failed(e.to_string()));
+            voice.outbox.flush(LAST_WORDS);
             Err(e)
         }
     }

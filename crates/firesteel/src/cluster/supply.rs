@@ -18,7 +18,7 @@ use firesteel_model::{
     conf::{Conf, Master, is_secret, keys},
 };
 use firesteel_store::BlockStore;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// What is missing where a process cannot become an executor.
 pub(crate) const NEEDS_MAIN: &str = "put `#[firesteel::main]` on the program's `fn main`, where executors begin";
@@ -87,15 +87,7 @@ impl Supply {
                 (supplier, application)
             }
             (Master::LocalCluster { executors, .. }, _) => {
-                let kept = conf.get(keys::WORKER_DIR)?;
-                let dirs = conf.local_dirs()?;
-                let folder = match &kept {
-                    Some(dir) => Path::new(dir),
-                    None => dirs.first().map_or(Path::new("."), |dir| dir),
-                };
-                let folder = folder.join(format!("firesteel-work-{}", applicant.id));
-                let executors = executors.get();
-                (LocalCluster::start(executors, control, endings, folder, kept.is_some(), to_driver)?, None)
+                (LocalCluster::start(executors.get(), conf, applicant.id, control, endings, to_driver)?, None)
             }
             _ => return Ok(None),
         };

@@ -28,16 +28,16 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     }
 }
 
-/// The processes that this one has started, and that live.
-fn children() -> Vec<u32> {
-    let own = std::process::id().to_string();
+/// The processes that another has started, and that live.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let own = parent.to_string();
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let numbered = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let ours = numbered.filter(|pid| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // Behind the name, which may have any characters: state and parent.
         let mut words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        words.next().is_some_and(|state| state != "Z") && words.next() == Some(&own)
+        words.next().is_some_and(|state| state != "Z") && words.next() == Some(own.as_str())
     });
     ours.collect()
 }
@@ -50,7 +50,7 @@ fn let_die(mut random: Random, over: Receiver<()>) -> u64 {
         if over.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return died;
         }
-        let all = children();
+        let all = children_of(std::process::id());
         if all.is_empty() {
             continue;
         }
@@ -85,7 +85,7 @@ fn round(seed: u64, until: Instant) -> (usize, u64) {
         .conf("firesteel.stage.maxConsecutiveAttempts", 1_000)
         .build()
         .unwrap();
-    sc.set_checkpoint_dir(ground.dir.path().join("checkpoints").to_str().unwrap()).unwrap();
+    sc.set_checkpoint_dir(ground.dir().join("checkpoints").to_str().unwrap()).unwrap();
     let (end, over) = channel();
     let fates = Random::new(random.next());
     let killer = std::thread::spawn(move || let_die(fates, over));

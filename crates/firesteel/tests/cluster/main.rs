@@ -5,10 +5,12 @@
 mod chaos;
 #[path = "../random_program/mod.rs"]
 mod random_program;
+mod standalone;
 
 use chaos::random_programs_survive_executors_that_die_at_random;
 use firesteel::{ContextBuilder, prelude::*};
 use serde::{Deserialize, Serialize};
+use standalone::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -17,20 +19,29 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
-/// What a test needs, removed at its end: a scratch folder and a folder for executors' logs.
+/// What a test needs: a scratch folder and a folder for executors' logs.
 struct Ground {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
+    /// Removed at the test's end.
+    _own: Option<tempfile::TempDir>,
 }
 
 impl Ground {
     fn new() -> Self {
-        Ground { dir: tempfile::tempdir().unwrap() }
+        let own = tempfile::tempdir().unwrap();
+        Ground { dir: own.path().into(), _own: Some(own) }
+    }
+    fn at(dir: &Path) -> Self {
+        Ground { dir: dir.into(), _own: None }
+    }
+    fn dir(&self) -> &Path {
+        &self.dir
     }
     fn logs(&self) -> PathBuf {
-        self.dir.path().join("logs")
+        self.dir.join("logs")
     }
     fn scratch(&self) -> PathBuf {
-        self.dir.path().join("scratch")
+        self.dir.join("scratch")
     }
     fn builder(&self, master: &str) -> ContextBuilder {
         fs::create_dir_all(self.scratch()).unwrap();
@@ -119,8 +130,8 @@ fn answers(sc: &Context, dir: &Path) -> Vec<String> {
 
 fn answers_are_those_of_threads_record_by_record() {
     let ground = Ground::new();
-    let on_threads = answers(&ground.builder("local[2]").build().unwrap(), &ground.dir.path().join("a"));
-    let on_processes = answers(&ground.cluster(), &ground.dir.path().join("b"));
+    let on_threads = answers(&ground.builder("local[2]").build().unwrap(), &ground.dir().join("a"));
+    let on_processes = answers(&ground.cluster(), &ground.dir().join("b"));
     for (threads, processes) in on_threads.iter().zip(&on_processes) {
         assert_eq!(threads, processes);
     }
@@ -258,12 +269,12 @@ fn broadcast_values_leave_executors_with_unpersist_destroy_and_the_last_handle()
 fn added_files_and_folders_reach_executors_as_they_are() {
     let ground = Ground::new();
     let sc = ground.cluster();
-    let given = ground.dir.path().join("given");
+    let given = ground.dir().join("given");
     fs::create_dir_all(given.join("deep/empty")).unwrap();
     let large: String = (0..100_000).map(|i| format!("line {i}\n")).collect();
     fs::write(given.join("deep/large.txt"), &large).unwrap();
     fs::write(given.join("nothing"), "").unwrap();
-    let script = ground.dir.path().join("count.sh");
+    let script = ground.dir().join("count.sh");
     fs::write(&script, "#!/bin/sh\nwc -l\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     sc.add_folder(given.display().to_string()).unwrap();
@@ -353,7 +364,7 @@ fn dying<T>(mark: &String, here: bool, item: T) -> T {
 fn executor_killed_by_its_own_task_is_tried_elsewhere() {
     let ground = Ground::new();
     let sc = ground.cluster();
-    let mark = ground.dir.path().join("mark").display().to_string();
+    let mark = ground.dir().join("mark").display().to_string();
     let counted = sc.long_accumulator("counted");
     // In the middle of the map stage, and while map outputs are read: each time once.
     for stage in 0..2 {
@@ -506,10 +517,18 @@ tests!(
     results_larger_than_the_limit_are_refused_before_they_are_fetched,
     executor_that_is_silent_is_given_up,
     random_programs_survive_executors_that_die_at_random,
+    answers_of_a_standalone_cluster_are_those_of_threads,
+    killed_worker_takes_its_executors_along_and_costs_what_they_held,
+    jobs_go_on_without_a_master_and_the_next_one_knows_them,
+    killed_driver_leaves_no_executors_behind,
+    jobs_that_no_cluster_can_run_end_with_the_reason,
 );
 
 #[firesteel::main]
 fn main() {
+    if be_a_part() {
+        return;
+    }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let chosen: Vec<_> =
         TESTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part))).collect();

@@ -1,0 +1,232 @@
+//! A standalone cluster of real processes: this program again, as master, worker or driver.
+
+use crate::{Ground, answers, chaos::children_of, executors, files, kill, numbers};
+use firesteel::prelude::*;
+use firesteel_cluster::{
+    master::server::{MasterServer, Settings},
+    worker::{self, WorkerServer},
+};
+use firesteel_model::conf::Conf;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The first argument of a process that is to be something else than tests.
+const BE: &str = "--be";
+
+/// A part of the cluster, killed when dropped.
+struct Part(Child);
+
+impl Part {
+    /// Starts this program as `what`; what it says first, which means that it is ready.
+    fn start(what: &[&str]) -> (Part, String) {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let child = command.arg(BE).args(what).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut part = Part(child);
+        let mut line = String::new();
+        BufReader::new(part.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        (part, line.trim().to_string())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Is what the arguments say, if they do.
+pub(crate) fn be_a_part() -> bool {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut conf = Conf::new();
+    conf.set("firesteel.worker.timeout", "2");
+    match words[..] {
+        [BE, "master", address, folder] => {
+            conf.set("firesteel.deploy.recoveryDirectory", folder);
+            conf.set("firesteel.deploy.recoveryMode", "FILESYSTEM");
+            let server = MasterServer::start(Settings::new(&conf, address.into()).unwrap()).unwrap();
+            println!("{}", server.address());
+            until_the_test_ends();
+        }
+        [BE, "worker", master, cores, memory, folder] => {
+            let scratch = Path::new(folder).join("scratch");
+            fs::create_dir_all(&scratch).unwrap();
+            conf.set("firesteel.worker.dir", folder).set("firesteel.local.dir", scratch.display());
+            let (cores, memory) = (cores.parse().unwrap(), memory.parse().unwrap());
+            let settings =
+                worker::Settings::new(&conf, vec![master.into()], "127.0.0.1".into(), cores, memory).unwrap();
+            let server = WorkerServer::start(settings).unwrap();
+            println!("{}", server.id());
+            until_the_test_ends();
+        }
+        [BE, "driver", master, folder] => {
+            let ground = Ground::at(Path::new(folder));
+            let sc = small(ground.builder(&format!("firesteel://{master}"))).build().unwrap();
+            let pids = executors(&sc);
+            println!("{}", pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+            until_the_test_ends();
+            std::process::exit(0);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Standard input ends with the test.
+fn until_the_test_ends() {
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// A master and workers.
+struct Cluster {
+    ground: Ground,
+    address: String,
+    master: Option<Part>,
+    workers: Vec<Part>,
+}
+
+impl Cluster {
+    fn new(workers: usize) -> Self {
+        let ground = Ground::new();
+        let (master, address) = Part::start(&["master", "127.0.0.1:0", path(&ground, "master").to_str().unwrap()]);
+        let mut cluster = Cluster { ground, address, master: Some(master), workers: Vec::new() };
+        (0..workers).for_each(|_| cluster.add_worker(2, 1024));
+        cluster
+    }
+
+    fn add_worker(&mut self, cores: u32, memory_mib: u32) {
+        let folder = path(&self.ground, &format!("worker-{}", self.workers.len()));
+        let (cores, memory) = (cores.to_string(), memory_mib.to_string());
+        let (part, _) = Part::start(&["worker", &self.address, &cores, &memory, folder.to_str().unwrap()]);
+        self.workers.push(part);
+    }
+
+    fn restart_master(&mut self) {
+        let folder = path(&self.ground, "master");
+        self.master = Some(Part::start(&["master", &self.address, folder.to_str().unwrap()]).0);
+    }
+
+    fn builder(&self) -> firesteel::ContextBuilder {
+        small(self.ground.builder(&format!("firesteel://{}", self.address)))
+    }
+}
+
+/// With executors of a core each.
+fn small(builder: firesteel::ContextBuilder) -> firesteel::ContextBuilder {
+    builder.conf("firesteel.executor.cores", 1).conf("firesteel.executor.memory", "256m")
+}
+
+fn path(ground: &Ground, name: &str) -> PathBuf {
+    ground.dir().join(name)
+}
+
+fn is_there(pid: u32) -> bool {
+    // A zombie has no memory any more.
+    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("VmRSS"))
+}
+
+/// Waits until something is so.
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}: not within half a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn answers_of_a_standalone_cluster_are_those_of_threads() {
+    let cluster = Cluster::new(2);
+    let on_threads = answers(&cluster.ground.builder("local[2]").build().unwrap(), &path(&cluster.ground, "a"));
+    let sc = cluster.builder().conf("firesteel.cores.max", 3).build().unwrap();
+    let on_cluster = answers(&sc, &path(&cluster.ground, "b"));
+    for (threads, processes) in on_threads.iter().zip(&on_cluster) {
+        assert_eq!(threads, processes);
+    }
+    let pids = executors(&sc);
+    sc.stop().unwrap();
+    soon("executors end with their application", || !pids.iter().any(|pid| is_there(*pid)));
+    let blocks = |path: &PathBuf| path.to_string_lossy().contains("block-");
+    let left = || files(cluster.ground.dir()).into_iter().filter(blocks).collect::<Vec<_>>();
+    soon("scratch files go", || left().is_empty());
+}
+
+pub(crate) fn killed_worker_takes_its_executors_along_and_costs_what_they_held() {
+    let cluster = Cluster::new(2);
+    let sc = cluster.builder().build().unwrap();
+    let sums = numbers(&sc).reduce_by_key_into(4, |a, b| a + b);
+    let expected = sums.collect().unwrap();
+    let Cluster { ground, master, mut workers, .. } = cluster;
+    let worker = workers.remove(0);
+    soon("both its executors start", || children_of(worker.pid()).len() == 2);
+    let its = children_of(worker.pid());
+    worker.kill();
+    soon("executors end with their worker", || !its.iter().any(|pid| is_there(*pid)));
+    assert_eq!(sums.collect().unwrap(), expected);
+    sc.stop().unwrap();
+    drop((workers, master, ground));
+}
+
+pub(crate) fn jobs_go_on_without_a_master_and_the_next_one_knows_them() {
+    let mut cluster = Cluster::new(2);
+    let sc = cluster.builder().build().unwrap();
+    let sums = numbers(&sc).reduce_by_key_into(4, |a, b| a + b);
+    let expected = sums.collect().unwrap();
+    let before = executors(&sc);
+    cluster.master.take().unwrap().kill();
+    assert_eq!(sums.collect().unwrap(), expected);
+    assert_eq!(numbers(&sc).group_by_key_into(3).count().unwrap(), 97);
+    cluster.restart_master();
+    // Those that run go on; one that dies now is replaced, by the new master.
+    let one = *before.first().unwrap();
+    kill(one);
+    soon("another executor comes", || executors(&sc).iter().any(|pid| !before.contains(pid)));
+    assert_eq!(sums.collect().unwrap(), expected);
+    // And it serves others.
+    sc.stop().unwrap();
+    let other = cluster.builder().build().unwrap();
+    assert_eq!(other.range(0..100).count().unwrap(), 100);
+}
+
+pub(crate) fn killed_driver_leaves_no_executors_behind() {
+    let cluster = Cluster::new(1);
+    let folder = path(&cluster.ground, "driver");
+    fs::create_dir_all(&folder).unwrap();
+    let (driver, pids) = Part::start(&["driver", &cluster.address, folder.to_str().unwrap()]);
+    let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.iter().all(|pid| is_there(*pid)));
+    driver.kill();
+    soon("executors end with their driver", || !pids.iter().any(|pid| is_there(*pid)));
+    // Their cores are free again.
+    let sc = cluster.builder().build().unwrap();
+    assert_eq!(sc.range(0..100).count().unwrap(), 100);
+}
+
+pub(crate) fn jobs_that_no_cluster_can_run_end_with_the_reason() {
+    let mut cluster = Cluster::new(0);
+    let waiting = |cluster: &Cluster| cluster.builder().conf("firesteel.executor.wait", "1s");
+    let error = waiting(&cluster).build().unwrap().range(0..10).count().unwrap_err().to_string();
+    assert!(error.contains("no executor has come within 1s") && error.contains("worker"), "{error}");
+    cluster.add_worker(2, 512);
+    let large = waiting(&cluster).conf("firesteel.executor.memory", "4g");
+    let error = large.build().unwrap().range(0..10).count().unwrap_err().to_string();
+    assert!(error.contains("4096"), "{error}");
+    let nobody = Context::builder().master("firesteel://127.0.0.1:1").build().map(drop).unwrap_err().to_string();
+    assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
+    let begun = cluster.workers[0].pid();
+    assert!(is_there(begun));
+}
