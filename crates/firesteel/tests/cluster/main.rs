@@ -2,11 +2,13 @@
 //!
 //! Its own harness, because executors are this program again: `cargo test --test cluster [part of a name]`.
 
+mod awkward;
 mod chaos;
 #[path = "../random_program/mod.rs"]
 mod random_program;
 mod standalone;
 
+use awkward::*;
 use chaos::random_programs_survive_executors_that_die_at_random;
 use firesteel::{ContextBuilder, prelude::*};
 use serde::{Deserialize, Serialize};
@@ -517,6 +519,11 @@ tests!(
     results_larger_than_the_limit_are_refused_before_they_are_fetched,
     executor_that_is_silent_is_given_up,
     random_programs_survive_executors_that_die_at_random,
+    executor_killed_while_it_writes_output_leaves_each_line_once,
+    executor_killed_while_it_fetches_a_broadcast_costs_time_only,
+    damaged_files_of_executors_are_computed_again,
+    straggler_is_overtaken_and_its_output_is_written_once,
+    tasks_go_to_the_executor_that_keeps_their_partition,
     answers_of_a_standalone_cluster_are_those_of_threads,
     killed_worker_takes_its_executors_along_and_costs_what_they_held,
     jobs_go_on_without_a_master_and_the_next_one_knows_them,

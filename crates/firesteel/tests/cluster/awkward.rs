@@ -1,0 +1,123 @@
+//! Executors that die, stand still or lose files at the most awkward moments.
+
+use crate::{Ground, TWO, chaos::children_of, dying, executors, files, numbers};
+use firesteel::prelude::*;
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+/// The lines that a folder of text files has, in the order of the files.
+fn lines(folder: &Path) -> Vec<String> {
+    assert!(folder.join("_SUCCESS").exists());
+    let mut names: Vec<_> = files(folder);
+    names.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("part-"));
+    assert!(files(folder).iter().all(|path| !path.to_string_lossy().contains("_temporary")));
+    names
+        .iter()
+        .flat_map(|path| fs::read_to_string(path).unwrap().lines().map(String::from).collect::<Vec<_>>())
+        .collect()
+}
+
+pub(crate) fn executor_killed_while_it_writes_output_leaves_each_line_once() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let (mark, folder) = (ground.dir().join("mark").display().to_string(), ground.dir().join("text"));
+    let text =
+        sc.range_n(0..10_000, 6).map_with(mark, |mark, i| dying(mark, i == 4_321, i)).map(|i| format!("line {i}"));
+    text.save_as_text_file(folder.display().to_string()).unwrap();
+    assert_eq!(lines(&folder), (0..10_000).map(|i| format!("line {i}")).collect::<Vec<_>>());
+}
+
+pub(crate) fn executor_killed_while_it_fetches_a_broadcast_costs_time_only() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    let pids = executors(&sc);
+    let large = sc.broadcast((0..1_500_000u64).collect::<Vec<_>>());
+    let sums = sc.range_n(0..8, 8).map_with(large, |large, i| large.value()[i as usize]).erase();
+    let (job, one) = (sums.collect_async(), *pids.first().unwrap());
+    crate::kill(one);
+    assert_eq!(job.get().unwrap(), (0..8).collect::<Vec<_>>());
+    assert_eq!(sums.collect().unwrap(), (0..8).collect::<Vec<_>>());
+}
+
+pub(crate) fn damaged_files_of_executors_are_computed_again() {
+    let damages: [(&str, fn(&Path)); 3] = [
+        ("cut", |path| {
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        }),
+        ("flipped", |path| {
+            let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+            let (mut byte, middle) = ([0], file.metadata().unwrap().len() / 2);
+            file.read_exact_at(&mut byte, middle).unwrap();
+            file.write_all_at(&[byte[0] ^ 0x10], middle).unwrap();
+        }),
+        ("deleted", |path| fs::remove_file(path).unwrap()),
+    ];
+    for (what, damage) in damages {
+        let ground = Ground::new();
+        let sc = ground.builder(TWO).conf("firesteel.shuffle.io.maxRetries", 0).build().unwrap();
+        executors(&sc);
+        let kept = numbers(&sc).persist(StorageLevel::DISK_ONLY);
+        let sums = kept.reduce_by_key_into(4, |a, b| a + b);
+        let (expected, all) = (sums.glom().collect().unwrap(), kept.glom().collect().unwrap());
+        let is_block = |path: &&std::path::PathBuf| path.to_string_lossy().contains("block-");
+        let mut damaged = 0;
+        for path in files(&ground.scratch()).iter().filter(is_block) {
+            damage(path);
+            damaged += 1;
+        }
+        assert!(damaged >= 8, "{damaged} files");
+        assert_eq!(sums.glom().collect().unwrap(), expected, "{what}");
+        assert_eq!(kept.glom().collect().unwrap(), all, "{what}");
+    }
+}
+
+pub(crate) fn straggler_is_overtaken_and_its_output_is_written_once() {
+    let ground = Ground::new();
+    let sc = ground
+        .builder("local-cluster[3,1,512]")
+        .conf("firesteel.speculation", true)
+        .conf("firesteel.speculation.quantile", "0.5")
+        .conf("firesteel.locality.wait", "0s")
+        .build()
+        .unwrap();
+    while children_of(std::process::id()).len() < 3
+        || sc.range_n(0..30, 30).map(|_| std::process::id()).distinct().count().unwrap() < 3
+    {}
+    let (mark, folder) = (ground.dir().join("mark").display().to_string(), ground.dir().join("text"));
+    let counted = sc.long_accumulator("counted");
+    let slow = sc.range_n(0..3_000, 12).map_with((mark, counted.clone()), |(mark, counted), i| {
+        if i == 1_600 && fs::create_dir(mark).is_ok() {
+            // It stands still, and is not dead: nobody gives it up before the job has ended.
+            let own = std::process::id().to_string();
+            Command::new("kill").args(["-STOP", &own]).status().unwrap();
+        }
+        counted.add(1);
+        i
+    });
+    let begun = std::time::Instant::now();
+    slow.map(|i| format!("{i}")).save_as_text_file(folder.display().to_string()).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(60), "it would have waited for the time limit of two minutes");
+    assert_eq!(lines(&folder), (0..3_000).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert_eq!(counted.value(), 3_000);
+    children_of(std::process::id()).into_iter().for_each(crate::kill);
+}
+
+pub(crate) fn tasks_go_to_the_executor_that_keeps_their_partition() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    executors(&sc);
+    let place = |i: u64| (i, std::process::id());
+    let kept = sc.range_n(0..8, 8).map(place).cache();
+    let at = kept.collect().unwrap();
+    for _ in 0..5 {
+        let run = kept.map(|(i, kept_at)| (i, kept_at, std::process::id())).collect().unwrap();
+        assert!(run.iter().all(|(_, kept_at, run_at)| kept_at == run_at), "{run:?}");
+        assert!(run.iter().zip(&at).all(|(run, at)| (run.0, run.1) == *at));
+    }
+}
