@@ -3,6 +3,7 @@
 //! *Engine*: what an ordinary user of Firesteel writes. *Hand*: what an ordinary Rust programmer writes without an engine: rayon,
 //! std collections. *Limit*: the fastest form known, made for this one job alone.
 
+pub(crate) mod cluster;
 mod engine;
 mod hand;
 mod inputs;
@@ -193,11 +194,12 @@ pub(crate) fn one(words: &[&str]) -> Result<()> {
     let setting = Setting { scale: parse("scale", scale)?, threads: parse("threads", threads)?, folder: folder.into() };
     let mut engine = None;
     let mut run = || match way {
-        "engine" => {
+        "engine" | "cluster" => {
             let sc = match &engine {
                 Some(sc) => sc,
                 None => {
-                    let master = format!("local[{}]", setting.threads);
+                    let threads = format!("local[{}]", setting.threads);
+                    let master = if way == "cluster" { cluster::MASTER.into() } else { threads };
                     engine.insert(Context::builder().master(&master).app_name("bench").build()?)
                 }
             };
@@ -206,7 +208,7 @@ pub(crate) fn one(words: &[&str]) -> Result<()> {
         "hand" => (workload.hand)(&setting),
         _ => (workload.limit)(&setting),
     };
-    if way != "engine" {
+    if !["engine", "cluster"].contains(&way) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(setting.threads).build_global();
         pool.map_err(|e| Error::InvalidArgument(e.to_string()))?;
     }
