@@ -180,9 +180,6 @@ pub struct ApplicationDescription {
     pub files_at: String,
     /// The program that its executors run.
     pub executable: Blob,
-    /// What its executors find in their folders.
-    #[serde(default)]
-    pub files: Vec<NamedFile>,
 }
 
 /// A driver that is to run on a worker.
@@ -526,7 +523,6 @@ mod tests {
             secret: Secret::from_bytes(b"0123456789abcdef").unwrap(),
             files_at: "h:2".into(),
             executable: Blob { hash: ContentHash::of(&b"x"[..]).unwrap().0, length: 1 },
-            files: Vec::new(),
         };
         let shown = format!("{application:?}");
         assert!(!shown.contains("0123456789abcdef") && !shown.contains("30313233"), "{shown}");

@@ -61,6 +61,10 @@ fn worker_settings(folder: &Path, name: &str, master: &str) -> worker::Settings 
     }
 }
 
+fn start_worker(settings: worker::Settings) -> firesteel_model::Result<worker::WorkerServer> {
+    worker::WorkerServer::start(settings, |_| {})
+}
+
 /// An application whose executors are runs of a script.
 struct Program {
     application: Application,
@@ -72,10 +76,8 @@ impl Program {
     fn new(folder: &Path, master: &str, script: &str, cores_max: u32) -> Program {
         let path = folder.join("script");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::write(folder.join("words.txt"), "fire\nsteel\n").unwrap();
         let mut offer = Offer::default();
         let executable = offer.add(&path).unwrap();
-        let words = NamedFile { name: "words.txt".into(), contents: offer.add(&folder.join("words.txt")).unwrap() };
         let secret = secret("the secret of the application");
         let files = BlobServer::start("127.0.0.1:0".parse().unwrap(), &secret, Arc::new(offer)).unwrap();
         let description = ApplicationDescription {
@@ -87,7 +89,6 @@ impl Program {
             secret,
             files_at: files.address().to_string(),
             executable,
-            files: vec![words],
         };
         let (told, events) = mpsc::channel();
         let on_event = move |event| drop(told.send(event));
@@ -132,22 +133,17 @@ fn is_alive(pid: &str) -> bool {
 }
 
 #[test]
-fn executors_run_on_all_workers_with_their_files_and_end_with_the_application() {
+fn executors_run_on_all_workers_and_end_with_the_application() {
     let dir = TempDir::new().unwrap();
     let master = master_at(dir.path(), "127.0.0.1:0");
     let address = master.address().to_string();
-    let workers =
-        ["one", "two"].map(|name| worker::WorkerServer::start(worker_settings(dir.path(), name, &address)).unwrap());
-    let program = Program::new(dir.path(), &address, "cat words.txt; echo $$; exec sleep 1000", 2);
+    let workers = ["one", "two"].map(|name| start_worker(worker_settings(dir.path(), name, &address)).unwrap());
+    let program = Program::new(dir.path(), &address, "echo $$; exec sleep 1000", 2);
     let id = program.application.id();
     let (first, second) = (program.granted(), program.granted());
     assert_ne!(first.1, second.1, "spread out");
-    let printed = |(executor, host): &(ExecutorId, String)| {
-        text(&dir.path().join(host).join(&id).join(executor.to_string()).join("stdout"), 3)
-    };
-    let pid = |granted| {
-        let printed = printed(granted);
-        printed.strip_prefix("fire\nsteel\n").unwrap().to_string()
+    let pid = |(executor, host): &(ExecutorId, String)| {
+        text(&dir.path().join(host).join(&id).join(executor.to_string()).join("stdout"), 1)
     };
     let pids = [pid(&first), pid(&second)];
     assert!(pids.iter().all(|pid| is_alive(pid)));
@@ -178,7 +174,7 @@ fn executors_that_always_fail_end_the_application_with_the_reason() {
     let dir = TempDir::new().unwrap();
     let master = master_at(dir.path(), "127.0.0.1:0");
     let address = master.address().to_string();
-    let _worker = worker::WorkerServer::start(worker_settings(dir.path(), "one", &address)).unwrap();
+    let _worker = start_worker(worker_settings(dir.path(), "one", &address)).unwrap();
     let program = Program::new(dir.path(), &address, "exit 7", 1);
     let mut ends = 0;
     let why = loop {
@@ -201,7 +197,7 @@ fn executors_go_on_while_the_master_is_away_and_it_finds_them_again() {
     let dir = TempDir::new().unwrap();
     let master = master_at(dir.path(), "127.0.0.1:0");
     let address = master.address().to_string();
-    let worker = worker::WorkerServer::start(worker_settings(dir.path(), "one", &address)).unwrap();
+    let worker = start_worker(worker_settings(dir.path(), "one", &address)).unwrap();
     let program = Program::new(dir.path(), &address, "echo $$; exec sleep 1000", 1);
     let (executor, host) = program.granted();
     let id = program.application.id();
@@ -229,7 +225,7 @@ fn a_driver_is_brought_run_asked_about_and_killed() {
     let dir = TempDir::new().unwrap();
     let master = master_at(dir.path(), "127.0.0.1:0");
     let address = master.address().to_string();
-    let _worker = worker::WorkerServer::start(worker_settings(dir.path(), "one", &address)).unwrap();
+    let _worker = start_worker(worker_settings(dir.path(), "one", &address)).unwrap();
     let submitter = Submitter::new(vec![address], Some(cluster_secret()));
     let path = dir.path().join("driver");
     fs::write(
@@ -299,13 +295,13 @@ fn who_does_not_have_the_secret_or_a_folder_of_its_own_is_told_so() {
         secret: Some(secret("another secret of the cluster")),
         ..worker_settings(dir.path(), "one", &address)
     };
-    let why = worker::WorkerServer::start(other).err().unwrap().to_string();
+    let why = start_worker(other).err().unwrap().to_string();
     assert!(why.contains("secret"), "{why}");
     let submitter = Submitter::new(vec![address.clone()], None);
     assert!(submitter.bring(&dir.path().join("nothing")).is_err());
     let why = submitter.status(&"driver-0".to_string().try_into().unwrap()).unwrap_err().to_string();
     assert!(why.contains("secret"), "{why}");
-    let _first = worker::WorkerServer::start(worker_settings(dir.path(), "one", &address)).unwrap();
-    let why = worker::WorkerServer::start(worker_settings(dir.path(), "one", &address)).err().unwrap().to_string();
+    let _first = start_worker(worker_settings(dir.path(), "one", &address)).unwrap();
+    let why = start_worker(worker_settings(dir.path(), "one", &address)).err().unwrap().to_string();
     assert!(why.contains("in use by another worker"), "{why}");
 }

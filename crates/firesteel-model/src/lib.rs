@@ -5,6 +5,7 @@
 pub mod conf;
 mod error;
 mod id;
+pub mod machine;
 mod metrics;
 mod storage_level;
 

@@ -14,11 +14,12 @@ use crate::{
     report::{Application, Reporter},
     setup::Setup,
 };
+use firesteel_cluster::role::{self, DriverRole};
 use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, LogFailure, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
     BlockId, Error, ExecutorId, HostId, PartitionIndex, Result, StorageLevel,
-    conf::{Conf, Master, keys},
+    conf::{Conf, Master, Origin, keys},
 };
 use firesteel_rdd::{
     Accumulator, Broadcast, Captureless, ContextMark, Data, DoubleAccumulator, Erased, Executor, LongAccumulator,
@@ -101,6 +102,9 @@ impl ContextBuilder {
         crate::engine::not_inside("Context::build")?;
         crate::panics::install();
         let mut conf = Conf::load()?;
+        for (key, value) in DriverRole::of_this_process()? {
+            conf.set_from(Origin::Flags, key, value);
+        }
         for (key, value) in self.settings {
             conf.set(key, value);
         }
@@ -110,7 +114,7 @@ impl ContextBuilder {
             tracing::info!("no master is set: running on all cores of this machine (local[*])");
         }
         let master = conf.master()?;
-        if firesteel_cluster::role::is_waiting() {
+        if role::is_waiting() {
             return Err(Error::Config(format!(
                 "this process was started as an executor, and its `main` runs instead: {NEEDS_MAIN}"
             )));
@@ -159,8 +163,8 @@ impl ContextBuilder {
         let application = Application {
             name: app_name,
             id: app_id,
-            user: crate::machine::user(),
-            host: crate::machine::host(),
+            user: firesteel_model::machine::user(),
+            host: firesteel_model::machine::host(),
             master: master.to_string(),
             start_time: since_epoch.as_millis() as u64,
             memory: budget,

@@ -31,7 +31,6 @@ mod job;
 mod jobs;
 mod link;
 mod logging;
-mod machine;
 mod main_fn;
 mod memory_limit;
 mod panics;

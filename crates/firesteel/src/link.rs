@@ -100,6 +100,8 @@ struct Known {
     connected: HashMap<ExecutorId, Option<LossReason>>,
     /// What the last executor said that could not begin.
     could_not_begin: Option<String>,
+    /// No end will be told any more.
+    over: bool,
 }
 
 impl Endings {
@@ -116,10 +118,15 @@ impl Endings {
     }
     /// How an executor has ended whose connection has; waits for that, but not longer than a second.
     pub(crate) fn of(&self, executor: ExecutorId) -> Option<LossReason> {
-        let unknown = |known: &mut Known| matches!(known.connected.get(&executor), Some(None));
+        let unknown = |known: &mut Known| !known.over && matches!(known.connected.get(&executor), Some(None));
         let waited = self.changed.wait_timeout_while(lock(&self.known), Duration::from_secs(1), unknown);
         let (mut known, _) = waited.unwrap_or_else(PoisonError::into_inner);
         known.connected.remove(&executor).flatten()
+    }
+    /// Nobody tells of ends any more, so nobody waits for them.
+    pub(crate) fn over(&self) {
+        lock(&self.known).over = true;
+        self.changed.notify_all();
     }
     /// An executor could not begin; why.
     pub(crate) fn could_not_begin(&self, why: String) {

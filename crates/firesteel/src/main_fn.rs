@@ -1,5 +1,6 @@
 //! What stands before and after a program's own `main`.
 
+use firesteel_cluster::role::DriverRole;
 use std::{
     fmt::Display,
     panic::{catch_unwind, resume_unwind},
@@ -43,6 +44,11 @@ pub fn run_main<T: MainResult>(main: fn() -> T) -> ExitCode {
     crate::allocator::count_for_budgets();
     if let Some(role) = firesteel_cluster::role::take() {
         return crate::cluster::run_executor(role);
+    }
+    // A driver on a cluster has its settings from its worker, before any code of the user's runs.
+    if let Err(e) = DriverRole::of_this_process() {
+        eprintln!("Error: {e}");
+        return ExitCode::FAILURE;
     }
     HAS_MAIN.store(true, Ordering::Relaxed);
     let ended = catch_unwind(main);

@@ -3,10 +3,11 @@
 //! What the allocator counts may be as much as the executor's memory. What the system says that the process holds may be more by the
 //! overhead: what is mapped otherwise, and what freed memory leaves between what is used.
 
-use crate::{allocator, cluster::note, machine};
+use crate::{allocator, cluster::note};
 use firesteel_model::{
     Error, Result,
     conf::{Conf, keys},
+    machine,
 };
 use std::{
     thread::{self, Builder},

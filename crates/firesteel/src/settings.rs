@@ -17,7 +17,7 @@ pub(crate) fn budget(conf: &Conf) -> Result<u64> {
     }
     let of = match conf.get(keys::EXECUTOR_MEMORY)? {
         Some(memory) => memory.0,
-        None => crate::machine::memory(),
+        None => firesteel_model::machine::memory(),
     };
     share(conf, of)
 }

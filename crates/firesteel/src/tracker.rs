@@ -49,7 +49,7 @@ impl Context {
     pub fn executor_memory_status(&self) -> BTreeMap<String, (u64, u64)> {
         let memory = self.engine().blocks.memory();
         let free = memory.total().saturating_sub(memory.execution()).saturating_sub(memory.storage());
-        BTreeMap::from([(format!("{}:0", crate::machine::host()), (memory.total(), free))])
+        BTreeMap::from([(format!("{}:0", firesteel_model::machine::host()), (memory.total(), free))])
     }
 
     /// Between jobs: FIFO or FAIR.

@@ -36,6 +36,9 @@ use std::{
 
 /// How long a worker that lost its connection may take to come back, if `worker.timeout` is not shorter.
 const TIME_TO_RECONNECT: Duration = Duration::from_secs(5);
+/// How long those who were there before a restart may take to come back, if `worker.timeout` is not shorter: who lives tries at least
+/// every five seconds.
+const TIME_TO_RETURN: Duration = Duration::from_secs(15);
 
 /// How a master decides.
 #[derive(Clone, Debug)]
@@ -227,7 +230,7 @@ impl Master {
         let of_drivers = master.drivers.values().filter_map(|driver| driver.worker.clone());
         let workers: BTreeSet<_> = workers.into_iter().chain(of_drivers).collect();
         if !workers.is_empty() || !applications.is_empty() {
-            let until = now + master.rules.worker_timeout;
+            let until = now + master.rules.worker_timeout.min(TIME_TO_RETURN);
             master.recovery = Some(Recovery { until, workers, applications });
         }
         master

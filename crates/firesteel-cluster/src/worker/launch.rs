@@ -80,11 +80,10 @@ impl Worker {
         life: &Life,
     ) -> Result<Option<ExitStatus>> {
         let name = &executor.name;
-        let bring = |blob: Blob| {
-            self.files.get(blob, |file| fetch(&application.files_at, Some(&application.secret), blob, file))
-        };
-        let program = bring(application.executable)?;
-        make_folder(folder, &application.files, bring)?;
+        let program = self.files.get(application.executable, |file| {
+            fetch(&application.files_at, Some(&application.secret), application.executable, file)
+        })?;
+        fs::create_dir_all(folder).map_err(|e| Error::io("make", folder.display(), e))?;
         let scratch = self.scratch.executor(&format!("{}-{}", name.application, name.executor))?;
         let role = Role {
             driver: application.driver.clone(),
@@ -175,14 +174,14 @@ impl Worker {
     }
 }
 
-/// Makes the folder in which a process runs, with copies of its files: what it does with them is its own matter.
+/// Makes the folder in which a driver runs, with copies of its files: what it does with them is its own matter.
 fn make_folder(folder: &Path, files: &[NamedFile], bring: impl Fn(Blob) -> Result<PathBuf>) -> Result<()> {
     let failed = |e| Error::io("make", folder.display(), e);
     fs::create_dir_all(folder).map_err(failed)?;
     for NamedFile { name, contents } in files {
         // Nothing but a name may leave the folder.
         if Path::new(name).file_name() != Some(OsStr::new(name)) || ["stdout", "stderr"].contains(&&**name) {
-            return Err(Error::Config(format!("{name:?} is no name for a file of an application's")));
+            return Err(Error::Config(format!("{name:?} is no name for a file of a driver's")));
         }
         let to = folder.join(name);
         fs::copy(bring(*contents)?, &to).map_err(|e| Error::io("write", to.display(), e))?;

@@ -99,12 +99,12 @@ pub struct WorkerServer {
 }
 
 impl WorkerServer {
-    /// Registers with a master, for which it waits as long as it takes.
+    /// Registers with a master, for which it waits as long as it takes. If a master will not have this worker any more, `on_refused` is told why.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Config`] if its folder cannot be used or is another worker's; [`Error::Config`] if the master refuses
     /// it, or the secrets or versions differ.
-    pub fn start(settings: Settings) -> Result<WorkerServer> {
+    pub fn start(settings: Settings, on_refused: impl Fn(&str) + Send + Sync + 'static) -> Result<WorkerServer> {
         let failed = |e| Error::io("use the worker's folder", settings.folder.display(), e);
         fs::create_dir_all(&settings.folder).map_err(failed)?;
         // Where processes run is not where this one does.
@@ -133,6 +133,7 @@ impl WorkerServer {
             link: OnceLock::new(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            on_refused: Box::new(on_refused),
             settings,
         });
         let Settings { masters, secret, cleanup, .. } = &worker.settings;
@@ -147,13 +148,6 @@ impl WorkerServer {
     /// What the master calls it.
     pub fn id(&self) -> &WorkerId {
         &self.worker.id
-    }
-
-    /// Waits until the master will not have this worker any more, or for so long; says why, in the first case.
-    pub fn wait(&self, time: Duration) -> Option<String> {
-        let state = self.worker.lock();
-        let waited = self.worker.changed.wait_timeout_while(state, time, |state| state.refused.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.refused.clone()
     }
 }
 
@@ -181,6 +175,7 @@ struct Worker {
     scratch: WorkerScratch,
     /// There as soon as the master has accepted this worker.
     link: OnceLock<Mutex<Option<MasterLink<Worker>>>>,
+    on_refused: Box<dyn Fn(&str) + Send + Sync>,
     state: Mutex<State>,
     /// Something has ended, or all is to end.
     changed: Condvar,
@@ -189,7 +184,6 @@ struct Worker {
 #[derive(Default)]
 struct State {
     stopping: bool,
-    refused: Option<String>,
     executors: BTreeMap<ExecutorName, (RunningExecutor, Arc<Life>)>,
     drivers: BTreeMap<DriverId, (RunningDriver, Arc<Life>)>,
     /// Ends of which the master may not have heard.
@@ -377,7 +371,6 @@ impl Visitor for Worker {
     fn disconnected(&self, _: &str) {}
 
     fn refused(&self, why: &str) {
-        self.lock().refused = Some(why.into());
-        self.changed.notify_all();
+        (self.on_refused)(why);
     }
 }

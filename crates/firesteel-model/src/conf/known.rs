@@ -225,6 +225,15 @@ keys! {
     DEPLOY_SPREAD_OUT_APPS: bool = "deploy.spreadOutApps", default "true";
     /// After so many of an application's executors that ended one after another the master removes it, if none works.
     DEPLOY_MAX_EXECUTOR_RETRIES: u32 = "deploy.maxExecutorRetries", default "10", "at least 1" |n| *n >= 1;
+    /// Where the driver of a submitted program runs: `client` (here) or `cluster` (on a worker).
+    SUBMIT_DEPLOY_MODE: String = "submit.deployMode", default "client",
+        "client or cluster" |mode| ["client", "cluster"].contains(&mode.as_str());
+    /// The cores that a driver takes of its worker, where it runs on one.
+    DRIVER_CORES: u32 = "driver.cores", default "1", "at least 1" |n| *n >= 1;
+    /// The memory that a driver takes of its worker, where it runs on one.
+    DRIVER_MEMORY: ByteSize = "driver.memory", default "1g", "at least 1m" |n| n.0 >= 1 << 20;
+    /// Whether a driver that runs on a worker is started again when it fails or its worker is lost.
+    DRIVER_SUPERVISE: bool = "driver.supervise", default "false";
     /// Whether a restarted master remembers workers, applications and drivers: FILESYSTEM or NONE.
     DEPLOY_RECOVERY_MODE: String = "deploy.recoveryMode", default "FILESYSTEM",
         "FILESYSTEM or NONE" |mode| ["FILESYSTEM", "NONE"].contains(&mode.as_str());
@@ -271,12 +280,9 @@ const NOT_YET: &[&str] = &[
     "cleaner.periodicGC.interval",
     "cleaner.referenceTracking",
     "decommission.enabled",
-    "driver.cores",
     "driver.extraClassPath",
     "driver.extraJavaOptions",
-    "driver.memory",
     "driver.memoryOverhead",
-    "driver.supervise",
     "dynamicAllocation.cachedExecutorIdleTimeout",
     "dynamicAllocation.enabled",
     "dynamicAllocation.executorIdleTimeout",
@@ -355,7 +361,6 @@ const NOT_YET: &[&str] = &[
     "stage.maxAttempts",
     "storage.blockManagerHeartbeatTimeoutMs",
     "storage.decommission.enabled",
-    "submit.deployMode",
     "submit.pyFiles",
     "task.cpus",
     "task.reaper.enabled",
@@ -479,7 +484,7 @@ mod tests {
 
     #[test]
     fn keys_that_only_spark_reads_are_told_as_such() {
-        for key in ["spark.driver.cores", "spark.sql.shuffle.partitions", "firesteel.rpc.askTimeout"] {
+        for key in ["spark.yarn.queue", "spark.sql.shuffle.partitions", "firesteel.rpc.askTimeout"] {
             assert!(complaint(key).unwrap().contains("not supported by this version yet"), "{key}");
         }
     }

@@ -79,13 +79,18 @@ impl Conf {
             self.set_from(Origin::File, keys::SCHEDULER_ALLOCATION_FILE.info.key(), pools.display());
         }
         let files = ["firesteel-defaults.conf", "spark-defaults.conf"].map(|name| dir.join(name));
-        if let Some(file) = files.iter().find(|file| file.is_file()) {
-            let settings = properties::parse(&read(file)?);
-            self.set_all(
-                Origin::File,
-                settings.map_err(|problem| Error::Config(format!("settings in {}, {problem}", file.display())))?,
-            );
-        }
+        files.iter().find(|file| file.is_file()).map_or(Ok(()), |file| self.load_file(file))
+    }
+
+    /// Sets what a file of properties says: weaker than the environment, stronger than what another file said before.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is none.
+    pub fn load_file(&mut self, file: &Path) -> Result<()> {
+        let settings = properties::parse(&read(file)?);
+        let settings =
+            settings.map_err(|problem| Error::Config(format!("settings in {}, {problem}", file.display())))?;
+        self.set_all(Origin::File, settings);
         Ok(())
     }
 

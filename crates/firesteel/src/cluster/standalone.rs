@@ -33,6 +33,7 @@ const TERM: i32 = rustix::process::Signal::TERM.as_raw();
 /// An application that is registered with a master.
 pub(crate) struct Standalone {
     application: Mutex<Option<Application>>,
+    endings: Arc<Endings>,
     _control: Control,
     _files: BlobServer,
 }
@@ -139,12 +140,14 @@ impl Standalone {
             secret: control.secret.clone(),
             files_at: at.with_port(files.address().port()),
             executable,
-            files: Vec::new(),
         };
-        let told = move |event| tell(event, &endings, &to_driver);
+        let told = {
+            let endings = endings.clone();
+            move |event| tell(event, &endings, &to_driver)
+        };
         let application = Application::register(masters, secret.as_ref(), description, told)?;
         let application = Mutex::new(Some(application));
-        Ok(Arc::new(Standalone { application, _control: control, _files: files }))
+        Ok(Arc::new(Standalone { application, endings, _control: control, _files: files }))
     }
 
     /// What the master calls the application.
@@ -207,6 +210,7 @@ impl Supplier for Standalone {
     fn ending(&self) {
         if let Some(application) = lock(&self.application).take() {
             application.unregister();
+            self.endings.over();
         }
     }
 

@@ -3,6 +3,11 @@
 //! Cargo builds examples for `cargo test -p firesteel`; who runs this file alone builds them first, with
 //! `cargo build -p firesteel --examples`.
 
+use firesteel_cluster::{
+    master::server::{self, MasterServer},
+    worker::{self, WorkerServer},
+};
+use firesteel_model::conf::Conf;
 use std::{
     path::PathBuf,
     process::{Command, Output},
@@ -27,6 +32,7 @@ fn run(name: &str, args: &[&str], master: &str) -> Output {
         .current_dir(scratch.path())
         .env_clear()
         .env("FIRESTEEL_MASTER", master)
+        .env("FIRESTEEL_CONF", "firesteel.executor.cores=2")
         .env("FIRESTEEL_LOCAL_DIRS", scratch.path())
         .output()
         .expect("the example starts");
@@ -47,8 +53,35 @@ fn printed(name: &str, args: &[&str], master: &str) -> String {
 fn is_accepted(name: &str) {
     let first = printed(name, &[], MASTERS[0]);
     assert_eq!(first.lines().last(), Some("ok"), "{name} under {}:\n{first}", MASTERS[0]);
-    for master in &MASTERS[1..] {
+    let cluster = Cluster::start();
+    for master in MASTERS[1..].iter().copied().chain([&*cluster.url]) {
         assert_eq!(printed(name, &[], master), first, "{name} under {master}");
+    }
+}
+
+/// A standalone cluster, whose executors are processes.
+struct Cluster {
+    url: String,
+    _worker: WorkerServer,
+    _master: MasterServer,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [master, worker, scratch] = ["master", "worker", "scratch"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&scratch).expect("a folder");
+        let mut conf = Conf::new();
+        conf.set("firesteel.deploy.recoveryDirectory", master.display());
+        conf.set("firesteel.worker.dir", worker.display()).set("firesteel.local.dir", scratch.display());
+        let settings = server::Settings::new(&conf, "127.0.0.1:0".into()).expect("settings");
+        let master = MasterServer::start(settings).expect("a master");
+        let address = master.address().to_string();
+        let settings =
+            worker::Settings::new(&conf, vec![address.clone()], "127.0.0.1".into(), 4, 4096).expect("settings");
+        let worker = WorkerServer::start(settings).expect("a worker");
+        Cluster { url: format!("firesteel://{address}"), _worker: worker, _master: master, _folder: folder }
     }
 }
 

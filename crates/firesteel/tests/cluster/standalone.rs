@@ -70,7 +70,7 @@ pub(crate) fn be_a_part() -> bool {
             let (cores, memory) = (cores.parse().unwrap(), memory.parse().unwrap());
             let settings =
                 worker::Settings::new(&conf, vec![master.into()], "127.0.0.1".into(), cores, memory).unwrap();
-            let server = WorkerServer::start(settings).unwrap();
+            let server = WorkerServer::start(settings, |_| {}).unwrap();
             println!("{}", server.id());
             until_the_test_ends();
         }

@@ -35,7 +35,6 @@ fn wants(cores_max: Option<u32>, executor_cores: Option<u32>, executor_memory_mi
         secret: Secret::from_bytes(&[7; 16]).unwrap(),
         files_at: "h:2".into(),
         executable: blob(),
-        files: Vec::new(),
     }
 }
 
