@@ -289,12 +289,17 @@ impl Scheduler {
         let launch = attempt.launch;
         if let Some(map) = fetch.map {
             self.output_unreadable(fetch.shuffle, map, out);
-            // Where one output is unreadable after another, as many may be as share a file or a disk: finding them one by one would take
-            // more attempts of the stage than it has.
-            let again = matters && self.runs.get(&launch.stage).is_some_and(|run| run.fetch_failures > 0);
+            // Where one output is unreadable after another, as many may be as share files or a disk: finding them one by one would take
+            // more attempts than the stage has, of which the last begins now.
+            let limit = self.config.max_consecutive_stage_attempts;
+            if matters && self.runs.get(&launch.stage).is_some_and(|run| run.fetch_failures + 2 >= limit) {
+                for output in self.tracker.outputs_of(fetch.shuffle) {
+                    self.output_unreadable(fetch.shuffle, output, out);
+                }
+            }
             // A reader that began before the last loss on that executor was known tells nothing new.
             let known = self.executors.get(map.executor).and_then(|executor| executor.outputs_lost);
-            if (fetch.unreachable || again) && known.is_none_or(|epoch| epoch < launch.epoch) {
+            if fetch.unreachable && known.is_none_or(|epoch| epoch < launch.epoch) {
                 if let Some(executor) = self.executors.get_mut(map.executor) {
                     executor.outputs_lost = Some(self.epoch);
                 }

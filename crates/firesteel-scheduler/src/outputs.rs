@@ -232,7 +232,8 @@ impl Tracker {
         outputs
     }
 
-    fn outputs_of(&self, shuffle: ShuffleId) -> Vec<MapRef> {
+    /// Every output of a shuffle.
+    pub(crate) fn outputs_of(&self, shuffle: ShuffleId) -> Vec<MapRef> {
         let slots = self.get(shuffle).map_or(&[][..], |known| &known.slots);
         (0..)
             .map(PartitionIndex)

@@ -80,7 +80,7 @@ impl Cluster {
         let address = master.address().to_string();
         let settings =
             worker::Settings::new(&conf, vec![address.clone()], "127.0.0.1".into(), 4, 4096).expect("settings");
-        let worker = WorkerServer::start(settings).expect("a worker");
+        let worker = WorkerServer::start(settings, |why| panic!("{why}")).expect("a worker");
         Cluster { url: format!("firesteel://{address}"), _worker: worker, _master: master, _folder: folder }
     }
 }
