@@ -7,12 +7,15 @@ mod speed;
 use firesteel::prelude::*;
 
 const USAGE: &str = "usage: firesteel-bench speed  [--scale 0.01] [--threads 2] [--rounds 3] [--only W1,W4] [--ways engine,hand,limit] [--data FOLDER]
+                             [--record FILE] [--short]
+       firesteel-bench speed-page FILE FOLDER
        firesteel-bench cluster [as speed]
        firesteel-bench memory [--scale 1.0] [--budget 256m] [--only NAME]
        firesteel-bench shuffle PARTITIONS [--budget 256m]
 
 speed    workloads in ample memory, each in a process of its own: by the engine, by hand without one, and in the fastest form
-         known: seconds, ratios, peak resident memory. --scale 1.0 reads 2.6 GB, which are made once below --data.
+         known: seconds, ratios, peak resident memory. --scale 1.0 reads 2.6 GB, which are made once below --data. --short (last)
+         takes a minute. speed-page makes the table of FOLDER/speed.md and the picture FOLDER/speed.svg from what --record wrote.
 cluster  some of these on two executor processes, beside threads and by hand; tasks per second, bytes for each, shuffle over
          loopback, and what an executor's death costs.
 memory   workloads larger than the budget, each in a process of its own, with the budget and with ample memory:
@@ -28,6 +31,7 @@ fn main() -> Result<()> {
         Some((&"speed", options)) => speed::compare(&speed::Options::parse(options)?),
         Some((&"speed-one", words)) => speed::one(words),
         Some((&"cluster", options)) => speed::cluster::compare(&speed::Options::parse(options)?),
+        Some((&"speed-page", [recorded, folder])) => speed::page(recorded, folder),
         Some((&"memory", options)) => memory::compare(&memory::Options::parse(options)?),
         Some((&"memory-one", [name, budget, scale])) => memory::one(name, budget, scale),
         Some((&"shuffle", [partitions])) => shuffle::run(number(partitions)?, "256m"),

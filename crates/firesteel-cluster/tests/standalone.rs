@@ -4,14 +4,16 @@ use firesteel_cluster::{
     blob::{BlobServer, Offer},
     client::{Application, ApplicationEvent},
     master::{server, state::Rules},
-    protocol::{ApplicationDescription, DriverDescription, DriverState, HowEnded, NamedFile},
+    protocol::{self, ApplicationDescription, Caller, DriverDescription, DriverState, HowEnded, NamedFile},
     submit::Submitter,
     worker,
 };
 use firesteel_model::ExecutorId;
-use firesteel_net::Secret;
+use firesteel_net::{Hello, Secret};
 use std::{
     fs,
+    io::Write,
+    net::TcpStream,
     path::Path,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
@@ -248,7 +250,7 @@ fn a_driver_is_brought_run_asked_about_and_killed() {
         };
         submitter.submit(description).unwrap()
     };
-    let folder = |id: &_| dir.path().join("one").join::<&firesteel_cluster::protocol::DriverId>(id);
+    let folder = |id: &_| dir.path().join("one").join::<&protocol::DriverId>(id);
     let ended = |id: &_| {
         loop {
             let status = submitter.status(id).unwrap();
@@ -284,6 +286,41 @@ fn a_driver_is_brought_run_asked_about_and_killed() {
     until(|| !is_alive(&next));
     let again = submitter.kill(&endless).unwrap_err().to_string();
     assert!(again.contains("KILLED"), "{again}");
+}
+
+#[test]
+fn whatever_somebody_sends_the_master_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let master = master_at(dir.path(), "127.0.0.1:0");
+    let address = master.address();
+    let _worker = start_worker(worker_settings(dir.path(), "one", &address.to_string())).unwrap();
+    // Somebody without the secret.
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"fsnet"] {
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(garbage).unwrap();
+    }
+    // Somebody with it, who speaks in another way.
+    let options = protocol::options(Some(PATIENCE));
+    let connect = |hello: Hello| firesteel_net::connect(address, Some(&cluster_secret()), &hello, &options);
+    let why = connect(Hello::new(protocol::PROTOCOL, protocol::VERSION + 1)).unwrap_err().to_string();
+    assert!(why.contains("version 1"), "{why}");
+    let (mut reader, _writer) =
+        connect(Hello::new(protocol::PROTOCOL, protocol::VERSION).details(b"{}")).unwrap().split();
+    assert!(reader.recv(&mut Vec::new()).is_err(), "it is sent away");
+    for caller in [Caller::Worker, Caller::Application, Caller::Submitter, Caller::Files] {
+        let (mut reader, mut writer) = connect(protocol::hello(Some(caller))).unwrap().split();
+        for nonsense in [&b"{\"PaintItBlue\":7}"[..], b"\xff\x00", b"", b"[[[[[[[[[["] {
+            writer.send(&[nonsense]).and_then(|()| writer.flush()).unwrap();
+            let mut answer = Vec::new();
+            assert!(reader.recv(&mut answer).unwrap());
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.contains("Refused") && answer.contains("does not know"), "{caller:?}: {answer}");
+        }
+        // A frame that is too long ends the connection before it takes memory.
+        assert!(writer.send(&[&vec![0; options.max_frame + 1]]).is_err());
+    }
+    let program = Program::new(dir.path(), &address.to_string(), "exec sleep 1000", 1);
+    program.granted();
 }
 
 #[test]

@@ -8,7 +8,10 @@ use crate::{
     stream::{Flow, Lent, Sink, Stream},
     task::Task,
 };
-use firesteel_store::{boundary::Sample, record};
+use firesteel_store::{
+    boundary::{BoundaryError, Sample},
+    record,
+};
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
     rand_core::{Rng, SeedableRng},
@@ -71,7 +74,12 @@ pub fn check_boundary<T: Data>(records: &[T]) {
 
 /// [`check_boundary`] for records that come piece by piece.
 pub(crate) fn check_sample<T: Data>(sample: &mut Sample, records: &[T]) {
-    if let Err(e) = sample.check(records) {
+    survives(sample.check(records));
+}
+
+/// Leaves the task if something does not survive being written and read back.
+pub(crate) fn survives(checked: Result<(), BoundaryError>) {
+    if let Err(e) = checked {
         crate::failure::TaskFailure::Engine(firesteel_model::Error::Serialization(e.to_string())).raise()
     }
 }

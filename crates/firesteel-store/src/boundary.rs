@@ -4,7 +4,7 @@
 //! cannot be carried fails in local mode too, and at once, some of the records that a task brings to a shuffle, a cache
 //! or a collect are written, read back and written again.
 
-use crate::record::{self, RecordError};
+use crate::record::{self, Decoder, RecordError};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{any::type_name, fmt};
 
@@ -165,6 +165,32 @@ impl Sample {
             self.records -= 1;
             self.bytes = self.bytes.saturating_sub(checked(&records[at - 1])?);
             at *= 2;
+        }
+        Ok(())
+    }
+
+    /// The same of records that were written: of the first eight of them.
+    pub(crate) fn check_encoded<T: Serialize + DeserializeOwned>(
+        &mut self,
+        bytes: &[u8],
+        records: u32,
+    ) -> Result<(), BoundaryError> {
+        let fail = |cause| BoundaryError { type_name: type_name::<T>(), cause };
+        let mut decoder = Decoder::new(bytes);
+        for at in 1..=records.min(8) {
+            if self.is_full() {
+                break;
+            }
+            let before = decoder.remaining();
+            let value: T = decoder.read().map_err(|e| fail(Cause::Read(e)))?;
+            if at.is_power_of_two() {
+                let (first, again) = (before - decoder.remaining(), checked(&value)?);
+                if first != again {
+                    return Err(fail(Cause::Lengths(first, again)));
+                }
+                self.records -= 1;
+                self.bytes = self.bytes.saturating_sub(first);
+            }
         }
         Ok(())
     }

@@ -131,6 +131,15 @@ impl RunFiles {
                 }
                 records += slice.len() as u64;
             }
+            for page in run.pages(partition) {
+                pages.append(page, &mut out).map_err(unwritable)?;
+                if out.len() >= WRITE_BYTES {
+                    to.file.write_at(&out, at)?;
+                    at += out.len() as u64;
+                    out.clear();
+                }
+                records += u64::from(page.records);
+            }
             pages.end(&mut out).map_err(unwritable)?;
             grown.push(at + out.len() as u64 - start - offset);
         }

@@ -112,8 +112,8 @@ fn written(store: &ShuffleStore, memory: &Arc<Memory>) -> MapOutput<u64> {
 
 fn read(output: &MapOutput<u64>, partition: usize) -> Vec<u64> {
     let mut records = Vec::new();
-    for piece in 0..output.pieces_on_disk() {
-        let mut part = output.on_disk(piece, partition).unwrap();
+    for piece in 0..output.pieces() {
+        let mut part = output.piece(piece, partition).unwrap();
         while let Some(record) = part.next().unwrap() {
             records.push(record);
         }

@@ -31,7 +31,7 @@ pub use cached_block::{CachedBlock, read_checkpoint};
 pub use error::StoreError;
 pub use flushed::RunFiles;
 pub use memory::{Evict, Kept, KeptKind, Memory, Refused, Reservation, TaskMemory};
-pub use output::{DiskPart, MapOutput, Wanted};
+pub use output::{MapOutput, Piece, Wanted};
 pub(crate) use run::Run;
 pub use run::{Room, RunWriter, Slices, part_of};
 pub use scratch::{Scratch, ScratchFolder};

@@ -2,8 +2,9 @@
 
 use crate::{
     Evict, Kept, KeptKind, Run, RunFiles, RunWriter, StoreError,
+    boundary::{BoundaryError, Sample},
     flushed::Flushed,
-    page::{PageReader, Source},
+    page::{PageReader, RawReader, Source},
     run::Slices,
     serve::PartBytes,
     sync::RwLock,
@@ -90,33 +91,57 @@ impl<R> MapOutput<R> {
         self.sizes_on_disk
     }
 
-    /// How many pieces of it lie on disk.
-    pub fn pieces_on_disk(&self) -> usize {
-        self.flushed.len()
+    /// How many pieces of it are encoded, on disk or in memory.
+    pub fn pieces(&self) -> usize {
+        self.flushed.len() + usize::from(self.rest.is_encoded())
     }
 
-    /// The records in memory of a partition: they come after those on disk.
+    /// The records in memory of a partition, as values: they come after the [pieces](MapOutput::pieces).
     pub fn in_memory(&self, partition: usize) -> Slices<'_, R> {
         self.rest.partition(partition)
     }
 
-    /// How many records of a partition are in memory.
+    /// How many records of a partition are in memory as values.
     pub fn records_in_memory(&self, partition: usize) -> usize {
         self.rest.records(partition)
     }
 }
 
-impl<R: DeserializeOwned> MapOutput<R> {
-    /// Opens what a piece on disk holds of a partition.
+impl<R: Serialize + DeserializeOwned> MapOutput<R> {
+    /// Checks whether some of the records in memory survive being written and read back.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if the file is missing or damaged.
+    /// When one does not; see [`boundary`](crate::boundary).
+    pub fn check(&self, sample: &mut Sample) -> Result<(), BoundaryError> {
+        for partition in 0..self.rest.partitions() {
+            if sample.is_full() {
+                break;
+            }
+            self.in_memory(partition).try_for_each(|records| sample.check(records))?;
+            let mut pages = self.rest.pages(partition).iter();
+            pages.try_for_each(|page| sample.check_encoded::<R>(&page.bytes, page.records))?;
+        }
+        Ok(())
+    }
+}
+
+impl<R: DeserializeOwned> MapOutput<R> {
+    /// Opens what an encoded piece holds of a partition.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if its file is missing or damaged.
     ///
     /// # Panics
     /// If there is no such piece.
-    pub fn on_disk(&self, piece: usize, partition: usize) -> Result<DiskPart<R>, StoreError> {
+    pub fn piece(&self, piece: usize, partition: usize) -> Result<Piece<R>, StoreError> {
+        if piece == self.flushed.len() && self.rest.is_encoded() {
+            let pages = self.rest.pages(partition);
+            let records = pages.iter().map(|page| u64::from(page.records)).sum();
+            let bytes = pages.iter().map(|page| page.bytes.len() as u64).sum();
+            return Ok(Piece { reader: Reader::Raw(RawReader::new(pages)), records, bytes });
+        }
         let (reader, records, bytes) = self.flushed[piece].reader(partition)?;
-        Ok(DiskPart { reader, records, bytes })
+        Ok(Piece { reader: Reader::Pages(reader), records, bytes })
     }
 }
 
@@ -134,17 +159,22 @@ pub enum Wanted {
     },
 }
 
-/// One partition's records in one piece of a map output on disk, or as another process sends them.
-pub struct DiskPart<R> {
-    reader: PageReader<R>,
+/// One partition's records in one encoded piece of a map output, or as another process sends them.
+pub struct Piece<R> {
+    reader: Reader<R>,
     records: u64,
     bytes: u64,
 }
 
-impl<R: DeserializeOwned> DiskPart<R> {
+enum Reader<R> {
+    Pages(PageReader<R>),
+    Raw(RawReader<R>),
+}
+
+impl<R: DeserializeOwned> Piece<R> {
     /// Reads so many bytes that another process sends: what its [`PartBytes`] gave. `place` says whose they are.
     pub fn of_stream(stream: Box<dyn io::Read>, place: String, records: u64, bytes: u64) -> Self {
-        DiskPart { reader: PageReader::new(Source::Stream(stream, place), 0, bytes), records, bytes }
+        Piece { reader: Reader::Pages(PageReader::new(Source::Stream(stream, place), 0, bytes)), records, bytes }
     }
     /// How many records it has.
     pub fn records(&self) -> u64 {
@@ -162,13 +192,16 @@ impl<R: DeserializeOwned> DiskPart<R> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "it can fail at each step")]
     pub fn next(&mut self) -> Result<Option<R>, StoreError> {
-        self.reader.next()
+        match &mut self.reader {
+            Reader::Pages(reader) => reader.next(),
+            Reader::Raw(reader) => reader.next(),
+        }
     }
 }
 
-impl<R> fmt::Debug for DiskPart<R> {
+impl<R> fmt::Debug for Piece<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DiskPart({} records in {} B)", self.records, self.bytes)
+        write!(f, "Piece({} records in {} B)", self.records, self.bytes)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     scratch::ScratchFile,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, io, marker::PhantomData, os::unix::fs::FileExt, sync::Arc};
+use std::{collections::VecDeque, fmt, io, marker::PhantomData, os::unix::fs::FileExt, sync::Arc};
 
 /// A page ends with the record that brings it to so many raw bytes.
 pub(crate) const PAGE_BYTES: usize = 64 << 10;
@@ -25,6 +25,13 @@ const COMPRESSED: u32 = 1 << 31;
 const MAX_RATIO: usize = 255;
 /// How much is read from a file at once, where there is so much.
 pub(crate) const READ_BYTES: usize = 128 << 10;
+
+/// What is in a page: records as bytes, before they are compressed.
+#[derive(Debug, Default)]
+pub(crate) struct RawPage {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) records: u32,
+}
 
 /// Makes pages of records.
 pub(crate) struct PageWriter {
@@ -46,6 +53,16 @@ impl PageWriter {
             self.end(out)?;
         }
         Ok(())
+    }
+
+    /// Adds all records of a page.
+    pub(crate) fn append(&mut self, page: &RawPage, out: &mut Vec<u8>) -> Result<(), RecordError> {
+        if self.records.checked_add(page.records).is_none() {
+            self.end(out)?;
+        }
+        self.raw.extend_from_slice(&page.bytes);
+        self.records += page.records;
+        if self.raw.len() >= PAGE_BYTES { self.end(out) } else { Ok(()) }
     }
 
     /// Appends the last page, if any record is in it.
@@ -141,6 +158,52 @@ impl fmt::Display for Source {
             Source::File(file) => file.path.display().fmt(f),
             Source::Stream(_, place) => f.write_str(place),
         }
+    }
+}
+
+/// Reads the records of pages in memory.
+pub(crate) struct RawReader<R> {
+    pages: VecDeque<Arc<RawPage>>,
+    page: Arc<RawPage>,
+    /// Of that page: where the next record begins, and how many are left.
+    next: usize,
+    left: u32,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> RawReader<R> {
+    pub(crate) fn new(pages: &[Arc<RawPage>]) -> Self {
+        RawReader {
+            pages: pages.iter().cloned().collect(),
+            page: Arc::default(),
+            next: 0,
+            left: 0,
+            record: PhantomData,
+        }
+    }
+
+    /// The next record, if there is one.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<Option<R>, StoreError> {
+        while self.left == 0 {
+            let Some(page) = self.pages.pop_front() else { return Ok(None) };
+            (self.next, self.left) = (0, page.records);
+            self.page = page;
+        }
+        let mut decoder = Decoder::new(&self.page.bytes[self.next..]);
+        let record = decoder.read::<R>();
+        self.left -= 1;
+        self.next = self.page.bytes.len() - decoder.remaining();
+        match record {
+            Ok(record) if self.left > 0 || self.next == self.page.bytes.len() => Ok(Some(record)),
+            Ok(_) => Err(Self::corrupt("it has more bytes than records")),
+            Err(e) => Err(Self::corrupt(e)),
+        }
+    }
+
+    #[cold]
+    fn corrupt(what: impl fmt::Display) -> StoreError {
+        StoreError::Corrupt { place: "a page in memory".into(), what: what.to_string() }
     }
 }
 

@@ -5,10 +5,15 @@
 //! a bucket holds a contiguous range of them, and is put in order when the run is finished, one bucket at a time. With fewer, a
 //! partition can be [spread](RunWriter::spread) over several buckets, for readers whose table of all its keys would not fit into a
 //! processor's cache.
+//!
+//! Records that own memory are encoded as they come, once there are more than a few: they lie one after another, take what their
+//! bytes take, and nothing of them has to be freed one by one. Large ones stay values, whose bytes are not worth copying.
 
 use crate::{
     MapOutput, Reservation, RunFiles, StoreError,
     flushed::Flushed,
+    page::RawPage,
+    record::{self, RecordError},
     weigh::{self, Weigher},
 };
 use firesteel_model::ShuffleId;
@@ -53,9 +58,13 @@ pub struct RunWriter<R> {
     weigher: Weigher,
     /// What the newest records own that `used` does not know of.
     unreserved: u64,
+    /// A page with less room than this gets no other record.
+    longest: usize,
     /// A bucket holds `1 << shift` partitions.
     shift: u32,
     buckets: Vec<Bucket<R>>,
+    /// Instead of the buckets, where records are encoded.
+    raw: Vec<RawBucket>,
     /// For each partition, a polynomial in the hashes pushed to it; 1 while there are none.
     hashes: Vec<u64>,
     room: Option<Room>,
@@ -68,8 +77,8 @@ pub struct RunWriter<R> {
     spilled: u64,
 }
 
-/// The first records of an output that is to be spread within its partitions. As long as there are so few, it is not: they keep their
-/// order of arrival. Which it will be depends on the records alone.
+/// The first records of an output that is to be spread within its partitions, or encoded. As long as there are so few, it is
+/// neither: they keep their order of arrival. Which it will be depends on the records alone.
 struct Staged<R> {
     /// Each with its partition and hash.
     records: Vec<(usize, u64, R)>,
@@ -78,8 +87,12 @@ struct Staged<R> {
     spread: u32,
 }
 
-/// With more records, or more bytes of them, an output is spread within its partitions.
+/// With more records, or more bytes of them, an output is spread within its partitions, and encoded.
 const STAGED: (usize, u64) = (1_024, 256 << 10);
+/// Records that take more than so many bytes, on average of the first ones, are not encoded.
+const ENCODED_BYTES: u64 = 1 << 10;
+/// The capacity of a bucket's first page of encoded records; each further page has four times as much, up to [`CHUNK_BYTES`].
+const FIRST_PAGE: usize = 1 << 10;
 
 /// What a map task's writer may use.
 pub struct Room {
@@ -136,6 +149,44 @@ impl<R> Bucket<R> {
     }
 }
 
+/// The encoded records of a partition, in order of arrival.
+#[derive(Default)]
+struct RawBucket {
+    current: RawPage,
+    full: Vec<Arc<RawPage>>,
+}
+
+impl RawBucket {
+    /// The capacity of the page after the current one.
+    fn next_capacity(&self) -> usize {
+        (self.current.bytes.capacity() * 4).clamp(FIRST_PAGE, CHUNK_BYTES)
+    }
+
+    /// Begins another page.
+    fn more(&mut self) {
+        let bytes = Vec::with_capacity(self.next_capacity());
+        let full = std::mem::replace(&mut self.current, RawPage { bytes, records: 0 });
+        if full.records > 0 {
+            self.full.push(Arc::new(full));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.current.records == 0
+    }
+
+    fn into_pages(mut self) -> Vec<Arc<RawPage>> {
+        let last = &mut self.current.bytes;
+        if last.len() * 2 <= last.capacity() {
+            last.shrink_to_fit();
+        }
+        if self.current.records > 0 {
+            self.full.push(Arc::new(self.current));
+        }
+        self.full
+    }
+}
+
 impl<R: Serialize> RunWriter<R> {
     /// A writer for records of `partitions` reduce partitions, with ample memory.
     ///
@@ -153,8 +204,10 @@ impl<R: Serialize> RunWriter<R> {
             staged: None,
             weigher: Weigher::default(),
             unreserved: 0,
+            longest: 0,
             shift,
             buckets: buckets(partitions, shift),
+            raw: Vec::new(),
             hashes: vec![1; partitions],
             room: None,
             used: 0,
@@ -180,6 +233,9 @@ impl<R: Serialize> RunWriter<R> {
     #[must_use]
     pub fn within(mut self, room: Room) -> Self {
         self.room = Some(room);
+        if needs_drop::<R>() && self.shift == 0 && self.staged.is_none() {
+            self.staged = Some(Box::new(Staged { records: Vec::new(), bytes: 0, spread: 0 }));
+        }
         self
     }
 
@@ -202,19 +258,22 @@ impl<R: Serialize> RunWriter<R> {
         staged.bytes += size_of::<R>() as u64 + self.weigher.weigh(&record);
         staged.records.push((partition, hash, record));
         if staged.records.len() > STAGED.0 || staged.bytes > STAGED.1 {
-            let spread = staged.spread;
-            self.unstage(spread);
+            let (spread, small) = (staged.spread, staged.bytes <= ENCODED_BYTES * staged.records.len() as u64);
+            self.unstage(spread, needs_drop::<R>() && small && self.shift == 0 && self.room.is_some());
         }
     }
 
     /// Puts the first records where they belong, with each partition spread into `1 << spread` parts.
-    fn unstage(&mut self, spread: u32) {
+    fn unstage(&mut self, spread: u32, encoded: bool) {
         let Some(staged) = self.staged.take() else { return };
         if spread > 0 {
             self.spread = spread;
             self.partitions <<= spread;
             self.buckets = buckets(self.partitions, self.shift);
             self.hashes = vec![1; self.partitions];
+        }
+        if encoded {
+            self.raw = raw_buckets(self.partitions);
         }
         self.weigher = Weigher::default();
         staged.records.into_iter().for_each(|(partition, hash, record)| self.push(partition, hash, record));
@@ -224,6 +283,9 @@ impl<R: Serialize> RunWriter<R> {
     fn put(&mut self, partition: usize, hash: u64, record: R) {
         let sum = &mut self.hashes[partition];
         *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
+        if needs_drop::<R>() && !self.raw.is_empty() {
+            return self.encode(partition, &record);
+        }
         if needs_drop::<R>() {
             self.unreserved += self.weigher.weigh(&record);
             if self.unreserved > STEP_BYTES.0 {
@@ -239,6 +301,42 @@ impl<R: Serialize> RunWriter<R> {
             bucket.places.push((partition & ((1 << self.shift) - 1)) as u32);
         }
         bucket.current.push(record);
+    }
+
+    #[inline(always)]
+    fn encode(&mut self, partition: usize, record: &R) {
+        let RawPage { bytes, records } = &self.raw[partition].current;
+        if bytes.capacity() - bytes.len() <= self.longest || *records == u32::MAX {
+            self.more_pages(partition);
+        }
+        let RawPage { bytes, records } = &mut self.raw[partition].current;
+        let (length, room) = (bytes.len(), bytes.capacity());
+        let encoded = record::extend(bytes, record);
+        *records += 1;
+        if bytes.len() > room || encoded.is_err() {
+            self.outgrown(partition, (length, room), encoded);
+        }
+    }
+
+    /// A record was longer than its page had room for, or has no bytes.
+    #[cold]
+    #[inline(never)]
+    fn outgrown(&mut self, partition: usize, (length, room): (usize, usize), encoded: Result<(), RecordError>) {
+        if let (Err(source), Some(room)) = (encoded, &self.room) {
+            (room.fail)(StoreError::Record { block: format!("a map output of shuffle {}", room.shuffle), source });
+        }
+        let bytes = &self.raw[partition].current.bytes;
+        self.longest = self.longest.max(bytes.len() - length).min(CHUNK_BYTES / 8);
+        self.used += (bytes.capacity() - room) as u64;
+    }
+
+    /// Begins a page in a bucket, within the memory that there is.
+    #[cold]
+    #[inline(never)]
+    fn more_pages(&mut self, partition: usize) {
+        self.make_room(self.raw[partition].next_capacity() as u64);
+        self.used += self.raw[partition].next_capacity() as u64;
+        self.raw[partition].more();
     }
 
     /// Begins a chunk in a bucket, within the memory that there is.
@@ -314,7 +412,7 @@ impl<R: Serialize> RunWriter<R> {
 
     /// Whether no record was pushed since the last flush.
     fn is_empty(&self) -> bool {
-        self.buckets.iter().all(|bucket| bucket.len() == 0)
+        self.buckets.iter().all(|bucket| bucket.len() == 0) && self.raw.iter().all(|bucket| bucket.is_empty())
     }
 
     /// How many bytes left memory for the disk before the end.
@@ -328,7 +426,7 @@ impl<R: Serialize> RunWriter<R> {
     /// With up to 256 partitions the chunks stay where they are, unless what is in memory is small; beyond that every record
     /// is moved twice, a bucket at a time.
     pub fn finish(mut self) -> (MapOutput<R>, Vec<u64>) {
-        self.unstage(0);
+        self.unstage(0, false);
         if self.room.as_ref().is_some_and(|room| room.to_disk) && !self.is_empty() {
             self.flush();
         }
@@ -347,11 +445,18 @@ impl<R: Serialize> RunWriter<R> {
 
     /// The records pushed since the last flush.
     pub(crate) fn take_records(&mut self) -> Run<R> {
+        if !self.raw.is_empty() {
+            let buckets = std::mem::replace(&mut self.raw, raw_buckets(self.partitions));
+            let pages: Vec<_> = buckets.into_iter().map(RawBucket::into_pages).collect();
+            let records = pages.iter().flatten().map(|page| page.records as usize).sum();
+            return Run { partitions: self.partitions, records, extents: Vec::new(), chunks: Vec::new(), pages };
+        }
         let buckets = std::mem::replace(&mut self.buckets, buckets(self.partitions, self.shift));
         let lens: Vec<usize> = buckets.iter().map(Bucket::len).collect();
         let records: usize = lens.iter().sum();
         let small = records.saturating_mul(size_of::<R>()) <= SMALL_RUN_BYTES;
-        let mut run = Run { partitions: self.partitions, records, extents: Vec::new(), chunks: Vec::new() };
+        let mut run =
+            Run { partitions: self.partitions, records, extents: Vec::new(), chunks: Vec::new(), pages: Vec::new() };
         if small && records > 0 {
             run.chunks.push(Vec::with_capacity(records));
         }
@@ -383,6 +488,10 @@ fn buckets<R>(partitions: usize, shift: u32) -> Vec<Bucket<R>> {
     (0..partitions.div_ceil(1 << shift)).map(|_| bucket()).collect()
 }
 
+fn raw_buckets(partitions: usize) -> Vec<RawBucket> {
+    (0..partitions).map(|_| RawBucket::default()).collect()
+}
+
 /// Of the partitions that have any records.
 fn sum(hashes: &[u64]) -> u64 {
     let mut sum = hashes.len() as u64;
@@ -407,6 +516,8 @@ pub(crate) struct Run<R> {
     extents: Vec<Extent>,
     /// All records in order of partition.
     chunks: Vec<Vec<R>>,
+    /// Instead, for each partition its records as bytes.
+    pages: Vec<Vec<Arc<RawPage>>>,
 }
 
 /// Where one partition's records lie.
@@ -483,6 +594,16 @@ impl<R> Run<R> {
         }
     }
 
+    /// Whether its records are encoded.
+    pub(crate) fn is_encoded(&self) -> bool {
+        !self.pages.is_empty()
+    }
+
+    /// The records of a partition in order of arrival, if they are encoded.
+    pub(crate) fn pages(&self, partition: usize) -> &[Arc<RawPage>] {
+        self.pages.get(partition).map_or(&[], Vec::as_slice)
+    }
+
     /// How many reduce partitions the run was written for.
     pub(crate) fn partitions(&self) -> usize {
         self.partitions
@@ -504,12 +625,18 @@ impl<R> Run<R> {
         for extent in &self.extents {
             sizes[extent.partition as usize] = (extent.records * size_of::<R>()) as u64;
         }
+        for (size, pages) in sizes.iter_mut().zip(&self.pages) {
+            *size = pages.iter().map(|page| page.bytes.len() as u64).sum();
+        }
         sizes
     }
 
     /// The size of all partitions.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.records * size_of::<R>()) as u64
+        match self.is_encoded() {
+            true => self.pages.iter().flatten().map(|page| page.bytes.len() as u64).sum(),
+            false => (self.records * size_of::<R>()) as u64,
+        }
     }
 
     /// What it takes to say where its partitions begin.
@@ -520,7 +647,8 @@ impl<R> Run<R> {
     /// What it takes in memory, but for what the records own elsewhere.
     pub(crate) fn takes(&self) -> u64 {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<R>()).sum();
-        (chunks + self.chunks.capacity() * size_of::<Vec<R>>()) as u64 + self.index_bytes()
+        let pages: usize = self.pages.iter().flatten().map(|page| page.bytes.capacity() + size_of::<RawPage>()).sum();
+        (chunks + pages + self.chunks.capacity() * size_of::<Vec<R>>()) as u64 + self.index_bytes()
     }
 }
 

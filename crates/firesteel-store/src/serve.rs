@@ -11,7 +11,7 @@ pub(crate) struct Stretch {
 }
 
 /// One reduce partition of a map output: pages, to be read in order and sent as they are. Their checksums are looked at where
-/// they are decoded: [`DiskPart::of_stream`](crate::DiskPart::of_stream).
+/// they are decoded: [`Piece::of_stream`](crate::Piece::of_stream).
 pub struct PartBytes {
     /// What is not read yet.
     stretches: VecDeque<Stretch>,

@@ -199,8 +199,8 @@ mod tests {
 
     fn all(output: &MapOutput<u64>, partition: usize) -> Vec<u64> {
         let mut records = Vec::new();
-        for piece in 0..output.pieces_on_disk() {
-            let mut part = output.on_disk(piece, partition).unwrap();
+        for piece in 0..output.pieces() {
+            let mut part = output.piece(piece, partition).unwrap();
             let before = records.len();
             while let Some(record) = part.next().unwrap() {
                 records.push(record);
@@ -232,7 +232,7 @@ mod tests {
             let mut writer = RunWriter::new(partitions).within(room);
             (0..50_000u64).for_each(|i| writer.push(i as usize % partitions, i, i));
             let (output, sizes) = writer.finish();
-            assert_eq!((output.pieces_on_disk(), sizes.iter().sum::<u64>()), (0, 400_000));
+            assert_eq!((output.pieces(), sizes.iter().sum::<u64>()), (0, 400_000));
             checksums.push(output.checksum());
             store.put(S, M, AttemptId(partitions as u64), output);
         }
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(store.bytes().0, 0);
         for (partitions, checksum) in [3, 1_000].into_iter().zip(checksums) {
             let output = store.get::<u64>(S, M, AttemptId(partitions as u64)).unwrap();
-            assert_eq!((output.pieces_on_disk(), output.len(), output.checksum()), (1, 50_000, checksum));
+            assert_eq!((output.pieces(), output.len(), output.checksum()), (1, 50_000, checksum));
             for partition in 0..partitions {
                 let expected: Vec<_> = (0..50_000u64).filter(|i| *i as usize % partitions == partition).collect();
                 assert_eq!(all(&output, partition), expected);

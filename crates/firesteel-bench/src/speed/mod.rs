@@ -8,9 +8,12 @@ mod engine;
 mod hand;
 mod inputs;
 mod limit;
+mod record;
 
 use firesteel::prelude::*;
 use inputs::Inputs;
+use record::Record;
+pub(crate) use record::page;
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -25,6 +28,8 @@ struct Setting {
     threads: usize,
     /// Where the inputs lie.
     folder: PathBuf,
+    /// Warm runs go on for so many seconds.
+    patience: f64,
 }
 
 impl Setting {
@@ -129,6 +134,10 @@ pub(crate) struct Options {
     only: Option<Vec<String>>,
     ways: Vec<&'static str>,
     rounds: usize,
+    /// Where the figures are written.
+    record: Option<PathBuf>,
+    /// As it was asked for.
+    command: String,
 }
 
 fn parse<T: std::str::FromStr>(option: &str, value: &str) -> Result<T> {
@@ -137,24 +146,31 @@ fn parse<T: std::str::FromStr>(option: &str, value: &str) -> Result<T> {
 
 impl Options {
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
-        let (mut folder, mut only, mut ways) = (None, None, WAYS.to_vec());
-        let (mut scale, mut threads, mut rounds) = (0.01, 2, 3);
-        for pair in words.chunks(2) {
+        let (mut folder, mut record, mut only, mut ways) = (None, None, None, WAYS.to_vec());
+        let (mut scale, mut threads, mut rounds, mut patience) = (0.01, 2, 3, 2.0);
+        let mut rest = words;
+        if let [first @ .., "--short"] = rest {
+            (rest, ways, scale, rounds, patience) = (first, vec!["engine", "limit"], 0.02, 1, 0.2);
+        }
+        for pair in rest.chunks(2) {
             match *pair {
                 ["--scale", value] => scale = parse("--scale", value)?,
                 ["--threads", value] => threads = parse("--threads", value)?,
                 ["--rounds", value] => rounds = parse("--rounds", value)?,
                 ["--data", value] => folder = Some(PathBuf::from(value)),
+                ["--record", value] => record = Some(PathBuf::from(value)),
                 ["--only", value] => only = Some(value.split(',').map(str::to_lowercase).collect()),
                 ["--ways", value] => ways.retain(|way| value.split(',').any(|wanted| wanted == *way)),
                 _ => {
-                    let options = "--scale, --threads, --rounds, --data, --only and --ways have a value each";
+                    let options = "--scale, --threads, --rounds, --data, --only, --ways and --record have a value each; \
+                                   --short comes last";
                     return Err(Error::InvalidArgument(format!("{}: {options}", pair.join(" "))));
                 }
             }
         }
         let folder = folder.unwrap_or_else(|| std::env::temp_dir().join(format!("firesteel-bench-{scale}")));
-        Ok(Options { setting: Setting { scale, threads, folder }, only, ways, rounds })
+        let command = format!("firesteel-bench speed {}", words.join(" "));
+        Ok(Options { setting: Setting { scale, threads, folder, patience }, only, ways, rounds, record, command })
     }
 
     fn wants(&self, workload: &Workload) -> bool {
@@ -183,15 +199,16 @@ fn now() -> Duration {
 /// Runs one workload one way in this process, again and again, and prints its figures. `launched` is when the process was
 /// started, in seconds since 1970.
 pub(crate) fn one(words: &[&str]) -> Result<()> {
-    let [name, way, launched, scale, threads, folder] = *words else {
-        return Err(Error::InvalidArgument("speed-one NAME WAY LAUNCHED SCALE THREADS FOLDER".into()));
+    let [name, way, launched, scale, threads, folder, patience] = *words else {
+        return Err(Error::InvalidArgument("speed-one NAME WAY LAUNCHED SCALE THREADS FOLDER PATIENCE".into()));
     };
     let workload = WORKLOADS
         .iter()
         .find(|workload| workload.name == name)
         .ok_or_else(|| Error::InvalidArgument(format!("no workload is called {name}")))?;
     let launched: f64 = parse("launched", launched)?;
-    let setting = Setting { scale: parse("scale", scale)?, threads: parse("threads", threads)?, folder: folder.into() };
+    let (scale, threads, patience) = (parse("scale", scale)?, parse("threads", threads)?, parse("patience", patience)?);
+    let setting = Setting { scale, threads, folder: folder.into(), patience };
     let mut engine = None;
     let mut run = || match way {
         "engine" | "cluster" => {
@@ -216,7 +233,7 @@ pub(crate) fn one(words: &[&str]) -> Result<()> {
     let (least, most) = if name == "W14" { (1, 1) } else { (4, 24) };
     let (mut warm, mut times) = (Duration::ZERO, 0);
     let mut found = None;
-    while times < least || (times < most && warm < Duration::from_secs(2)) {
+    while times < least || (times < most && warm.as_secs_f64() < setting.patience) {
         if setting.output().exists() {
             fs::remove_dir_all(setting.output())?;
         }
@@ -295,7 +312,9 @@ impl Runs {
         let folder = setting.folder.display().to_string();
         let mut command = Command::new(std::env::current_exe()?);
         let launched = now().as_secs_f64().to_string();
-        let output = command.args(["speed-one", workload.name, way, &launched, &scale, &threads, &folder]).output()?;
+        let patience = setting.patience.to_string();
+        let words = ["speed-one", workload.name, way, &launched, &scale, &threads, &folder, &patience];
+        let output = command.args(words).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
         let failed = || {
             let error = String::from_utf8_lossy(&output.stderr);
@@ -361,24 +380,28 @@ fn ratio(a: f64, b: f64) -> String {
 }
 
 /// Prints a line of the table.
-fn row(columns: [&str; 13]) {
-    let [name, what, engine, hand, limit, by_hand, hand_cpu, by_limit, limit_cpu, target, cold, rss, answers] = columns;
+fn row(columns: [&str; 14]) {
+    let [name, what, engine, hand, limit, by_hand, hand_cpu, by_limit, limit_cpu, recorded, target, cold, rss, answers] =
+        columns;
     print!("{name:<5}{what:<28}{engine:<24}{hand:<24}{limit:<24}{by_hand:>7}{hand_cpu:>7}");
-    println!("{by_limit:>8}{limit_cpu:>7}{target:>8}{cold:>27}{rss:>18}  {answers}");
+    println!("{by_limit:>8}{limit_cpu:>7}{recorded:>10}{target:>8}{cold:>27}{rss:>18}  {answers}");
 }
 
 /// Runs the workloads in every way, by turns, and prints how they compare.
 pub(crate) fn compare(options: &Options) -> Result<()> {
     inputs::make(&options.setting)?;
-    let Setting { scale, threads, folder } = &options.setting;
+    let Setting { scale, threads, folder, .. } = &options.setting;
+    let (recorded, mut record) = (Record::recorded()?, Record::new(&options.command));
     println!(
         "scale {scale}, {threads} threads, {} rounds; a process each; inputs in {}",
         options.rounds,
         folder.display()
     );
-    println!("seconds of the warm runs: median least-most; ratios of medians, and of least processor times (cpu)");
+    println!("seconds of the warm runs: median least-most; ratios of medians, and of least processor times (cpu);");
+    println!("recorded: ÷ limit in the recorded run");
     row([
-        "", "", "engine", "hand", "limit", "÷ hand", "cpu", "÷ limit", "cpu", "at most", "cold", "RSS MiB", "answers",
+        "", "", "engine", "hand", "limit", "÷ hand", "cpu", "÷ limit", "cpu", "recorded", "at most", "cold", "RSS MiB",
+        "answers",
     ]);
     let mut wrong = 0;
     for workload in WORKLOADS.iter().filter(|workload| options.wants(workload)) {
@@ -404,6 +427,7 @@ pub(crate) fn compare(options: &Options) -> Result<()> {
             &ratio(engine.least_cpu(), hand.least_cpu()),
             &ratio(engine.seconds(), limit.seconds()),
             &ratio(engine.least_cpu(), limit.least_cpu()),
+            &ratio(recorded.times(workload.name, "limit"), 1.0),
             &workload.target.map_or("-".into(), |target| target.to_string()),
             &of_three(&|r| short(median(&r.cold))),
             &of_three(&|r| (r.rss >> 20).to_string()),
@@ -415,8 +439,14 @@ pub(crate) fn compare(options: &Options) -> Result<()> {
             let (part, engine_times) = (format!("  {part}"), format!("{} {}", times(engine), spread(seconds)));
             let (by_hand, by_limit) = (ratio(of(engine), of(hand)), ratio(of(engine), of(limit)));
             let (hand, limit) = (times(hand), times(limit));
-            row(["", &part, &engine_times, &hand, &limit, &by_hand, "", &by_limit, "", "", "", "", ""]);
+            row(["", &part, &engine_times, &hand, &limit, &by_hand, "", &by_limit, "", "", "", "", "", ""]);
         }
+        for (way, runs) in WAYS.iter().zip(&runs).filter(|(_, runs)| !runs.cold.is_empty()) {
+            record.add(workload.name, way, runs);
+        }
+    }
+    if let Some(path) = &options.record {
+        record.write(path)?;
     }
     match wrong {
         0 => Ok(()),

@@ -84,14 +84,14 @@ impl Worker {
             fetch(&application.files_at, Some(&application.secret), application.executable, file)
         })?;
         fs::create_dir_all(folder).map_err(|e| Error::io("make", folder.display(), e))?;
-        let scratch = self.scratch.executor(&format!("{}-{}", name.application, name.executor))?;
+        let scratch = self.scratch.process(&format!("{}-{}", name.application, name.executor))?;
         let role = Role {
             driver: application.driver.clone(),
             secret: application.secret.clone(),
             executor: name.executor,
             executable: Some(application.executable.hash),
             cores: NonZeroU32::new(executor.cores),
-            local_dirs: scratch.0.iter().map(|dir| dir.display().to_string()).collect(),
+            local_dirs: scratch.paths(),
             ends_with_starter: true,
         };
         let Stdin { theirs, ours } = role.stdin()?;
@@ -110,7 +110,7 @@ impl Worker {
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            let end = match self.try_driver(description, &folder, life) {
+            let end = match self.try_driver(id, description, &folder, life) {
                 _ if life.is_killed() => DriverEnd { state: DriverState::Killed, message: "it was killed".into() },
                 Ok(Some(status)) => {
                     let state = if status.success() { DriverState::Finished } else { DriverState::Failed };
@@ -131,7 +131,13 @@ impl Worker {
         }
     }
 
-    fn try_driver(&self, description: &DriverDescription, folder: &Path, life: &Life) -> Result<Option<ExitStatus>> {
+    fn try_driver(
+        &self,
+        id: &DriverId,
+        description: &DriverDescription,
+        folder: &Path,
+        life: &Life,
+    ) -> Result<Option<ExitStatus>> {
         let bring = |blob: Blob| self.files.get(blob, |file| self.fetch_from_master(blob, file));
         let program = bring(description.executable)?;
         make_folder(folder, &description.files, bring)?;
@@ -152,7 +158,8 @@ impl Worker {
         }
         let Stdin { theirs, ours } = DriverRole { settings }.stdin()?;
         let mut command = Command::new(program);
-        command.args(&description.args).stdin(theirs);
+        let scratch = self.scratch.process(&id.to_string())?;
+        command.args(&description.args).stdin(theirs).env("FIRESTEEL_LOCAL_DIRS", scratch.paths().join(","));
         tracing::info!("a driver starts in {}", folder.display());
         let status = life.run(command, folder, self.settings.rolling);
         drop(ours);

@@ -27,7 +27,7 @@ use firesteel_model::{
 use firesteel_net::Secret;
 use process::Life;
 use rustix::fs::FlockOperation;
-use scratch::WorkerScratch;
+use scratch::{ScratchFolders, WorkerScratch};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -95,6 +95,8 @@ impl Settings {
 pub struct WorkerServer {
     worker: Arc<Worker>,
     _cleanup: Option<Cleanup>,
+    /// Not the worker's, whose threads may take longer to end than this process.
+    _scratch: WorkerScratch,
     _lock: File,
 }
 
@@ -125,8 +127,9 @@ impl WorkerServer {
         let local_dirs = settings.local_dirs.iter().map(fs::canonicalize).collect::<std::io::Result<Vec<_>>>();
         let local_dirs =
             local_dirs.map_err(|e| Error::io("find the scratch folders", keys::LOCAL_DIR.info.key(), e))?;
+        let scratch = WorkerScratch::new(&local_dirs, &id.to_string())?;
         let worker = Arc::new(Worker {
-            scratch: WorkerScratch::new(&local_dirs, &id.to_string())?,
+            scratch: scratch.folders(),
             files: Cache::open(folder.join("files"), MOST_FILES)?,
             id,
             folder: folder.clone(),
@@ -142,7 +145,7 @@ impl WorkerServer {
         let link = MasterLink::start(masters.clone(), secret.clone(), worker.clone(), None)?;
         tracing::info!("worker {} is registered, and runs things in {}", worker.id, worker.folder.display());
         let _ = worker.link.set(Mutex::new(Some(link)));
-        Ok(WorkerServer { worker, _cleanup: cleanup.transpose()?, _lock: lock })
+        Ok(WorkerServer { worker, _cleanup: cleanup.transpose()?, _scratch: scratch, _lock: lock })
     }
 
     /// What the master calls it.
@@ -172,7 +175,7 @@ struct Worker {
     id: WorkerId,
     folder: PathBuf,
     files: Cache,
-    scratch: WorkerScratch,
+    scratch: ScratchFolders,
     /// There as soon as the master has accepted this worker.
     link: OnceLock<Mutex<Option<MasterLink<Worker>>>>,
     on_refused: Box<dyn Fn(&str) + Send + Sync>,
@@ -202,6 +205,11 @@ impl State {
     fn lives(&self) -> impl Iterator<Item = &Life> {
         let executors = self.executors.values().map(|(_, life)| &**life);
         executors.chain(self.drivers.values().map(|(_, life)| &**life))
+    }
+
+    /// The executors of an application.
+    fn of(&self, id: &ApplicationId) -> impl Iterator<Item = &Life> {
+        self.executors.iter().filter(move |(name, _)| name.application == *id).map(|(_, (_, life))| &**life)
     }
 }
 
@@ -285,16 +293,15 @@ impl Worker {
 
     /// An application has ended: its executors end by themselves, or are ended.
     fn application_ended(self: Arc<Self>, id: ApplicationId) {
-        let worker = self.clone();
+        let (worker, of) = (self.clone(), id.clone());
         let waiting = move || {
-            let has_some = |state: &State| state.executors.keys().any(|name| name.application == id);
-            let waited = worker.changed.wait_timeout_while(worker.lock(), TIME_TO_END, |state| has_some(state));
-            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            state.executors.iter().filter(|(name, _)| name.application == id).for_each(|(_, (_, life))| life.kill());
+            let has_some = |state: &mut State| state.of(&of).next().is_some();
+            let waited = worker.changed.wait_timeout_while(worker.lock(), TIME_TO_END, has_some);
+            waited.unwrap_or_else(PoisonError::into_inner).0.of(&of).for_each(Life::kill);
         };
         if let Err(e) = std::thread::Builder::new().name("firesteel-application-end".into()).spawn(waiting) {
-            tracing::warn!("no thread to wait for executors' ends, so all end now: {e}");
-            self.lock().lives().for_each(Life::kill);
+            tracing::warn!("no thread to wait until the executors of {id} have ended, so they end now: {e}");
+            self.lock().of(&id).for_each(Life::kill);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Scratch folders of a worker's executors, which are gone when the executors are, however they ended.
+//! Scratch folders of what a worker runs, which are gone when that has ended, however it did.
 
 use firesteel_model::{Error, Result};
 use rustix::fs::FlockOperation;
@@ -30,10 +30,21 @@ impl WorkerScratch {
         Ok(WorkerScratch(folders))
     }
 
-    /// Folders of an executor's own; removed when dropped.
-    pub(super) fn executor(&self, name: &str) -> Result<ExecutorScratch> {
-        let mut folders = ExecutorScratch(Vec::new());
-        for (folder, _) in &self.0 {
+    /// Where the folders are.
+    pub(super) fn folders(&self) -> ScratchFolders {
+        ScratchFolders(self.0.iter().map(|(folder, _)| folder.clone()).collect())
+    }
+}
+
+/// Where a worker's scratch folders are, for as long as they are.
+#[derive(Debug)]
+pub(super) struct ScratchFolders(Vec<PathBuf>);
+
+impl ScratchFolders {
+    /// Folders of one process's own; removed when dropped.
+    pub(super) fn process(&self, name: &str) -> Result<ProcessScratch> {
+        let mut folders = ProcessScratch(Vec::new());
+        for folder in &self.0 {
             let folder = folder.join(name);
             fs::create_dir_all(&folder).map_err(|e| Error::io("make the scratch folder", folder.display(), e))?;
             folders.0.push(folder);
@@ -49,9 +60,16 @@ impl Drop for WorkerScratch {
 }
 
 #[derive(Debug)]
-pub(super) struct ExecutorScratch(pub(super) Vec<PathBuf>);
+pub(super) struct ProcessScratch(Vec<PathBuf>);
 
-impl Drop for ExecutorScratch {
+impl ProcessScratch {
+    /// Their paths.
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.0.iter().map(|folder| folder.display().to_string()).collect()
+    }
+}
+
+impl Drop for ProcessScratch {
     fn drop(&mut self) {
         self.0.iter().for_each(|folder| remove(folder));
     }
@@ -93,7 +111,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let dirs = [dir.path().to_path_buf()];
         let dead = WorkerScratch::new(&dirs, "dead").unwrap();
-        let executor = dead.executor("app-0").unwrap();
+        let executor = dead.folders().process("app-0").unwrap();
         fs::write(executor.0[0].join("block"), "data").unwrap();
         // As a killed process does: locks go, folders stay.
         let locks: Vec<File> = dead.0.iter().map(|(_, lock)| lock.try_clone().unwrap()).collect();
@@ -104,7 +122,7 @@ mod tests {
         let mut left = names(dir.path());
         left.sort();
         assert_eq!(left, ["firesteel-worker-first", "firesteel-worker-second"]);
-        let executor = second.executor("app-1").unwrap();
+        let executor = second.folders().process("app-1").unwrap();
         drop(executor);
         assert_eq!(names(&dir.path().join("firesteel-worker-second")), ["lock"]);
         drop((first, second));

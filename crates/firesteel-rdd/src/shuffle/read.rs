@@ -12,7 +12,7 @@ use crate::{
     task::{MapOutputs, Stride, Task},
 };
 use firesteel_model::{AttemptId, ExecutorId, PartitionIndex, RddId, ShuffleId};
-use firesteel_store::{DiskPart, MapOutput, StoreError, Wanted, part_of};
+use firesteel_store::{MapOutput, Piece, StoreError, Wanted, part_of};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -38,7 +38,8 @@ pub struct RunStream<R> {
     stride: Stride,
 }
 
-/// Where in a map output the reader is: in its parts one after the other, in each first in the pieces on disk, then in memory.
+/// Where in a map output the reader is: in its parts one after the other, in each first in the encoded pieces, then in
+/// values in memory.
 struct Reading<R> {
     /// None if another executor holds it: then it is one piece, and already opened.
     output: Option<Arc<MapOutput<R>>>,
@@ -47,14 +48,14 @@ struct Reading<R> {
     /// Whether records of other parts than the one that is wanted are among them.
     among_others: bool,
     next_piece: usize,
-    piece: Option<Box<DiskPart<R>>>,
+    piece: Option<Box<Piece<R>>>,
     /// How many of the records in memory were read.
     read: usize,
 }
 
 impl<R> Reading<R> {
     fn has_pieces(&self) -> bool {
-        self.piece.is_some() || self.output.as_ref().is_some_and(|output| output.pieces_on_disk() > 0)
+        self.piece.is_some() || self.output.as_ref().is_some_and(|output| output.pieces() > 0)
     }
 }
 
@@ -193,7 +194,7 @@ impl<R: Data> RunStream<R> {
                 m.shuffle_read_remote_blocks += u64::from(part.records > 0);
             });
             if part.records > 0 {
-                let piece = DiskPart::of_stream(part.stream, holder.to_string(), part.records, part.bytes);
+                let piece = Piece::of_stream(part.stream, holder.to_string(), part.records, part.bytes);
                 self.current = Some(Reading {
                     output: None,
                     parts: 0..1,
@@ -210,7 +211,7 @@ impl<R: Data> RunStream<R> {
         };
         let (parts, among_others) = output.parts(self.partition, self.wanted);
         let records = parts.clone().map(|part| output.records_in_memory(part) as u64).sum::<u64>();
-        if records == 0 && output.pieces_on_disk() == 0 {
+        if records == 0 && output.pieces() == 0 {
             return true;
         }
         if !among_others || self.is_first() {
@@ -228,29 +229,32 @@ impl<R: Data> RunStream<R> {
         });
     }
 
-    /// The next record on disk of the current map output.
-    #[inline]
-    fn next_on_disk(&mut self) -> Option<R> {
+    /// The piece of the current map output that is being read, or the next one that has records.
+    fn take_piece(&mut self) -> Option<Box<Piece<R>>> {
         loop {
             let reading = self.current.as_mut()?;
-            if let Some(piece) = &mut reading.piece {
-                let next = piece.next();
-                match self.unless_lost(next) {
-                    Some(record) => return Some(record),
-                    None => self.current.as_mut()?.piece = None,
-                }
-                continue;
+            if let Some(piece) = reading.piece.take() {
+                return Some(piece);
             }
-            let output = reading.output.as_ref().filter(|output| reading.next_piece < output.pieces_on_disk())?;
+            let output = reading.output.as_ref().filter(|output| reading.next_piece < output.pieces())?;
             self.task.check();
-            let piece = output.on_disk(reading.next_piece, reading.parts.start);
+            let piece = output.piece(reading.next_piece, reading.parts.start);
             reading.next_piece += 1;
             let among_others = reading.among_others;
             let piece = self.unless_lost(piece);
             if !among_others || self.is_first() {
                 self.count(piece.records(), piece.bytes());
             }
-            self.current.as_mut()?.piece = (piece.records() > 0).then(|| Box::new(piece));
+            if piece.records() > 0 {
+                return Some(Box::new(piece));
+            }
+        }
+    }
+
+    /// The current piece is read another time, from where it is.
+    fn put_back(&mut self, piece: Box<Piece<R>>) {
+        if let Some(reading) = &mut self.current {
+            reading.piece = Some(piece);
         }
     }
 }
@@ -271,14 +275,17 @@ impl<R: Data> Stream for RunStream<R> {
             };
             if self.current.as_ref().is_some_and(Reading::has_pieces) {
                 let mut until_look = Stride::MAX;
-                while let Some(record) = self.next_on_disk() {
-                    until_look -= 1;
-                    if until_look == 0 {
-                        self.task.check();
-                        until_look = Stride::MAX;
-                    }
-                    if is_wanted(&record) && !sink.push(Own(record)) {
-                        return Flow::Full;
+                while let Some(mut piece) = self.take_piece() {
+                    while let Some(record) = self.unless_lost(piece.next()) {
+                        until_look -= 1;
+                        if until_look == 0 {
+                            self.task.check();
+                            until_look = Stride::MAX;
+                        }
+                        if is_wanted(&record) && !sink.push(Own(record)) {
+                            self.put_back(piece);
+                            return Flow::Full;
+                        }
                     }
                 }
             }

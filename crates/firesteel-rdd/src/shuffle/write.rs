@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Data, Key,
-    action::{Action, Input, check_sample},
+    action::{Action, Input, check_sample, survives},
     op::{HalfOf, Second},
     partitioner::{KeyPartitioner, hash_of},
     stream::{Lent, Loan, Own, Sink, Stream},
@@ -56,12 +56,7 @@ fn publish<R: Data>(
     check_sample(&mut sample, first.map(from_ref).unwrap_or_default());
     let spilled = writer.spilled();
     let (output, sizes) = writer.finish();
-    for records in (0..sizes.len() << output.spread()).flat_map(|part| output.in_memory(part)) {
-        if sample.is_full() {
-            break;
-        }
-        check_sample(&mut sample, records);
-    }
+    survives(output.check(&mut sample));
     let (checksum, spread) = (output.checksum(), output.spread());
     let written = MapWritten { sizes, checksum, records: output.len() as u64, spread };
     let (records, bytes, on_disk) = (written.records, written.sizes.iter().sum::<u64>(), output.disk_bytes());

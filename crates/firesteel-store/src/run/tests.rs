@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Memory, Scratch};
+use crate::{Memory, Scratch, boundary::Sample};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -45,6 +45,39 @@ fn partitions_are_spread_by_hash_once_there_are_many_records() {
     let mut writer = RunWriter::new(1).spread();
     (0..30u64).for_each(|i| writer.push(0, i << 32, "x".repeat(10_000)));
     assert_eq!(writer.finish().0.spread(), 8);
+}
+
+#[test]
+fn many_records_that_own_memory_are_encoded_and_read_the_same() {
+    let files = RunFiles::new(Scratch::new(vec![std::env::temp_dir()]), true);
+    let memory = Memory::new(64 << 20, 0.5);
+    let write = |records: u64, length: usize| {
+        let room = Room {
+            reservation: memory.task(|| false).reservation(),
+            files: files.clone(),
+            shuffle: ShuffleId(1),
+            to_disk: false,
+            fail: |e| panic!("{e}"),
+        };
+        let mut writer = RunWriter::new(3).within(room);
+        (0..records).for_each(|i| writer.push(i as usize % 3, i, format!("{i:0>length$}")));
+        writer.finish()
+    };
+    for (records, length, pieces) in [(1_024, 5, 0), (1_025, 5, 1), (20_000, 5, 1), (5_000, 200, 1), (5_000, 2_000, 0)]
+    {
+        let (output, sizes) = write(records, length);
+        assert_eq!((output.pieces(), output.len() as u64), (pieces, records), "of {length} bytes");
+        assert!(output.check(&mut Sample::default()).is_ok());
+        for partition in 0..3u64 {
+            let mut all: Vec<String> = output.in_memory(partition as usize).flatten().cloned().collect();
+            for piece in 0..pieces {
+                let mut piece = output.piece(piece, partition as usize).unwrap();
+                assert_eq!(piece.bytes(), sizes[partition as usize]);
+                all.extend(std::iter::from_fn(|| piece.next().unwrap()));
+            }
+            assert!(all.into_iter().eq((partition..records).step_by(3).map(|i| format!("{i:0>length$}"))));
+        }
+    }
 }
 
 #[test]
@@ -171,8 +204,8 @@ proptest! {
         prop_assert!(task.peak() <= budget.max(2 << 20), "{} of {budget}", task.peak());
         for p in 0..partitions {
             let mut records = Vec::new();
-            for piece in 0..spilled.pieces_on_disk() {
-                let mut part = spilled.on_disk(piece, p).unwrap();
+            for piece in 0..spilled.pieces() {
+                let mut part = spilled.piece(piece, p).unwrap();
                 while let Some(record) = part.next().unwrap() {
                     records.push(record);
                 }

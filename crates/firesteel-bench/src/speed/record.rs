@@ -1,0 +1,227 @@
+//! A recorded run: its figures as lines of text, and the page and the picture that are made of them.
+
+use super::{Runs, WAYS, WORKLOADS, median, ratio, short};
+use firesteel::prelude::*;
+use std::{fmt::Write as _, fs, path::Path};
+
+/// The run that the documentation shows.
+const RECORDED: &str = include_str!("../../speed.tsv");
+
+/// The figures of a run: lines that say how it was made, and one for each workload, way and part.
+#[derive(Default)]
+pub(super) struct Record {
+    about: Vec<String>,
+    lines: Vec<Line>,
+}
+
+/// Of a workload in one way; `part` is empty for the whole of it. Seconds, and bytes.
+struct Line {
+    workload: String,
+    way: String,
+    part: String,
+    warm: f64,
+    least: f64,
+    most: f64,
+    cpu: f64,
+    cold: f64,
+    rss: f64,
+}
+
+impl Record {
+    /// An empty one, of a run that is made like this.
+    pub(super) fn new(command: &str) -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
+            line.map_or("unknown".to_string(), |(_, value)| value.trim().to_string())
+        };
+        let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let machine = format!("{processors} × {}, memory {}", field(&cpu, "model name"), field(&memory, "MemTotal"));
+        let load = read("/proc/loadavg");
+        let load = load.split(' ').next().unwrap_or_default();
+        let about = vec![format!("command: {command}"), format!("machine: {machine}"), format!("load before: {load}")];
+        Record { about, lines: Vec::new() }
+    }
+
+    /// The one that the documentation shows.
+    pub(super) fn recorded() -> Result<Self> {
+        Self::parse(RECORDED)
+    }
+
+    pub(super) fn add(&mut self, workload: &str, way: &str, runs: &Runs) {
+        let line = |part: &str, warm: &[f64], cpu, cold, rss| Line {
+            workload: workload.into(),
+            way: way.into(),
+            part: part.into(),
+            warm: median(warm),
+            least: warm.iter().copied().fold(f64::NAN, f64::min),
+            most: warm.iter().copied().fold(f64::NAN, f64::max),
+            cpu,
+            cold,
+            rss,
+        };
+        self.lines.push(line("", &runs.warm, runs.least_cpu(), median(&runs.cold), runs.rss as f64));
+        for (part, seconds) in &runs.parts {
+            self.lines.push(line(part, seconds, f64::NAN, f64::NAN, f64::NAN));
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut record = Record::default();
+        for line in text.lines() {
+            if let Some(about) = line.strip_prefix("# ") {
+                record.about.push(about.into());
+                continue;
+            }
+            let wrong = || Error::InvalidArgument(format!("not a line of a recorded run: {line}"));
+            let fields: Vec<&str> = line.split('\t').collect();
+            let [workload, way, part, ref numbers @ ..] = fields[..] else { return Err(wrong()) };
+            let numbers: Vec<f64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+            let [warm, least, most, cpu, cold, rss] = numbers[..] else { return Err(wrong()) };
+            let (workload, way, part) = (workload.into(), way.into(), part.into());
+            record.lines.push(Line { workload, way, part, warm, least, most, cpu, cold, rss });
+        }
+        Ok(record)
+    }
+
+    fn text(&self) -> String {
+        let mut text: String = self.about.iter().map(|about| format!("# {about}\n")).collect();
+        for line in &self.lines {
+            let Line { workload, way, part, warm, least, most, cpu, cold, rss } = line;
+            let _ = writeln!(text, "{workload}\t{way}\t{part}\t{warm}\t{least}\t{most}\t{cpu}\t{cold}\t{rss}");
+        }
+        text
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        Ok(fs::write(path, self.text())?)
+    }
+
+    fn line(&self, workload: &str, way: &str, part: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| line.workload == workload && line.way == way && line.part == part)
+    }
+
+    /// The engine's seconds, as a multiple of another way's.
+    pub(super) fn times(&self, workload: &str, way: &str) -> f64 {
+        let seconds = |way| self.line(workload, way, "").map_or(f64::NAN, Line::seconds);
+        seconds("engine") / seconds(way)
+    }
+}
+
+impl Line {
+    /// What is compared: warm runs, or starts where there is nothing else.
+    fn seconds(&self) -> f64 {
+        if self.warm.is_nan() { self.cold } else { self.warm }
+    }
+}
+
+/// What the table in the page stands between.
+const MARKS: (&str, &str) =
+    ("<!-- the table is made by `firesteel-bench speed-page` -->\n", "<!-- end of the table -->\n");
+
+/// Makes the table of `speed.md` and the picture `speed.svg` in a folder from a recorded run.
+pub(crate) fn page(recorded: &str, folder: &str) -> Result<()> {
+    let record = Record::parse(&fs::read_to_string(recorded)?)?;
+    let page = Path::new(folder).join("speed.md");
+    let text = fs::read_to_string(&page)?;
+    let around = text.split_once(MARKS.0).and_then(|(before, rest)| Some((before, rest.split_once(MARKS.1)?.1)));
+    let (before, after) =
+        around.ok_or_else(|| Error::InvalidArgument(format!("{} has no place for the table", page.display())))?;
+    fs::write(&page, format!("{before}{}{}{}{after}", MARKS.0, table(&record), MARKS.1))?;
+    Ok(fs::write(Path::new(folder).join("speed.svg"), picture(&record))?)
+}
+
+fn table(record: &Record) -> String {
+    let mut table: String = record.about.iter().map(|about| format!("- {about}\n")).collect();
+    table.push_str("\n| | engine | by hand | limit | ÷ hand | ÷ limit | at most | cold | peak MiB |\n");
+    table.push_str("|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    for workload in &WORKLOADS {
+        let of = |way, part: &str| record.line(workload.name, way, part);
+        if of("engine", "").is_none() {
+            continue;
+        }
+        let seconds = |way| of(way, "").map_or(f64::NAN, Line::seconds);
+        let all = |figure: fn(&Line) -> String| WAYS.map(|way| of(way, "").map_or("-".into(), figure)).join(" / ");
+        let engine = match of("engine", "") {
+            Some(line) if !line.warm.is_nan() => {
+                format!("**{}** ({}–{})", short(line.warm), short(line.least), short(line.most))
+            }
+            _ => format!("**{}**", short(seconds("engine"))),
+        };
+        let _ = writeln!(
+            table,
+            "| {} {} | {engine} | {} | {} | {} | {} | {} | {} | {} |",
+            workload.name,
+            workload.what,
+            short(seconds("hand")),
+            short(seconds("limit")),
+            ratio(seconds("engine"), seconds("hand")),
+            ratio(seconds("engine"), seconds("limit")),
+            workload.target.map_or("-".into(), |target| target.to_string()),
+            all(|line| short(line.cold)),
+            all(|line| format!("{:.0}", line.rss / 1_048_576.0)),
+        );
+        for line in record
+            .lines
+            .iter()
+            .filter(|line| line.workload == workload.name && line.way == "engine" && !line.part.is_empty())
+        {
+            let other = |way| of(way, &line.part).map_or(f64::NAN, |line| line.warm);
+            let (by_hand, by_limit) = (ratio(line.warm, other("hand")), ratio(line.warm, other("limit")));
+            let (part, engine) = (&line.part, short(line.warm));
+            let (hand, limit) = (short(other("hand")), short(other("limit")));
+            let _ = writeln!(table, "| · {part} | {engine} | {hand} | {limit} | {by_hand} | {by_limit} | | | |");
+        }
+    }
+    table
+}
+
+/// The seconds of each workload as multiples of the limit's, on a logarithmic scale.
+fn picture(record: &Record) -> String {
+    const LEFT: f64 = 230.0;
+    const WIDTH: f64 = 460.0;
+    const ROW: f64 = 24.0;
+    const TOP: f64 = 70.0;
+    // Of empty tasks the limit has nearly nothing to do.
+    let is_shown = |name| name != "W13" && record.times(name, "limit").is_finite();
+    let shown: Vec<_> = WORKLOADS.iter().filter(|workload| is_shown(workload.name)).collect();
+    let height = TOP + ROW * shown.len() as f64 + 30.0;
+    // From half the limit's time to sixty-four times it.
+    let x = |times: f64| LEFT + WIDTH * (times.clamp(0.5, 64.0).log2() + 1.0) / 7.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"{height}\" viewBox=\"0 0 720 {height}\" role=\"img\">\n\
+         <title>Seconds of the workloads, by the engine and by hand, as multiples of the limit's</title>\n\
+         <rect width=\"720\" height=\"{height}\" rx=\"8\" fill=\"#1b1d23\"/>\n\
+         <g font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#d7dae0\">\n\
+         <circle cx=\"24\" cy=\"24\" r=\"5\" fill=\"#e8833a\"/><text x=\"36\" y=\"28\">Firesteel</text>\n\
+         <circle cx=\"124\" cy=\"24\" r=\"5\" fill=\"#8ab4f8\"/><text x=\"136\" y=\"28\">by hand: rayon, std collections</text>\n\
+         <text x=\"350\" y=\"28\">times the limit's seconds: less is better</text>\n"
+    );
+    for power in -1..=6 {
+        let (at, times) = (x(2f64.powi(power)), 2f64.powi(power));
+        let colour = if power == 0 { "#28c840" } else { "#3a3d46" };
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{at:.1}\" y1=\"{:.1}\" x2=\"{at:.1}\" y2=\"{:.1}\" stroke=\"{colour}\"/>\
+             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{times}×</text>",
+            TOP - 8.0,
+            height - 24.0,
+            TOP - 14.0,
+        );
+    }
+    for (i, workload) in shown.iter().enumerate() {
+        let y = TOP + ROW * (i as f64 + 0.5);
+        let engine = record.times(workload.name, "limit");
+        let hand = engine / record.times(workload.name, "hand");
+        let _ = write!(svg, "<text x=\"20\" y=\"{:.1}\">{} {}</text>", y + 4.0, workload.name, workload.what);
+        for (times, colour) in [(hand, "#8ab4f8"), (engine, "#e8833a")] {
+            if times.is_finite() {
+                let _ = write!(svg, "<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>", x(times));
+            }
+        }
+        svg.push('\n');
+    }
+    svg.push_str("</g>\n</svg>\n");
+    svg
+}
