@@ -222,16 +222,8 @@ impl Holdings {
             part.skip(skipped);
             let bytes = part.length() - skipped;
             say(out, &Answer::Part { records: part.records(), bytes, among_others: part.among_others() })?;
-            let mut left = bytes;
-            while left > 0 {
-                match part.read(&mut buffer) {
-                    Ok(read) if read > 0 && read as u64 <= left => {
-                        out.send(&[&buffer[..read]])?;
-                        left -= read as u64;
-                    }
-                    // A frame without bytes says that no more of them come.
-                    _ => return out.send(&[]),
-                }
+            if !send_bytes(out, &mut part, bytes, &mut buffer)? {
+                return Ok(());
             }
         }
         Ok(())
@@ -255,17 +247,9 @@ impl Holdings {
                 Ok(opened) => opened,
                 Err(e) => return say(out, &Answer::Failed(format!("{}: {e}", from.display()))),
             };
-            let mut left = meta.len();
-            say(out, &Answer::Entry { path, file: Some((meta.permissions().mode(), left)) })?;
-            while left > 0 {
-                match file.read(&mut buffer) {
-                    Ok(read) if read > 0 && read as u64 <= left => {
-                        out.send(&[&buffer[..read]])?;
-                        left -= read as u64;
-                    }
-                    // A frame without bytes says that no more of them come.
-                    _ => return out.send(&[]),
-                }
+            say(out, &Answer::Entry { path, file: Some((meta.permissions().mode(), meta.len())) })?;
+            if !send_bytes(out, &mut file, meta.len(), &mut buffer)? {
+                return Ok(());
             }
         }
         Ok(())
@@ -335,6 +319,21 @@ impl Holdings {
             None => Ok(()),
         }
     }
+}
+
+/// Sends so many bytes; false if there were not so many, which the other side is told by a frame without any.
+fn send_bytes(out: &mut FrameWriter, from: &mut impl Read, bytes: u64, buffer: &mut [u8]) -> Result<bool, NetError> {
+    let mut left = bytes;
+    while left > 0 {
+        match from.read(buffer) {
+            Ok(read) if read > 0 && read as u64 <= left => {
+                out.send(&[&buffer[..read]])?;
+                left -= read as u64;
+            }
+            _ => return out.send(&[]).map(|()| false),
+        }
+    }
+    Ok(true)
 }
 
 /// Sends a block's chunks, each after its `Chunk`; why it has stopped, if one cannot be read.

@@ -100,6 +100,15 @@ fn numbers(sc: &Context) -> Rdd<(u64, u64)> {
     sc.range_n(0..20_000, 8).map(|i| (i % 97, i)).erase()
 }
 
+/// The same elements; `count` tells how many were computed.
+fn counted<T: Data>(rdd: &Rdd<T>, count: &LongAccumulator) -> Rdd<T> {
+    let counting = rdd.map_with(count.clone(), |count, element| {
+        count.add(1);
+        element
+    });
+    counting.erase()
+}
+
 /// Answers of many kinds of jobs, with the order of the records.
 fn answers(sc: &Context, dir: &Path) -> Vec<String> {
     let numbers = numbers(sc);
@@ -185,12 +194,7 @@ fn killed_executor_costs_what_it_held_and_nothing_else() {
     let ground = Ground::new();
     let sc = ground.cluster();
     let computed = sc.long_accumulator("computed");
-    let kept = numbers(&sc)
-        .map_with(computed.clone(), |computed, pair| {
-            computed.add(1);
-            pair
-        })
-        .cache();
+    let kept = counted(&numbers(&sc), &computed).cache();
     let sums = kept.reduce_by_key_into(4, |a, b| a + b);
     let expected = sums.collect().unwrap();
     assert_eq!(computed.value(), 20_000);
@@ -318,13 +322,8 @@ fn partitions_kept_twice_outlive_one_executor() {
         let sc = ground.cluster();
         let pids = executors(&sc);
         let computed = sc.long_accumulator("computed");
-        let kept = sc
-            .range_n(0..5_000, 8)
-            .map_with(computed.clone(), |computed, i| {
-                computed.add(1);
-                (i % 7, format!("{i}"))
-            })
-            .persist(level);
+        let pairs = sc.range_n(0..5_000, 8).map(|i| (i % 7, format!("{i}"))).erase();
+        let kept = counted(&pairs, &computed).persist(level);
         let expected = kept.collect().unwrap();
         kill(*pids.first().unwrap());
         assert_eq!(kept.collect().unwrap(), expected, "{level:?}");
@@ -337,12 +336,7 @@ fn local_checkpoints_are_found_on_their_executors() {
     let ground = Ground::new();
     let sc = ground.cluster();
     let computed = sc.long_accumulator("computed");
-    let kept = numbers(&sc)
-        .map_with(computed.clone(), |computed, pair| {
-            computed.add(1);
-            pair
-        })
-        .local_checkpoint();
+    let kept = counted(&numbers(&sc), &computed).local_checkpoint();
     assert_eq!(kept.count().unwrap(), 20_000);
     assert!(kept.is_checkpointed());
     assert_eq!(kept.reduce_by_key_into(4, |a, b| a + b).count().unwrap(), 97);
@@ -382,10 +376,7 @@ fn executor_killed_by_its_own_task_is_tried_elsewhere() {
                 .map_with(mark, |mark, pair| dying(mark, pair.0 == 50, pair))
                 .erase(),
         };
-        let counting = pairs.map_with(counted.clone(), |counted, pair| {
-            counted.add(1);
-            pair
-        });
+        let counting = self::counted(&pairs, &counted);
         assert_eq!(counting.values().sum().unwrap(), (0..20_000u64).sum::<u64>() as f64);
         assert_eq!(counted.value(), 97 * (stage + 1), "exactly once in an action");
     }
@@ -456,13 +447,7 @@ fn cached_partitions_are_read_from_the_executor_that_has_them() {
     executors(&sc);
     for level in [StorageLevel::MEMORY_ONLY, StorageLevel::MEMORY_ONLY_SER, StorageLevel::DISK_ONLY] {
         let computed = sc.long_accumulator("computed");
-        let kept = sc
-            .range_n(0..40_000, 8)
-            .map_with(computed.clone(), |computed, i| {
-                computed.add(1);
-                i
-            })
-            .persist(level);
+        let kept = counted(&sc.range_n(0..40_000, 8).erase(), &computed).persist(level);
         for _ in 0..4 {
             assert_eq!(kept.map(|i| i * 2).reduce(|a, b| a + b).unwrap(), 39_999 * 40_000, "{level:?}");
         }
