@@ -1,0 +1,365 @@
+//! Asks other processes for what they hold, and has them keep copies.
+
+use super::{Answer, Ask, PROTOCOL, fetch, receive_chunk, send_chunks};
+use crate::{
+    executor::{decode, encode},
+    files::FileSource,
+    graph::lock,
+};
+use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, Result, ShuffleId, StorageLevel};
+use firesteel_net::{FrameReader, FrameWriter, Hello, NetError, Options, Secret, connect};
+use firesteel_rdd::{Holder, Peers, RemoteOutputs};
+use firesteel_store::{BlockStatus, BlockStore, RemoteChunks, StoreError, Wanted};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Component, Path},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// So many idle connections to one process are kept.
+const IDLE: usize = 4;
+
+/// Who can say where blocks are, and who is still there: the driver.
+pub(in crate::cluster) trait Directory: Send + Sync {
+    fn holders(&self, block: BlockId) -> Vec<Holder>;
+    /// Some other executors.
+    fn others(&self) -> Vec<Holder>;
+    /// This process holds a block, too.
+    fn keeps(&self, block: BlockId, status: BlockStatus);
+    fn is_alive(&self, executor: ExecutorId) -> bool;
+}
+
+/// Asks other processes.
+#[derive(Clone)]
+pub(in crate::cluster) struct Client(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    /// This executor, and where it keeps what others may want as well.
+    of: Option<(ExecutorId, Arc<BlockStore>)>,
+    secret: Secret,
+    options: Options,
+    pub(super) directory: Box<dyn Directory>,
+    pub(super) retries: u32,
+    pub(super) retry_wait: Duration,
+    idle: Mutex<HashMap<String, Vec<Talk>>>,
+}
+
+/// A connection to another process that serves.
+pub(super) struct Talk {
+    reader: FrameReader,
+    writer: FrameWriter,
+}
+
+impl Talk {
+    pub(super) fn ask(&mut self, ask: &Ask) -> Result<(), NetError> {
+        self.writer.send(&[&encode(ask).unwrap_or_default()])?;
+        self.writer.flush()
+    }
+    pub(super) fn answer(&mut self, frame: &mut Vec<u8>) -> Result<Answer, String> {
+        self.frame(frame)?;
+        decode(frame).map_err(|e| e.to_string())
+    }
+    pub(super) fn frame(&mut self, frame: &mut Vec<u8>) -> Result<(), String> {
+        match self.reader.recv(frame) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("it ended the connection".into()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+}
+
+impl Client {
+    pub(in crate::cluster) fn new(
+        of: Option<(ExecutorId, Arc<BlockStore>)>,
+        secret: Secret,
+        directory: Box<dyn Directory>,
+        retries: u32,
+        retry_wait: Duration,
+    ) -> Self {
+        let options = Options { read_timeout: Some(Duration::from_secs(120)), ..Options::default() };
+        Client(Arc::new(Shared { of, secret, options, directory, retries, retry_wait, idle: Mutex::default() }))
+    }
+
+    pub(super) fn talk(&self, address: &str) -> Result<Talk, NetError> {
+        if let Some(talk) = lock(&self.0.idle).get_mut(address).and_then(Vec::pop) {
+            return Ok(talk);
+        }
+        self.connect(address)
+    }
+
+    fn connect(&self, address: &str) -> Result<Talk, NetError> {
+        let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
+        let (reader, writer) = connect(address, Some(&self.0.secret), &hello, &self.0.options)?.split();
+        Ok(Talk { reader, writer })
+    }
+
+    /// Keeps a connection whose answers were all read.
+    pub(super) fn rest(&self, address: &str, talk: Talk) {
+        let mut idle = lock(&self.0.idle);
+        let waiting = idle.entry(address.to_string()).or_default();
+        if waiting.len() < IDLE {
+            waiting.push(talk);
+        }
+    }
+
+    /// Asks on a connection that rests, or on a new one if that has ended meanwhile.
+    fn ask(&self, address: &str, ask: &Ask) -> Result<(Talk, Answer, Vec<u8>), String> {
+        let mut frame = Vec::new();
+        loop {
+            let rested = lock(&self.0.idle).get(address).is_some_and(|waiting| !waiting.is_empty());
+            let mut talk = self.talk(address).map_err(|e| e.to_string())?;
+            let answered = talk.ask(ask).map_err(|e| e.to_string()).and_then(|()| talk.answer(&mut frame));
+            match answered {
+                Ok(answer) => return Ok((talk, answer, frame)),
+                Err(_) if rested => continue,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl Peers for Client {
+    fn map_outputs(
+        &self,
+        holder: &Holder,
+        shuffle: ShuffleId,
+        partition: (u32, Wanted),
+        maps: Vec<(PartitionIndex, AttemptId)>,
+    ) -> Box<dyn RemoteOutputs> {
+        fetch::map_outputs(self, holder, shuffle, partition, maps)
+    }
+
+    fn block(&self, id: BlockId) -> Result<Option<(Box<dyn RemoteChunks>, String)>, StoreError> {
+        let mut failed = None;
+        for holder in self.0.directory.holders(id) {
+            match self.block_of(&holder, id) {
+                Ok(Some(chunks)) => return Ok(Some((chunks, holder.to_string()))),
+                Ok(None) => {}
+                Err(e) => failed = Some(e),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    fn broadcast(&self, id: BroadcastId) -> Result<Option<Vec<u8>>, StoreError> {
+        let directory = &self.0.directory;
+        let Some(driver) = directory.holders(BlockId::Broadcast(id)).pop() else { return Ok(None) };
+        let unreachable = |what| StoreError::Unreachable { from: driver.to_string(), what };
+        let count = match self.ask(&driver.address, &Ask::Pieces(id)).map_err(unreachable)? {
+            (talk, answer @ (Answer::Pieces(_) | Answer::Nothing), _) => {
+                self.rest(&driver.address, talk);
+                let Answer::Pieces(count) = answer else { return Ok(None) };
+                count as usize
+            }
+            (_, Answer::Failed(what), _) => {
+                return Err(StoreError::Corrupt { place: format!("broadcast {id} of {driver}"), what });
+            }
+            (_, other, _) => return Err(unreachable(format!("it answered {other:?}"))),
+        };
+        // Each executor begins with another piece, so that most of them find most pieces at each other.
+        let first = self.0.of.as_ref().map_or(0, |(executor, _)| executor.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
+        let mut pieces = vec![Vec::new(); count];
+        for number in (0..count).map(|i| (first as usize + i) % count) {
+            let block = BlockId::BroadcastPiece(id, number as u32);
+            let Some((mut chunks, _)) = self.block(block)? else { return Ok(None) };
+            for _ in 0..chunks.count() {
+                pieces[number].extend_from_slice(&chunks.next()?.0);
+            }
+            if let Some((_, blocks)) = &self.0.of {
+                directory.keeps(block, blocks.put_bytes(block, &pieces[number])?);
+            }
+        }
+        Ok(Some(pieces.concat()))
+    }
+
+    fn copy(&self, id: BlockId, level: StorageLevel, copies: usize) -> Vec<ExecutorId> {
+        let mut kept = Vec::new();
+        for other in self.0.directory.others() {
+            if kept.len() == copies {
+                break;
+            }
+            match self.copy_to(&other, id, level) {
+                Ok(()) => kept.push(other.executor),
+                Err(what) => tracing::info!("{other} keeps no copy of block {id}: {what}"),
+            }
+        }
+        kept
+    }
+
+    fn keeps(&self, id: BlockId, status: BlockStatus) {
+        self.0.directory.keeps(id, status);
+    }
+}
+
+impl Client {
+    fn copy_to(&self, other: &Holder, id: BlockId, level: StorageLevel) -> Result<(), String> {
+        let (_, blocks) = self.0.of.as_ref().ok_or("this process keeps nothing")?;
+        let block = blocks.encoded(id).map_err(|e| e.to_string())?.ok_or("it is gone")?;
+        // On a connection of its own: one that rested may have ended, which would be seen too late.
+        let mut talk = self.connect(&other.address).map_err(|e| e.to_string())?;
+        let (type_name, chunks) = (block.type_name().to_string(), block.chunks() as u64);
+        let send = || -> Result<Option<StoreError>, NetError> {
+            talk.ask(&Ask::Keep { id, level, type_name, chunks })?;
+            let stopped = send_chunks(&mut talk.writer, &block)?;
+            talk.writer.flush()?;
+            Ok(stopped)
+        };
+        if let Some(e) = send().map_err(|e| e.to_string())? {
+            return Err(e.to_string());
+        }
+        match talk.answer(&mut Vec::new())? {
+            Answer::Kept => {
+                self.rest(&other.address, talk);
+                Ok(())
+            }
+            Answer::Failed(what) => Err(what),
+            other => Err(format!("it answered {other:?}")),
+        }
+    }
+
+    /// A block that this process holds, if it does.
+    pub(in crate::cluster) fn block_of(
+        &self,
+        holder: &Holder,
+        id: BlockId,
+    ) -> Result<Option<Box<dyn RemoteChunks>>, StoreError> {
+        let from = holder.to_string();
+        let unreachable = |what| Err(StoreError::Unreachable { from: holder.to_string(), what });
+        match self.ask(&holder.address, &Ask::Block(id)) {
+            Ok((talk, Answer::Block { chunks, records }, _)) => {
+                let (client, address) = (self.clone(), holder.address.clone());
+                let mut arriving =
+                    Arriving { client, address, from, talk: Some(talk), left: chunks, count: chunks, records };
+                arriving.rest_if_done();
+                Ok(Some(Box::new(arriving)))
+            }
+            Ok((talk, Answer::Nothing, _)) => {
+                self.rest(&holder.address, talk);
+                Ok(None)
+            }
+            Ok((_, Answer::Failed(what), _)) => {
+                Err(StoreError::Corrupt { place: format!("block {id} of {holder}"), what })
+            }
+            Ok((_, other, _)) => unreachable(format!("it answered {other:?}")),
+            Err(what) => unreachable(what),
+        }
+    }
+}
+
+/// The driver's files.
+pub(in crate::cluster) struct DriversFiles {
+    pub(in crate::cluster) client: Client,
+    pub(in crate::cluster) driver: Holder,
+}
+
+impl DriversFiles {
+    /// Asks the driver; again if that fails, as often as the configuration says.
+    fn ask<T>(&self, mut ask: impl FnMut(&Client, &str) -> Result<T, String>) -> Result<T> {
+        let Shared { retries, retry_wait, .. } = &*self.client.0;
+        let mut failures = 0;
+        loop {
+            match ask(&self.client, &self.driver.address) {
+                Ok(answer) => return Ok(answer),
+                Err(_) if failures < *retries => std::thread::sleep(*retry_wait),
+                Err(what) => return Err(StoreError::Unreachable { from: self.driver.to_string(), what }.into()),
+            }
+            failures += 1;
+        }
+    }
+}
+
+impl FileSource for DriversFiles {
+    fn names(&self) -> Result<Vec<String>> {
+        self.ask(|client, address| match client.ask(address, &Ask::Files)? {
+            (talk, Answer::Files(names), _) => {
+                client.rest(address, talk);
+                Ok(names)
+            }
+            (_, other, _) => Err(format!("it answered {other:?}")),
+        })
+    }
+
+    fn fetch(&self, name: &str, into: &Path) -> Result<bool> {
+        self.ask(|client, address| {
+            let (mut talk, entries, mut frame) = match client.ask(address, &Ask::File(name.to_string()))? {
+                (talk, Answer::File { entries }, frame) => (talk, entries, frame),
+                (talk, Answer::Nothing, _) => {
+                    client.rest(address, talk);
+                    return Ok(false);
+                }
+                (_, other, _) => return Err(format!("it answered {other:?}")),
+            };
+            for _ in 0..entries {
+                match talk.answer(&mut frame)? {
+                    Answer::Entry { path, file } if path.components().all(|c| matches!(c, Component::Normal(_))) => {
+                        receive(&mut talk, &mut frame, &into.join(path), file)?;
+                    }
+                    other => return Err(format!("it answered {other:?}")),
+                }
+            }
+            client.rest(address, talk);
+            Ok(true)
+        })
+    }
+}
+
+/// Writes a file, or makes a folder, that is arriving.
+fn receive(talk: &mut Talk, frame: &mut Vec<u8>, to: &Path, file: Option<(u32, u64)>) -> Result<(), String> {
+    let failed = |e: io::Error| format!("{}: {e}", to.display());
+    let Some((mode, mut left)) = file else { return fs::create_dir_all(to).map_err(failed) };
+    let mut file = fs::File::create(to).map_err(failed)?;
+    while left > 0 {
+        talk.frame(frame)?;
+        if frame.is_empty() || frame.len() as u64 > left {
+            return Err("it sent another number of bytes than it said".into());
+        }
+        file.write_all(frame).map_err(failed)?;
+        left -= frame.len() as u64;
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)
+}
+
+/// A block that is arriving.
+struct Arriving {
+    client: Client,
+    address: String,
+    from: String,
+    talk: Option<Talk>,
+    left: u64,
+    count: u64,
+    records: u64,
+}
+
+impl Arriving {
+    fn receive(&mut self) -> Result<(Vec<u8>, u64), String> {
+        let talk = self.talk.as_mut().ok_or("it has ended")?;
+        let chunk = receive_chunk(&mut talk.reader, &mut Vec::new())?;
+        self.left -= 1;
+        self.rest_if_done();
+        Ok(chunk)
+    }
+
+    fn rest_if_done(&mut self) {
+        if self.left == 0
+            && let Some(talk) = self.talk.take()
+        {
+            self.client.rest(&self.address, talk);
+        }
+    }
+}
+
+impl RemoteChunks for Arriving {
+    fn count(&self) -> usize {
+        self.count as usize
+    }
+    fn records(&self) -> u64 {
+        self.records
+    }
+    fn next(&mut self) -> Result<(Vec<u8>, u64), StoreError> {
+        self.receive().map_err(|what| StoreError::Unreachable { from: self.from.clone(), what })
+    }
+}
