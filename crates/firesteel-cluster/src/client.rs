@@ -160,7 +160,7 @@ impl Visitor for Registration {
         let event = match message {
             ToApplication::ExecutorGranted { executor, worker, host, cores } => {
                 let mut state = self.lock();
-                state.next_executor = state.next_executor.max(executor.0 + 1);
+                state.next_executor = state.next_executor.max(executor.0.saturating_add(1));
                 if !state.executors.insert(executor) {
                     return true;
                 }

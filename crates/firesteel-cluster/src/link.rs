@@ -198,7 +198,6 @@ impl<V: Visitor> Shared<V> {
             let introduction = encode(&self.visitor.introduction());
             outbox.try_send(introduction).map_err(|e| later(e.to_string()))?;
             state.line = Some(Line { outbox, closer: closer.clone(), heard: Instant::now() });
-            state.silence = PATIENCE;
         }
         let answer = within(PATIENCE, &closer, || receive(&mut reader, &mut Vec::new()));
         let failure = match answer {

@@ -23,6 +23,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Weak,
@@ -413,7 +414,9 @@ impl Memory {
     fn save(&self, saved: &Saved) -> Result<()> {
         let failed = |e| Error::io("write", self.path.display(), e);
         let new = self.path.with_extension("new");
-        let mut file = File::create(&new).map_err(failed)?;
+        // Drivers' settings are nobody else's business.
+        let mut options = File::options();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
         file.write_all(&encode(saved)).and_then(|()| file.sync_data()).map_err(failed)?;
         fs::rename(&new, &self.path).map_err(failed)
     }

@@ -6,10 +6,14 @@ use super::{
     table::KEEP_BYTES,
 };
 use crate::task::cannot_store;
-use firesteel_store::{Reservation, SpillReader};
+use firesteel_store::{Reservation, SpillReader, weigh};
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem::needs_drop};
 
+/// Of values in no order in memory so many are looked at ahead, unless they are larger than this: the processor then fetches several
+/// at the same time, and whoever takes them need not wait for each.
+const AHEAD: usize = 16;
+const AHEAD_BYTES: u64 = 512;
 /// Memory is given back in steps of at least so many bytes.
 const STEP_BYTES: u64 = 64 << 10;
 
@@ -20,6 +24,9 @@ pub(crate) struct Outgoing<T> {
     owned: u64,
     /// When so many are left, there is memory to be given back.
     look_at: usize,
+    /// What values own lies in no order; and how many were looked at.
+    scattered: bool,
+    looked_at: usize,
     memory: Reservation,
     disk: Disk,
     rest: Option<SpillReader<T>>,
@@ -30,7 +37,21 @@ impl<T: Serialize + DeserializeOwned> Outgoing<T> {
     pub(crate) fn new(values: Vec<T>, owned: u64, memory: Reservation, disk: Disk) -> Self {
         let owned = owned / values.len().max(1) as u64;
         let look_at = values.len();
-        Outgoing { values: values.into(), owned, look_at, memory, disk, rest: None }
+        Outgoing { values: values.into(), owned, look_at, scattered: false, looked_at: 0, memory, disk, rest: None }
+    }
+
+    /// The same, of values whose order is not that in which they were made.
+    pub(crate) fn scattered(self) -> Self {
+        Outgoing { scattered: needs_drop::<T>() && self.owned <= AHEAD_BYTES, ..self }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_ahead(&mut self) {
+        for value in self.values.iter().take(AHEAD) {
+            std::hint::black_box(weigh::owned(value));
+        }
+        self.looked_at = AHEAD;
     }
 
     /// The room of values that have all left, or none if it is large.
@@ -89,7 +110,15 @@ impl<T: Serialize + DeserializeOwned> Iterator for Outgoing<T> {
         }
         match &mut self.rest {
             Some(rest) => rest.next().unwrap_or_else(|e| cannot_store(e)),
-            None => self.values.pop_front(),
+            None => {
+                if self.scattered {
+                    if self.looked_at == 0 {
+                        self.look_ahead();
+                    }
+                    self.looked_at -= 1;
+                }
+                self.values.pop_front()
+            }
         }
     }
 }

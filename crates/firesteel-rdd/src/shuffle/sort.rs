@@ -203,7 +203,7 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
         let mut items = take(&mut self.items);
         self.order.sort(&mut items, self.ascending);
         let owned = self.used.saturating_sub(items.len() as u64 * Self::IN_PLACE);
-        let items = Outgoing::new(items, owned, self.memory, self.disk);
+        let items = Outgoing::new(items, owned, self.memory, self.disk).scattered();
         Merge { readers: Some(readers), ..Merge::new(self.order, self.ascending, &self.sorted, Some(items)) }
     }
 

@@ -82,7 +82,7 @@ impl Master {
         }
         if !known {
             self.unsaved = true;
-            self.commands.push(Command::Log(format!("application {id} has come: {}", description.name)));
+            self.commands.push(Command::Log(format!("application {id} has come: {:?}", description.name)));
             // Who comes back was there before all that come for the first time, and after those who came back before.
             self.applications.insert(
                 id.clone(),
@@ -123,8 +123,11 @@ impl Master {
         application.connection = Some(connection);
         application.deadline = deadline;
         application.waits = None;
-        let highest =
-            knows.iter().chain(run.iter().map(|(executor, ..)| executor)).map(|executor| executor.0 + 1).max();
+        let highest = knows
+            .iter()
+            .chain(run.iter().map(|(executor, ..)| executor))
+            .map(|executor| executor.0.saturating_add(1))
+            .max();
         application.next_executor = application.next_executor.max(next_executor).max(highest.unwrap_or(0));
         run.sort();
         let (mut grant, mut over) = (Vec::new(), Vec::new());

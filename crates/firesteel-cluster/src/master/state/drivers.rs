@@ -84,7 +84,7 @@ impl Master {
         }
         let id = format!("driver-{}-{:04}", self.rules.stamp, self.next_driver);
         let id = DriverId::try_from(id).expect("the stamp has nothing that an id may not have");
-        self.commands.push(Command::Log(format!("driver {id} was submitted: {}", description.name)));
+        self.commands.push(Command::Log(format!("driver {id} was submitted: {:?}", description.name)));
         let turn = self.drivers.last_key_value().map_or(0, |(turn, _)| turn + 1);
         self.next_driver += 1;
         self.unsaved = true;

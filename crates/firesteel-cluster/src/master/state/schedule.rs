@@ -100,7 +100,7 @@ impl Master {
         let Some(application) = self.applications.get_mut(id) else { return };
         let Some(worker) = self.workers.get_mut(worker_id) else { return };
         let executor = ExecutorId(application.next_executor);
-        application.next_executor += 1;
+        application.next_executor = application.next_executor.saturating_add(1);
         application.executors.insert(executor, Executor { worker: worker_id.clone(), cores, works: false });
         application.waits = None;
         let memory_mib = application.description.executor_memory_mib;

@@ -107,22 +107,32 @@ impl Master {
 
     /// A worker that has come says that it runs this.
     fn executor_runs(&mut self, worker: &WorkerId, name: ExecutorName, holding: Holding) {
-        match self.applications.get_mut(&name.application) {
-            Some(application) => {
-                if application.missing.remove(&name.executor) {
-                    let executor = Executor { worker: worker.clone(), cores: holding.cores, works: true };
-                    application.executors.insert(name.executor, executor);
-                }
-                let is_its = application.executors.get(&name.executor).is_some_and(|of| of.worker == *worker);
-                if is_its && !application.killed.contains(&name.executor) {
-                    return;
-                }
-            }
+        let recovering = self.recovery.is_some();
+        let Some(application) = self.applications.get_mut(&name.application) else {
             // It may come back.
-            None if self.recovery.as_ref().is_some_and(|r| r.applications.contains(&name.application)) => return,
-            None => {}
+            if self.recovery.as_ref().is_none_or(|recovery| !recovery.applications.contains(&name.application)) {
+                self.kill(worker, name);
+            }
+            return;
+        };
+        let number = name.executor.0;
+        // Started before a restart, and the application was not told. Later another may have its place.
+        let is_news = number >= application.next_executor;
+        application.next_executor = application.next_executor.max(number.saturating_add(1));
+        let is_adopted = is_news && recovering;
+        if application.missing.remove(&name.executor) || is_adopted {
+            let executor = Executor { worker: worker.clone(), cores: holding.cores, works: true };
+            application.executors.insert(name.executor, executor);
         }
-        self.kill(worker, name);
+        let is_its = application.executors.get(&name.executor).is_some_and(|executor| executor.worker == *worker);
+        if !is_its || application.killed.contains(&name.executor) {
+            self.kill(worker, name);
+        } else if is_adopted {
+            let host = self.workers.get(worker).map_or_else(String::new, |worker| worker.description.host.clone());
+            let (executor, worker, cores) = (name.executor, worker.clone(), holding.cores);
+            let granted = ToApplication::ExecutorGranted { executor, worker, host, cores };
+            self.tell(&name.application, granted);
+        }
     }
 
     pub(super) fn kill(&mut self, worker: &WorkerId, name: ExecutorName) {
