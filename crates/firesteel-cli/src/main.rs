@@ -15,6 +15,10 @@ struct Arguments {
     command: Command,
 }
 
+/// Where to read what tasks print.
+const LOGS: &str = "What stands after PROGRAM goes to the program. What tasks print is on their workers, in \
+    <work folder>/<application>/<executor>/stdout and stderr; what a driver prints in cluster mode in <work folder>/<driver>/.";
+
 #[derive(Subcommand)]
 enum Command {
     /// Gives the cores and the memory of workers to programs. One for each cluster.
@@ -24,6 +28,7 @@ enum Command {
     /// Starts a master and workers on this machine, and ends them on Ctrl-C.
     Cluster(daemons::ClusterArguments),
     /// Runs a program: its driver here or on a worker, its executors wherever the master says.
+    #[command(after_help = LOGS)]
     Submit(Box<submit::SubmitArguments>),
 }
 

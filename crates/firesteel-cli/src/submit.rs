@@ -23,9 +23,6 @@ use std::{
 use tracing::level_filters::LevelFilter;
 
 /// `firesteel submit`
-///
-/// What stands after PROGRAM goes to the program. Executors print to files on their workers: `<work folder>/<application>/<executor>/stderr`
-/// and `stdout`; a driver that runs on a worker to `<work folder>/<driver>/stderr` and `stdout`.
 #[derive(Args)]
 pub(crate) struct SubmitArguments {
     /// Who supplies the executors: firesteel://HOST:PORT, local-cluster[N,CORES,MIB], local[N]; local[*] if not said.
