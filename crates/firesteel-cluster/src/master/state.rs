@@ -36,8 +36,8 @@ use std::{
 
 /// How long a worker that lost its connection may take to come back, if `worker.timeout` is not shorter.
 const TIME_TO_RECONNECT: Duration = Duration::from_secs(5);
-/// How long those who were there before a restart may take to come back, if `worker.timeout` is not shorter: who lives tries at least
-/// every five seconds.
+/// How long those who were there before a restart may take to come back, if `worker.timeout` is not shorter: who lives tries every two
+/// seconds, or waits ten for a network that swallows everything.
 const TIME_TO_RETURN: Duration = Duration::from_secs(15);
 
 /// How a master decides.
