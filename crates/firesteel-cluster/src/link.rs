@@ -15,7 +15,7 @@ const UNSENT: usize = 64 << 20;
 /// After a failed attempt to connect the next comes after this time, then after twice the time, and so on.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long the master may take to answer a registration.
 const PATIENCE: Duration = Duration::from_secs(20);
 

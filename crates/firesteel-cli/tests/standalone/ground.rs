@@ -24,7 +24,11 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 pub(crate) fn kill(pid: u32) {
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    signal("-KILL", pid);
+}
+
+fn signal(signal: &str, pid: u32) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
 /// Whether a process runs; one that has ended and is not yet waited for does not.
@@ -117,6 +121,14 @@ impl Ground {
 
     pub(crate) fn kill_master(&mut self) {
         self.master = None;
+    }
+
+    pub(crate) fn stop_master(&self) {
+        signal("-STOP", self.master.as_ref().unwrap().pid());
+    }
+
+    pub(crate) fn continue_master(&self) {
+        signal("-CONT", self.master.as_ref().unwrap().pid());
     }
 
     pub(crate) fn kill_worker(&mut self, number: usize) {

@@ -6,7 +6,11 @@ mod ground;
 mod program;
 
 use ground::{Ground, alive, kill, until};
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 fn a_program_runs_on_the_workers_and_leaves_only_logs() {
     let ground = Ground::new(2, &[]);
@@ -94,6 +98,26 @@ fn a_killed_master_disturbs_no_job_and_the_next_one_knows_what_runs() {
     ground.start_master();
     let next = ground.submit(&["--master", &ground.url()], &["answers"]).ends();
     assert_eq!(next.code, Some(0), "{}", next.stderr);
+}
+
+fn a_master_that_stood_still_takes_nobody_for_lost() {
+    let ground = Ground::new(2, &["--conf", "firesteel.worker.timeout=4"]);
+    let flags = ["--master", &ground.url(), "-c", "firesteel.log.level=INFO"];
+    let running = ground.submit(&flags, &["waits", "job", "2"]);
+    let pids = ground.started("job", 2);
+    ground.stop_master();
+    let stopped = Instant::now();
+    until("it is taken for dead", || stopped.elapsed() > Duration::from_secs(8));
+    ground.continue_master();
+    until("all are back", || ground.errors(&running).contains("the master is back"));
+    // Time in which whoever was lost would be told so.
+    let (back, both) = (Instant::now(), || pids.iter().all(|pid| alive(*pid)));
+    until("nobody is lost", || {
+        assert!(both(), "{}", ground.errors(&running));
+        back.elapsed() > Duration::from_secs(6)
+    });
+    ground.go("job");
+    assert_eq!(running.ends().code, Some(0));
 }
 
 fn a_killed_driver_leaves_no_executor() {
@@ -197,6 +221,7 @@ const TESTS: &[(&str, fn())] = &[
         "a_killed_master_disturbs_no_job_and_the_next_one_knows_what_runs",
         a_killed_master_disturbs_no_job_and_the_next_one_knows_what_runs,
     ),
+    ("a_master_that_stood_still_takes_nobody_for_lost", a_master_that_stood_still_takes_nobody_for_lost),
     ("a_killed_driver_leaves_no_executor", a_killed_driver_leaves_no_executor),
     ("a_supervised_driver_starts_again_and_is_ended_by_id", a_supervised_driver_starts_again_and_is_ended_by_id),
     ("a_job_that_no_worker_can_run_ends_with_the_reason", a_job_that_no_worker_can_run_ends_with_the_reason),
@@ -214,7 +239,7 @@ fn main() -> Result<(), String> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(&***part));
     let mut failed = 0;
     for (name, test) in TESTS.iter().filter(|(name, _)| is_wanted(name)) {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let ended = std::panic::catch_unwind(test);
         failed += u32::from(ended.is_err());
         let word = if ended.is_ok() { "ok" } else { "FAILED" };

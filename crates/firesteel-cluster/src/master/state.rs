@@ -36,8 +36,8 @@ use std::{
 
 /// How long a worker that lost its connection may take to come back, if `worker.timeout` is not shorter.
 const TIME_TO_RECONNECT: Duration = Duration::from_secs(5);
-/// How long those who were there before a restart may take to come back, if `worker.timeout` is not shorter: who lives tries at least
-/// every five seconds.
+/// How long those who were there before a restart may take to come back, if `worker.timeout` is not shorter: who lives tries every two
+/// seconds, or waits ten for a network that swallows everything.
 const TIME_TO_RETURN: Duration = Duration::from_secs(15);
 
 /// How a master decides.
@@ -238,6 +238,12 @@ impl Master {
 
     /// Takes what happened at the time `now` (since some fixed point), and says what is to be done, in this order.
     pub fn handle(&mut self, now: Duration, event: Event) -> Vec<Command> {
+        // Most events say only that somebody is there, which frees and takes nothing.
+        let is_heartbeat = matches!(
+            event,
+            Event::Worker(_, FromWorker::Heartbeat) | Event::Application(_, FromApplication::Heartbeat)
+        );
+        let changes_nothing = is_heartbeat && self.next_deadline().is_none_or(|deadline| deadline > now);
         match event {
             Event::Worker(connection, message) => self.worker_says(now, connection, message),
             Event::Application(connection, message) => self.application_says(now, connection, message),
@@ -245,8 +251,10 @@ impl Master {
             Event::Disconnected(connection) => self.disconnected(now, connection),
             Event::Tick => {}
         }
-        self.expire(now);
-        self.schedule();
+        if !changes_nothing {
+            self.expire(now);
+            self.schedule();
+        }
         if self.unsaved {
             self.unsaved = false;
             // Before anybody hears what would be forgotten otherwise.
