@@ -1,6 +1,6 @@
 //! The check at boundaries: what works on threads must work on a cluster.
 //!
-//! Between threads values move as they are; between processes they move as [records](crate::record). So that a type which
+//! Between threads most values move as they are; between processes they move as [records](crate::record). So that a type which
 //! cannot be carried fails in local mode too, and at once, some of the records that a task brings to a shuffle, a cache
 //! or a collect are written, read back and written again.
 
