@@ -170,3 +170,20 @@ fn a_zero_counts_once_for_each_key_and_map_partition_however_many_keys_there_are
     let aggregated = ones.aggregate_by_key(10, |a, b| a + b, |a, b| a + b).filter(|(_, n)| *n != 24).count().unwrap();
     assert_eq!((folded, aggregated), (0, 0));
 }
+
+#[test]
+fn shuffle_into_no_partitions_is_made_where_something_else_hangs_on_it() {
+    let sc = Context::builder().master("local[2]").build().unwrap();
+    let pairs = sc.parallelize_n((0..10u64).map(|i| (i % 4, i)), 2).erase();
+    let some = sc.parallelize_n([(1u64, 1u64), (2, 2)], 2).erase();
+    let into_none = [
+        pairs.partition_by(0).erase(),
+        pairs.reduce_by_key_into(0, |a, b| a + b).erase(),
+        pairs.group_by_key_into(0).map_values(|all| all.len() as u64).erase(),
+        sc.empty_rdd::<(u64, u64)>().subtract_by_key(&pairs).erase(),
+    ];
+    for none in into_none {
+        assert_eq!(none.num_partitions().unwrap(), 0);
+        assert_eq!(some.union(&none).collect().unwrap(), [(1, 1), (2, 2)]);
+    }
+}
