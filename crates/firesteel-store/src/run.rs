@@ -188,14 +188,12 @@ impl RawBucket {
 }
 
 impl<R: Serialize> RunWriter<R> {
-    /// A writer for records of `partitions` reduce partitions, with ample memory. Without any, records go to a first one that nobody
-    /// reads: a shuffle into none is made, too, where something else hangs on its stage.
+    /// A writer for records of `partitions` reduce partitions, with ample memory.
     ///
     /// # Panics
     /// With more than 2³² partitions.
     pub fn new(partitions: usize) -> Self {
         assert!(u32::try_from(partitions).is_ok(), "a shuffle has at most 2^32 partitions, not {partitions}");
-        let partitions = partitions.max(1);
         let mut shift = 0;
         while partitions.div_ceil(1 << shift) > MAX_BUCKETS {
             shift += 1;

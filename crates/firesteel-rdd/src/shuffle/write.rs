@@ -44,6 +44,12 @@ const WORTHWHILE_QUARTERS: u64 = 5;
 /// After a table that was not worth it, records go past it for so many tables' worth.
 const BYPASS_TABLES: u64 = 32;
 
+/// How many places a run has for records of so many partitions: a shuffle into none is made, too, where something else hangs on its
+/// stage, and its records go where nobody reads them.
+fn places(partitions: usize) -> usize {
+    partitions.max(1)
+}
+
 /// Keeps a finished run where readers find it, and says what it is.
 fn publish<R: Data>(
     task: &Task,
@@ -100,7 +106,7 @@ impl<K: Key, V: Data> Action<(K, V)> for Scatter<K> {
                 true
             }
         }
-        let writer = RunWriter::new(self.partitioner.count()).within(input.task().room(self.shuffle));
+        let writer = RunWriter::new(places(self.partitioner.count())).within(input.task().room(self.shuffle));
         let writer = if self.spread { writer.spread() } else { writer };
         let mut sink = Scattering(&self.partitioner, writer, None);
         input.drive(&mut sink);
@@ -154,7 +160,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             memory: task.memory().reservation().named("map-side combine"),
             seen: 0,
             bypass: 0,
-            run: RunWriter::new(partitioner.count()).spread().within(task.room(shuffle)),
+            run: RunWriter::new(places(partitioner.count())).spread().within(task.room(shuffle)),
             first: None,
             value: PhantomData,
         }
@@ -411,7 +417,7 @@ impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Action<T> for ScatterSorted<K
                 true
             }
         }
-        let writer = RunWriter::new(self.partitioner.count()).within(input.task().room(self.shuffle));
+        let writer = RunWriter::new(places(self.partitioner.count())).within(input.task().room(self.shuffle));
         let mut sink = Ranging(&self.partitioner, &self.order, writer, None);
         input.drive(&mut sink);
         publish(input.task(), self.shuffle, sink.2, sink.3.as_ref(), Instant::now())
