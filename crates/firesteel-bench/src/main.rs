@@ -8,14 +8,19 @@ use firesteel::prelude::*;
 
 const USAGE: &str = "usage: firesteel-bench speed  [--scale 0.01] [--threads 2] [--rounds 3] [--only W1,W4] [--ways engine,hand,limit] [--data FOLDER]
                              [--record FILE] [--short]
-       firesteel-bench speed-page FILE FOLDER
+       firesteel-bench scaling [as speed]
+       firesteel-bench build [--record FILE]
+       firesteel-bench speed-page RECORDED FOLDER
        firesteel-bench cluster [as speed]
        firesteel-bench memory [--scale 1.0] [--budget 256m] [--only NAME]
        firesteel-bench shuffle PARTITIONS [--budget 256m]
 
 speed    workloads in ample memory, each in a process of its own: by the engine, by hand without one, and in the fastest form
          known: seconds, ratios, peak resident memory. --scale 1.0 reads 2.6 GB, which are made once below --data. --short (last)
-         takes a minute. speed-page makes the table of FOLDER/speed.md and the picture FOLDER/speed.svg from what --record wrote.
+         takes a minute. speed-page makes the tables of FOLDER/speed.md and its pictures from what --record wrote into folder RECORDED.
+scaling  the workloads on one thread and on two, and with a hundredth and a tenth of the data; operations by key with 100 to 10
+         million keys.
+build    seconds and size of a program that counts words: from scratch, after a change, with one more operation.
 cluster  some of these on two executor processes, beside threads and by hand; tasks per second, bytes for each, shuffle over
          loopback, and what an executor's death costs.
 memory   workloads larger than the budget, each in a process of its own, with the budget and with ample memory:
@@ -31,6 +36,11 @@ fn main() -> Result<()> {
         Some((&"speed", options)) => speed::compare(&speed::Options::parse(options)?),
         Some((&"speed-one", words)) => speed::one(words),
         Some((&"cluster", options)) => speed::cluster::compare(&speed::Options::parse(options)?),
+        Some((&"scaling", options)) => speed::scaling::measure(&speed::Options::parse(options)?),
+        Some((&"build", [])) => speed::build::measure(None, "firesteel-bench build"),
+        Some((&"build", ["--record", path])) => {
+            speed::build::measure(Some(path), &format!("firesteel-bench build --record {path}"))
+        }
         Some((&"speed-page", [recorded, folder])) => speed::page(recorded, folder),
         Some((&"memory", options)) => memory::compare(&memory::Options::parse(options)?),
         Some((&"memory-one", [name, budget, scale])) => memory::one(name, budget, scale),

@@ -1,6 +1,6 @@
 //! How files become partitions: the rule of Hadoop's `FileInputFormat`.
 
-use crate::{InputFile, path};
+use crate::{Codec, InputFile, codec, path};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, sync::Arc};
 
@@ -8,6 +8,10 @@ use std::{path::Path, sync::Arc};
 const BLOCK: u64 = 32 << 20;
 /// A last split may be this much longer than the others, rather than be followed by a tiny one.
 const SLOP: f64 = 1.1;
+/// A glimpse of a split is of so many stretches of so many bytes.
+const GLIMPSE: (u64, u64) = (16, 64 << 10);
+/// A split that is not so many times as long as a glimpse of it is read as a whole.
+const WORTHWHILE: u64 = 4;
 
 /// The part of a text file that one task reads: the lines that start in `(start, start + len]`, and for `start` 0 the
 /// first one too. Hadoop's rule: each line belongs to exactly one split, wherever the cuts fall.
@@ -26,6 +30,18 @@ impl TextSplit {
     /// The byte after the last.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.len)
+    }
+
+    /// Stretches from all over the split, for whoever needs an impression of its lines, and how many times as long the split is.
+    /// `None` if it is short, or compressed.
+    pub fn glimpse(&self) -> Option<(Vec<TextSplit>, f64)> {
+        let (stretches, len) = GLIMPSE;
+        let plain = matches!(codec::of_file(&self.path), Ok(Codec::None));
+        (plain && self.len >= WORTHWHILE * stretches * len).then(|| {
+            let start = |i| self.start + (self.len - len) / (stretches - 1) * i;
+            let stretch = |i| TextSplit { path: self.path.clone(), start: start(i), len };
+            ((0..stretches).map(stretch).collect(), self.len as f64 / (stretches * len) as f64)
+        })
     }
 }
 
@@ -72,6 +88,19 @@ mod tests {
         assert_eq!(counts, [1, 2, 3, 5, 5, 7, 7, 9, 10, 10, 12, 14]);
         assert_eq!(text_splits(&[file("x", 70)], 0).len(), 1);
         assert_eq!(text_splits(&[file("x", 6)], 4).len(), 6);
+    }
+
+    #[test]
+    fn a_glimpse_of_a_split_is_of_stretches_all_over_it() {
+        let split = TextSplit { path: Path::new("x").into(), start: 5 << 20, len: 32 << 20 };
+        let (stretches, times) = split.glimpse().unwrap();
+        assert_eq!((stretches.len(), times), (16, 32.0));
+        assert_eq!(stretches[0].start, split.start);
+        assert!(stretches.is_sorted_by(|a, b| a.end() < b.start));
+        let left = split.end() - stretches[15].end();
+        assert!(left < 16, "{left} bytes after the last stretch");
+        assert_eq!(TextSplit { len: 1 << 20, ..split.clone() }.glimpse(), None);
+        assert_eq!(TextSplit { path: Path::new("x.gz").into(), ..split }.glimpse(), None);
     }
 
     #[test]

@@ -65,6 +65,14 @@ pub trait Pipeline: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     /// Names the partitions of erased RDDs that the split reads.
     fn reads(&self, split: &Self::Split, visit: &mut dyn FnMut(RddId, PartitionIndex));
 
+    /// Some of the split, cut from all over it, for whoever needs an impression of its elements, and how many times as much the
+    /// whole split is. `None` if nothing less than the split can be computed, or would be worth it: so it must be where what becomes
+    /// of an element depends on others.
+    fn glimpse(&self, split: &Self::Split) -> Option<(Vec<Self::Split>, f64)> {
+        let _ = split;
+        None
+    }
+
     /// The hosts on which the split would best run, if any.
     fn locations(&self, split: &Self::Split) -> Vec<String> {
         let _ = split;

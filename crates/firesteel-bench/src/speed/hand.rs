@@ -21,7 +21,7 @@ fn invalid(e: impl std::fmt::Display) -> Error {
 }
 
 /// The values of each key, merged.
-fn merged<K: Hash + Eq + Send, V: Send>(
+pub(super) fn merged<K: Hash + Eq + Send, V: Send>(
     pairs: impl ParallelIterator<Item = (K, V)>,
     merge: impl Fn(&mut V, V) + Sync,
 ) -> HashMap<K, V> {

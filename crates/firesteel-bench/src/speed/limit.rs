@@ -386,7 +386,8 @@ pub(super) fn w8(setting: &Setting) -> Result<Answer> {
         let start = Instant::now();
         if all.is_empty() {
             all = points(setting)?;
-            centres = all.iter().flat_map(|(_, points)| points).take(10).copied().collect::<Vec<_>>();
+            let first = all.iter().flat_map(|(_, points)| points).take(10);
+            centres = first.map(|point| std::array::from_fn(|j| point[j + 1])).collect::<Vec<[f64; DIMENSIONS]>>();
         }
         let chunks = chunks(&all);
         let sums = pull(
@@ -398,8 +399,9 @@ pub(super) fn w8(setting: &Setting) -> Result<Answer> {
                     let (mut best, mut least) = (0, f64::MAX);
                     for (k, centre) in centres.iter().enumerate() {
                         let mut distance = 0.0;
-                        for j in 1..=DIMENSIONS {
-                            distance += (point[j] - centre[j]) * (point[j] - centre[j]);
+                        for j in 0..DIMENSIONS {
+                            let apart = point[j + 1] - centre[j];
+                            distance += apart * apart;
                         }
                         if distance < least {
                             (best, least) = (k, distance);
@@ -415,12 +417,12 @@ pub(super) fn w8(setting: &Setting) -> Result<Answer> {
         for (k, centre) in centres.iter_mut().enumerate() {
             let n: u64 = sums.iter().map(|sums| sums[k].1).sum();
             for j in (0..DIMENSIONS).filter(|_| n > 0) {
-                centre[j + 1] = sums.iter().map(|sums| sums[k].0[j]).sum::<f64>() / n as f64;
+                centre[j] = sums.iter().map(|sums| sums[k].0[j]).sum::<f64>() / n as f64;
             }
         }
         seconds.push(start.elapsed().as_secs_f64());
     }
-    let sum = centres.iter().flat_map(|centre| &centre[1..]).sum();
+    let sum = centres.iter().flatten().sum();
     Ok(Answer::about("centres", sum).iterations(&seconds))
 }
 

@@ -1,6 +1,6 @@
 //! A recorded run: its figures as lines of text, and the page and the picture that are made of them.
 
-use super::{Runs, WAYS, WORKLOADS, median, ratio, short};
+use super::{Runs, WAYS, WORKLOADS, build, median, peers, ratio, scaling, short};
 use firesteel::prelude::*;
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -27,21 +27,25 @@ struct Line {
     rss: f64,
 }
 
+/// How a run is made, and on which machine.
+pub(super) fn about(command: &str) -> Vec<String> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
+        line.map_or("unknown".to_string(), |(_, value)| value.trim().to_string())
+    };
+    let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let machine = format!("{processors} × {}, memory {}", field(&cpu, "model name"), field(&memory, "MemTotal"));
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
+    vec![format!("command: {command}"), format!("machine: {machine}"), format!("load before: {load}")]
+}
+
 impl Record {
     /// An empty one, of a run that is made like this.
     pub(super) fn new(command: &str) -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let field = |text: &str, name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
-            line.map_or("unknown".to_string(), |(_, value)| value.trim().to_string())
-        };
-        let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let machine = format!("{processors} × {}, memory {}", field(&cpu, "model name"), field(&memory, "MemTotal"));
-        let load = read("/proc/loadavg");
-        let load = load.split(' ').next().unwrap_or_default();
-        let about = vec![format!("command: {command}"), format!("machine: {machine}"), format!("load before: {load}")];
-        Record { about, lines: Vec::new() }
+        Record { about: about(command), lines: Vec::new() }
     }
 
     /// The one that the documentation shows.
@@ -98,14 +102,17 @@ impl Record {
         Ok(fs::write(path, self.text())?)
     }
 
+    pub(super) fn seconds(&self, workload: &str, way: &str) -> f64 {
+        self.line(workload, way, "").map_or(f64::NAN, Line::seconds)
+    }
+
     fn line(&self, workload: &str, way: &str, part: &str) -> Option<&Line> {
         self.lines.iter().find(|line| line.workload == workload && line.way == way && line.part == part)
     }
 
     /// The engine's seconds, as a multiple of another way's.
     pub(super) fn times(&self, workload: &str, way: &str) -> f64 {
-        let seconds = |way| self.line(workload, way, "").map_or(f64::NAN, Line::seconds);
-        seconds("engine") / seconds(way)
+        self.seconds(workload, "engine") / self.seconds(workload, way)
     }
 }
 
@@ -116,20 +123,27 @@ impl Line {
     }
 }
 
-/// What the table in the page stands between.
-const MARKS: (&str, &str) =
-    ("<!-- the table is made by `firesteel-bench speed-page` -->\n", "<!-- end of the table -->\n");
-
-/// Makes the table of `speed.md` and the picture `speed.svg` in a folder from a recorded run.
+/// Makes the tables of `speed.md` and the pictures in a folder from the recorded runs in another.
 pub(crate) fn page(recorded: &str, folder: &str) -> Result<()> {
-    let record = Record::parse(&fs::read_to_string(recorded)?)?;
-    let page = Path::new(folder).join("speed.md");
-    let text = fs::read_to_string(&page)?;
-    let around = text.split_once(MARKS.0).and_then(|(before, rest)| Some((before, rest.split_once(MARKS.1)?.1)));
+    let (recorded, folder) = (Path::new(recorded), Path::new(folder));
+    let record = Record::parse(&fs::read_to_string(recorded.join("speed.tsv"))?)?;
+    marked(folder, "speed", &table(&record))?;
+    fs::write(folder.join("speed.svg"), picture(&record))?;
+    scaling::page(&recorded.join("scaling.tsv"), folder)?;
+    peers::page(&recorded.join("peers.tsv"), &record, folder)?;
+    build::page(&recorded.join("build.tsv"), folder)
+}
+
+/// Puts a table into its place in `speed.md`.
+pub(super) fn marked(folder: &Path, name: &str, table: &str) -> Result<()> {
+    let path = folder.join("speed.md");
+    let (begin, end) =
+        (format!("<!-- {name}: made by `firesteel-bench speed-page` -->\n"), format!("<!-- end of {name} -->\n"));
+    let text = fs::read_to_string(&path)?;
+    let around = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
     let (before, after) =
-        around.ok_or_else(|| Error::InvalidArgument(format!("{} has no place for the table", page.display())))?;
-    fs::write(&page, format!("{before}{}{}{}{after}", MARKS.0, table(&record), MARKS.1))?;
-    Ok(fs::write(Path::new(folder).join("speed.svg"), picture(&record))?)
+        around.ok_or_else(|| Error::InvalidArgument(format!("{} has no place for {name}", path.display())))?;
+    Ok(fs::write(&path, format!("{before}{begin}{table}{end}{after}"))?)
 }
 
 fn table(record: &Record) -> String {

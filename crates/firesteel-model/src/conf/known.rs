@@ -200,7 +200,7 @@ keys! {
     AUTHENTICATE_SECRET: Option<String> = "authenticate.secret", unset "none";
     /// The file that has the secret; it wins over `authenticate.secret`.
     AUTHENTICATE_SECRET_FILE: Option<String> = "authenticate.secret.file", unset "none";
-    /// Whether map outputs are compressed where they go to disk.
+    /// Whether map outputs are compressed where they go to disk. Under `local-cluster` only if this is said to be true.
     SHUFFLE_COMPRESS: bool = "shuffle.compress", default "true";
     /// Whether what tasks put on disk for lack of memory is compressed.
     SHUFFLE_SPILL_COMPRESS: bool = "shuffle.spill.compress", default "true";

@@ -76,7 +76,7 @@ impl<P: Pipeline> Pipeline for Coalesce<P> {
     type Stream = CoalesceStream<P>;
 
     fn open(&self, splits: Self::Split, task: &Task) -> Self::Stream {
-        CoalesceStream { parent: self.parent.clone(), left: splits.into_iter(), current: None, task: task.clone() }
+        CoalesceStream::new(self.parent.clone(), splits, task)
     }
     fn splits(&self, plan: &dyn Plan) -> Result<Vec<Self::Split>> {
         if self.partitions == 0 {
@@ -112,6 +112,12 @@ pub struct CoalesceStream<P: Pipeline> {
     left: std::vec::IntoIter<P::Split>,
     current: Option<P::Stream>,
     task: Task,
+}
+
+impl<P: Pipeline> CoalesceStream<P> {
+    pub(super) fn new(parent: P, splits: Vec<P::Split>, task: &Task) -> Self {
+        CoalesceStream { parent, left: splits.into_iter(), current: None, task: task.clone() }
+    }
 }
 
 impl<P: Pipeline> Stream for CoalesceStream<P> {

@@ -42,7 +42,7 @@ impl<P: Pipeline, C: FuncRef<P::Item, Out = bool>> Pipeline for Filter<P, C> {
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
         FilterStream(self.0.open(split, task), self.1.clone())
     }
-    pass_on!(0);
+    pass_on!(0, glimpses);
 }
 
 impl<P: Pipeline, U: 'static, C: Func<P::Item, Out = Option<U>>> Pipeline for FilterMap<P, C> {
@@ -52,7 +52,7 @@ impl<P: Pipeline, U: 'static, C: Func<P::Item, Out = Option<U>>> Pipeline for Fi
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
         FilterMapStream(self.0.open(split, task), self.1.clone())
     }
-    pass_on!(0);
+    pass_on!(0, glimpses);
 }
 
 impl<S: Stream, C: FuncRef<S::Item, Out = bool>> Stream for FilterStream<S, C> {

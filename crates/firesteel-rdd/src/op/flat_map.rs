@@ -35,7 +35,7 @@ impl<P: Pipeline, I: IntoIterator<Item: 'static> + 'static, C: Func<P::Item, Out
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
         FlatMapStream { input: self.0.open(split, task), f: self.1.clone(), rest: None, pace: Pace::new(task) }
     }
-    pass_on!(0);
+    pass_on!(0, glimpses);
 }
 
 impl<S, I, C> Stream for FlatMapStream<S, C, I::IntoIter>

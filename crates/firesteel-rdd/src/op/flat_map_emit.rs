@@ -62,7 +62,7 @@ impl<P: Pipeline, U: 'static, C: EmitFunc<P::Item, U>> Pipeline for FlatMapEmit<
             pace: Pace::new(task),
         }
     }
-    pass_on!(0);
+    pass_on!(0, glimpses);
 }
 
 impl<S: Stream, U: 'static, C: EmitFunc<S::Item, U>> Stream for FlatMapEmitStream<S, U, C> {

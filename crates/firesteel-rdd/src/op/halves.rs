@@ -95,7 +95,7 @@ impl<P: Pipeline, C: Half<P::Item>> Pipeline for Halves<P, C> {
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
         HalvesStream(self.0.open(split, task), self.1.clone())
     }
-    pass_on!(0);
+    pass_on!(0, glimpses);
 }
 
 impl<S: Stream, C: Half<S::Item>> Stream for HalvesStream<S, C> {

@@ -40,7 +40,7 @@ impl<P: Pipeline, C: Func<P::Item, Out: 'static>> Pipeline for Map<P, C> {
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
         MapStream(self.0.open(split, task), self.1.clone())
     }
-    pass_on!(0);
+    pass_on!(0, glimpses);
 }
 
 impl<P: Pipeline, C: FuncRef<P::Item, Out: 'static>> Pipeline for MapRef<P, C> {
@@ -50,7 +50,7 @@ impl<P: Pipeline, C: FuncRef<P::Item, Out: 'static>> Pipeline for MapRef<P, C> {
     fn open(&self, split: P::Split, task: &Task) -> Self::Stream {
         MapStream(self.0.open(split, task), self.1.clone())
     }
-    pass_on!(0);
+    pass_on!(0, glimpses);
 }
 
 impl<S: Stream, C: Func<S::Item, Out: 'static>> Stream for MapStream<S, C, false> {

@@ -6,6 +6,7 @@ mod filter;
 mod flat_map;
 mod flat_map_emit;
 mod folded;
+mod glimpsed;
 mod glom;
 mod halves;
 mod map;
@@ -26,6 +27,7 @@ pub use filter::{Filter, FilterMap};
 pub use flat_map::FlatMap;
 pub use flat_map_emit::{Emit, FlatMapEmit};
 pub use folded::Folded;
+pub use glimpsed::Glimpsed;
 pub use glom::Glom;
 pub use halves::{First, Half, HalfOf, Halves, Second};
 pub use map::{Map, MapRef};
@@ -39,8 +41,18 @@ pub use zip::Zip;
 pub use zip_partitions::{ZipFunc, ZipPartitions, ZipPartitionsStream};
 pub use zip_with_index::{ZipWithIndex, ZipWithUniqueId};
 
-/// The parts of a pipeline that an operation with one parent and the parent's own splits passes on.
+/// The parts of a pipeline that an operation with one parent and the parent's own splits passes on; `glimpses`, too, if what it makes
+/// of an element depends on no other.
 macro_rules! pass_on {
+    ($parent:tt, glimpses) => {
+        pass_on!($parent);
+        fn glimpse(
+            &self,
+            split: &<P as $crate::pipeline::Pipeline>::Split,
+        ) -> Option<(Vec<<P as $crate::pipeline::Pipeline>::Split>, f64)> {
+            self.$parent.glimpse(split)
+        }
+    };
     ($parent:tt) => {
         fn splits(
             &self,

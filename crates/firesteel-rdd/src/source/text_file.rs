@@ -45,6 +45,9 @@ impl Pipeline for TextFile {
         let unlisted = || Error::InvalidArgument("the input has not been listed yet".into());
         self.splits.get().cloned().ok_or_else(unlisted)
     }
+    fn glimpse(&self, split: &TextSplit) -> Option<(Vec<TextSplit>, f64)> {
+        split.glimpse()
+    }
     fn refers(&self, _: &mut dyn FnMut(RddId)) {}
     fn reads(&self, _: &TextSplit, _: &mut dyn FnMut(RddId, PartitionIndex)) {}
 }

@@ -65,7 +65,12 @@ impl Supply {
                 (at, Some(Program::this()?), 1, standalone::executor_memory(conf)?)
             }
         };
-        let settings = conf.get_all().filter(|(key, value)| !is_secret(key, value));
+        let mut of_executors = conf.clone();
+        if let Master::LocalCluster { .. } = master {
+            // Copying bytes to a file of this machine and over loopback takes less than compressing them.
+            of_executors.set_if_missing(keys::SHUFFLE_COMPRESS.info.key(), false);
+        }
+        let settings = of_executors.get_all().filter(|(key, value)| !is_secret(key, value));
         let hosting = Hosting {
             settings: settings.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
             setups: applicant.setups,
