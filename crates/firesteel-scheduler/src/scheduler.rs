@@ -333,6 +333,11 @@ impl Scheduler {
         self.tracker.get(shuffle)?.snapshot()
     }
 
+    /// Whether an executor, alive or gone, holds map outputs.
+    pub fn holds_outputs(&self, executor: ExecutorId) -> bool {
+        self.tracker.holds_outputs(executor)
+    }
+
     /// Where one map output of a shuffle is, whether or not all others are there.
     pub fn map_output(&self, shuffle: ShuffleId, map: PartitionIndex) -> Option<MapLocation> {
         self.tracker.get(shuffle)?.location(map)

@@ -211,6 +211,9 @@ keys! {
     EXECUTOR_HEARTBEAT_INTERVAL: Duration = "executor.heartbeatInterval", default "10s";
     /// An executor that says nothing for so long is given up.
     NETWORK_TIMEOUT: Duration = "network.timeout", default "120s";
+    /// Whether map outputs outlive the executors that made them, as long as their worker lives. Read by workers, which serve them, and by
+    /// applications, which use that.
+    SHUFFLE_SERVICE_ENABLED: bool = "shuffle.service.enabled", default "true";
     /// How often a fetch that found its holder silent is tried again.
     SHUFFLE_IO_MAX_RETRIES: u32 = "shuffle.io.maxRetries", default "3";
     /// How long it waits before that.
@@ -353,7 +356,6 @@ const NOT_YET: &[&str] = &[
     "shuffle.manager",
     "shuffle.manager.incremental",
     "shuffle.readHostLocalDisk",
-    "shuffle.service.enabled",
     "shuffle.service.port",
     "shuffle.sort.bypassMergeThreshold",
     "speculation.task.duration.threshold",
