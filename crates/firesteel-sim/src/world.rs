@@ -634,7 +634,8 @@ impl World {
         if !self.nodes[&executor].alive {
             return;
         }
-        if self.trouble(self.plan.mischief.user_error) {
+        let broken = self.nodes[&executor].plan.broken;
+        if self.trouble(if broken { 800 } else { self.plan.mischief.user_error }) {
             let fatal = self.rng.per_mille(20);
             self.nodes.get_mut(&executor).expect("it runs").running.remove(&attempt);
             let failure = Failure::Error { message: "the user's code panicked".into(), fatal };

@@ -410,7 +410,7 @@ impl Driver {
     pub(crate) fn executor_ready(&mut self, new: NewExecutor) {
         let NewExecutor { executor, host, slots, place, link } = new;
         if let Some(place) = &place {
-            self.report.executor_ready(executor, place);
+            self.report.executor_ready(executor, host, place);
         }
         self.executors.insert(executor, link);
         self.waiting = None;

@@ -508,6 +508,7 @@ tests!(
     executor_killed_while_it_fetches_a_broadcast_costs_time_only,
     damaged_files_of_executors_are_computed_again,
     straggler_is_overtaken_and_its_output_is_written_once,
+    executor_on_which_tasks_fail_gets_no_more_of_them,
     tasks_go_to_the_executor_that_keeps_their_partition,
     answers_of_a_standalone_cluster_are_those_of_threads,
     killed_worker_takes_its_executors_along_and_costs_what_they_held,
