@@ -6,6 +6,7 @@
 
 use crate::{
     content::{ContentHash, Hashing},
+    guests::served,
     protocol::{self, Blob, Caller, Heard, encode, receive},
 };
 use firesteel_model::{Error, Result};
@@ -18,10 +19,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
 use tempfile::NamedTempFile;
@@ -104,44 +102,15 @@ impl BlobServer {
     /// # Errors
     /// As [`Listener::bind`].
     pub fn start(address: SocketAddr, secret: &Secret, shelf: Arc<dyn Shelf>) -> Result<BlobServer> {
-        let guests = Arc::new(AtomicUsize::new(0));
         let options = protocol::options(Some(SILENCE));
-        let listener = Listener::bind(address, Some(secret), &protocol::hello(None), &options, move |connection| {
-            let peer = connection.peer().to_string();
-            let Some(guest) = Guest::enter(&guests) else {
-                return tracing::warn!("{peer} wants a file, and {MOST_GUESTS} others do, too: it must come again");
-            };
-            let shelf = shelf.clone();
-            let serving = move || {
-                let _guest = guest;
-                serve(connection, &*shelf);
-            };
-            if let Err(e) = std::thread::Builder::new().name("firesteel-files".into()).spawn(serving) {
-                tracing::warn!("no thread to serve files to {peer}: {e}");
-            }
-        });
+        let serve = served("firesteel-files", MOST_GUESTS, move |connection| serve(connection, &*shelf));
+        let listener = Listener::bind(address, Some(secret), &protocol::hello(None), &options, serve);
         listener.map(BlobServer).map_err(other)
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.0.local_addr()
-    }
-}
-
-/// One of those who are served.
-struct Guest(Arc<AtomicUsize>);
-
-impl Guest {
-    fn enter(guests: &Arc<AtomicUsize>) -> Option<Guest> {
-        let guest = Guest(guests.clone());
-        (guests.fetch_add(1, Ordering::Relaxed) < MOST_GUESTS).then_some(guest)
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -2,15 +2,18 @@
 //!
 //! Everybody speaks the messages of [`protocol`], whose releases may differ by additions. Programs and files are called by the
 //! hash of their [`content`], and travel by it ([`blob`]). A process that is started as an executor learns it by its [`role`], and an
-//! application reaches its master by [`client`].
+//! application reaches its master by [`client`]. What an executor has written for others outlives it by the [`shuffle_service`].
 
 pub mod blob;
 pub mod client;
 pub mod content;
+mod guests;
 mod link;
 pub mod master;
 pub mod protocol;
 pub mod role;
+pub mod route;
 pub mod security;
+pub mod shuffle_service;
 pub mod submit;
 pub mod worker;

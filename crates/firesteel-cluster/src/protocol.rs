@@ -300,6 +300,9 @@ pub enum FromWorker {
         /// What has ended and may not have been told.
         #[serde(default)]
         drivers_ended: Vec<(DriverId, DriverEnd)>,
+        /// Of which it keeps files until they have ended.
+        #[serde(default)]
+        applications: Vec<ApplicationId>,
     },
     /// It is there.
     Heartbeat,
@@ -332,7 +335,8 @@ pub enum ToWorker {
     },
     /// End an executor.
     KillExecutor(ExecutorName),
-    /// An application has ended: its executors, too, within a short time, and its folder may be removed one day.
+    /// An application has ended: its executors, too, within a short time, and with the last of them what they left for each other. Its
+    /// folder may be removed one day.
     ApplicationEnded(ApplicationId),
     /// Start a driver.
     LaunchDriver(DriverId, Arc<DriverDescription>),

@@ -49,9 +49,21 @@ pub struct Role {
     /// Its folders for scratch files; none if the driver says them.
     #[serde(default)]
     pub local_dirs: Vec<String>,
+    /// Where it puts its map outputs, if they are to outlive it.
+    #[serde(default)]
+    pub outputs: Option<ShuffleFolders>,
     /// Whether it ends when the process that started it does, even if its driver lives: see [`Given::starter`].
     #[serde(default)]
     pub ends_with_starter: bool,
+}
+
+/// Where map outputs outlive the executor that writes them, and who serves them then.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShuffleFolders {
+    /// Folders of the executor's own.
+    pub folders: Vec<String>,
+    /// Where [`ShuffleService`](crate::shuffle_service::ShuffleService) serves them, at the address at which the executor is reached.
+    pub port: u16,
 }
 
 pub(crate) mod secret {
@@ -233,6 +245,7 @@ mod tests {
             executable: ContentHash::parse(&"ab".repeat(32)),
             cores: NonZeroU32::new(2),
             local_dirs: vec!["/scratch".into()],
+            outputs: Some(ShuffleFolders { folders: vec!["/outputs".into()], port: 7337 }),
             ends_with_starter: true,
         }
     }
@@ -256,6 +269,7 @@ mod tests {
         let json = format!(r#"{{"driver":"h:1","secret":"{secret}","executor":3,"colour":{{"of":["hat"]}}}}"#);
         let role = Role::decode(&[&MAGIC[..], json.as_bytes()].concat()).unwrap();
         assert_eq!((role.executor, role.cores, role.ends_with_starter), (ExecutorId(3), None, false));
+        assert_eq!(role.outputs, None);
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn worker_settings(folder: &Path, name: &str, master: &str) -> worker::Settings 
         memory_mib: 2048,
         folder: folder.join(name),
         local_dirs: vec![folder.to_path_buf()],
+        shuffle_service: true,
         rolling: worker::Rolling { max_size: 1 << 20, max_retained: 1 },
         cleanup: None,
     }

@@ -6,18 +6,21 @@ use firesteel_store::{BlockStatus, CachedBlock, RemoteChunks, StoreError, Wanted
 use serde::{Deserialize, Serialize};
 use std::{fmt, io, sync::Arc};
 
-/// An executor that holds something, and where it serves it: `host:port`.
+/// An executor that holds something, and where that is served: `host:port`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Holder {
     /// Which executor.
     pub executor: ExecutorId,
     /// Where it can be asked.
     pub address: String,
+    /// Whether the executor has died, and what it left is served there.
+    pub is_dead: bool,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "executor {} at {}", self.executor, self.address)
+        let of = if self.is_dead { "what is left of executor" } else { "executor" };
+        write!(f, "{of} {} at {}", self.executor, self.address)
     }
 }
 

@@ -151,6 +151,9 @@ impl Scheduler {
         let todo = run.todo;
         if let Some(set) = &mut run.set {
             set.withdraw(launch.index, task);
+            if run.stuck.is_some() {
+                self.suspects.insert(launch.stage);
+            }
             if set.attempt == launch.stage_attempt && self.config.speculation.is_some() {
                 set.note_duration(self.now.saturating_sub(attempt.since));
             }
@@ -266,13 +269,16 @@ impl Scheduler {
         }
     }
 
-    /// After a failure: gives the stage up if its task failed too often. The caller lets the task wait again.
+    /// After a failure: gives the stage up if its task failed too often, and else remembers where. The caller lets the task wait
+    /// again.
     fn try_again(&mut self, attempt: &Attempt, failures: u32, counted: bool, message: &str, out: &mut Vec<Command>) {
-        let counted = counted || self.config.faults.count_zombie_failure;
-        if counted && failures >= self.config.max_task_failures.max(1) {
+        let ends = counted || self.config.faults.count_zombie_failure;
+        if ends && failures >= self.config.max_task_failures.max(1) {
             let launch = attempt.launch;
             let task = Some((launch.partition, launch.attempt, failures));
             self.abort(launch.stage, task, message, out);
+        } else if counted {
+            self.exclude_after(attempt, message, out);
         }
     }
 
@@ -360,6 +366,8 @@ impl Scheduler {
             self.listen_until(executor, self.now.saturating_add(timeout));
         }
         self.freed.insert(executor);
+        self.bar_if_excluded(executor);
+        self.suspect_all();
         Self::publish(SchedulerEvent::ExecutorAdded { executor, host, slots }, out);
     }
 
@@ -437,6 +445,7 @@ impl Scheduler {
             self.timers.remove(&(at, Timer::Silence(id)));
         }
         self.freed.remove(&id);
+        self.exclusions.forget_failures(id);
         self.blocks.remove_executor(id);
         self.next_epoch();
         for (stage, run) in &mut self.runs {

@@ -283,6 +283,52 @@ pub enum SchedulerEvent {
         /// Why.
         reason: LossReason,
     },
+    /// An executor gets no more tasks of the application.
+    ExecutorExcluded {
+        /// Which.
+        executor: ExecutorId,
+        /// How many tasks failed there.
+        failures: u32,
+    },
+    /// An executor gets no more tasks of a stage attempt.
+    ExecutorExcludedForStage {
+        /// Which.
+        executor: ExecutorId,
+        /// How many of its tasks failed there.
+        failures: u32,
+        /// The stage.
+        stage: StageId,
+        /// Its attempt.
+        attempt: StageAttempt,
+    },
+    /// An executor may get tasks of the application again.
+    ExecutorUnexcluded {
+        /// Which.
+        executor: ExecutorId,
+    },
+    /// A host's executors get no more tasks of the application.
+    NodeExcluded {
+        /// Which.
+        host: HostId,
+        /// How many of its executors are excluded.
+        executors: u32,
+    },
+    /// A host's executors get no more tasks of a stage attempt.
+    NodeExcludedForStage {
+        /// Which.
+        host: HostId,
+        /// How many of its executors are excluded.
+        executors: u32,
+        /// The stage.
+        stage: StageId,
+        /// Its attempt.
+        attempt: StageAttempt,
+    },
+    /// A host's executors may get tasks of the application again.
+    NodeUnexcluded {
+        /// Which.
+        host: HostId,
+    },
     /// An RDD is no longer persisted.
     RddUnpersisted {
         /// Which.

@@ -28,6 +28,8 @@ pub struct Config {
     /// `network.timeout`: how long an executor may be silent before it is taken as lost; none if executors do not send
     /// heartbeats (threads of this process).
     pub heartbeat_timeout: Option<Duration>,
+    /// `excludeOnFailure` and its kin; none if it is off.
+    pub exclusion: Option<Exclusion>,
     /// Faults that a test puts in on purpose.
     #[doc(hidden)]
     pub faults: Faults,
@@ -44,6 +46,7 @@ impl Default for Config {
             pools: BTreeMap::new(),
             speculation: None,
             heartbeat_timeout: None,
+            exclusion: None,
             faults: Faults::default(),
         }
     }
@@ -121,6 +124,44 @@ impl Default for Speculation {
     }
 }
 
+/// When executors and hosts on which tasks fail get no more of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exclusion {
+    /// `excludeOnFailure.task.maxTaskAttemptsPerExecutor`: failures of one task there after which it runs elsewhere.
+    pub task_failures_per_executor: u32,
+    /// `excludeOnFailure.task.maxTaskAttemptsPerNode`: failures of one task there after which it runs on another host.
+    pub task_failures_per_host: u32,
+    /// `excludeOnFailure.stage.maxFailedTasksPerExecutor`: tasks that failed there after which the stage attempt's run elsewhere.
+    pub stage_tasks_per_executor: u32,
+    /// `excludeOnFailure.stage.maxFailedExecutorsPerNode`: excluded executors after which the stage attempt's run on another host.
+    pub stage_executors_per_host: u32,
+    /// `excludeOnFailure.application.maxFailedTasksPerExecutor`: tasks that failed there, in stage attempts that ended well, after which
+    /// the application's run elsewhere.
+    pub app_tasks_per_executor: u32,
+    /// `excludeOnFailure.application.maxFailedExecutorsPerNode`: excluded executors after which the application's tasks run on another
+    /// host.
+    pub app_executors_per_host: u32,
+    /// `excludeOnFailure.timeout`: how long the application remembers.
+    pub timeout: Duration,
+    /// `scheduler.excludeOnFailure.unschedulableTaskSetTimeout`: how long a task that may run on no executor waits for one.
+    pub patience: Duration,
+}
+
+impl Default for Exclusion {
+    fn default() -> Self {
+        Exclusion {
+            task_failures_per_executor: 1,
+            task_failures_per_host: 2,
+            stage_tasks_per_executor: 2,
+            stage_executors_per_host: 2,
+            app_tasks_per_executor: 2,
+            app_executors_per_host: 2,
+            timeout: Duration::from_secs(3600),
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
 /// Deliberate mistakes, so that a test can show that the simulator finds such mistakes.
 #[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -131,4 +172,6 @@ pub struct Faults {
     pub count_zombie_failure: bool,
     /// Allow every attempt to commit.
     pub commit_twice: bool,
+    /// Exclude nobody, however much fails there.
+    pub forget_exclusion: bool,
 }

@@ -351,6 +351,8 @@ pub enum LossReason {
     HeartbeatTimeout,
     /// It was told to go.
     Released,
+    /// A task waits that may run on no executor, it had nothing to do, and another is to take its place.
+    Excluded,
     /// Its host is gone.
     HostLost {
         /// Why, for messages.
@@ -371,6 +373,9 @@ impl fmt::Display for LossReason {
             LossReason::Exited { message, .. } => write!(f, "exited: {message}"),
             LossReason::HeartbeatTimeout => f.write_str("no heartbeat for too long"),
             LossReason::Released => f.write_str("released"),
+            LossReason::Excluded => {
+                f.write_str("excluded: a task waits that may run neither here nor elsewhere; another takes its place")
+            }
             LossReason::HostLost { message } => write!(f, "host lost: {message}"),
         }
     }

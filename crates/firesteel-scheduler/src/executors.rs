@@ -23,6 +23,8 @@ pub(crate) struct Executor {
     pub(crate) heartbeat: u64,
     /// When its silence is looked at next.
     pub(crate) silence_timer: Option<Duration>,
+    /// The application excludes it: its free slots are nobody's.
+    pub(crate) barred: bool,
     /// When, in order of events, a slot last became free.
     freed: u64,
 }
@@ -65,6 +67,7 @@ impl Executors {
             heard: now,
             heartbeat: 0,
             silence_timer: None,
+            barred: false,
             freed: self.frees,
         };
         self.all.insert(id, executor);
@@ -103,7 +106,7 @@ impl Executors {
 
     fn list(&mut self, id: ExecutorId) {
         let executor = &self.all[&id];
-        if executor.busy < executor.slots {
+        if executor.busy < executor.slots && !executor.barred {
             self.free.insert((Reverse(executor.slots - executor.busy), executor.freed, id));
         }
     }
@@ -125,19 +128,29 @@ impl Executors {
         self.list(id);
     }
 
-    /// Frees a slot; the executor is to be offered to waiting tasks.
+    /// Lists an executor's free slots no more, or again.
+    pub(crate) fn bar(&mut self, id: ExecutorId, barred: bool) {
+        self.unlist(id);
+        if let Some(executor) = self.all.get_mut(&id) {
+            executor.barred = barred;
+            self.list(id);
+        }
+    }
+
+    /// Frees a slot; whether it is to be offered to waiting tasks.
     pub(crate) fn free_slot(&mut self, id: ExecutorId) -> bool {
         self.unlist(id);
         let Some(executor) = self.all.get_mut(&id) else { return false };
         executor.busy -= 1;
         self.frees += 1;
         executor.freed = self.frees;
+        let offered = !executor.barred;
         self.list(id);
-        true
+        offered
     }
 
     pub(crate) fn has_free_slot(&self, id: ExecutorId) -> bool {
-        self.all.get(&id).is_some_and(|executor| executor.busy < executor.slots)
+        self.all.get(&id).is_some_and(|executor| executor.busy < executor.slots && !executor.barred)
     }
 
     pub(crate) fn any_free_slot(&self) -> bool {
@@ -168,7 +181,7 @@ impl Executors {
         self.on_host(host).next().and_then(|id| self.all[&id].rack)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ExecutorId, &Executor)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ExecutorId, &Executor)> + Clone {
         self.all.iter().map(|(id, executor)| (*id, executor))
     }
 

@@ -8,6 +8,7 @@ mod blocks;
 mod command;
 mod config;
 mod event;
+mod exclusion;
 mod executors;
 mod job;
 mod jobs;
@@ -21,7 +22,7 @@ mod tasks;
 pub use command::{Command, Outcome, SchedulerEvent, TaskEndReason, TaskLaunch};
 #[doc(hidden)]
 pub use config::Faults;
-pub use config::{Config, LocalityWait, PoolConfig, SchedulingMode, Speculation};
+pub use config::{Config, Exclusion, LocalityWait, PoolConfig, SchedulingMode, Speculation};
 pub use event::{Event, Failure, FetchFailure, LossReason, MapRef, MapSizes, Success};
 pub use job::{Input, Inputs, JobKind, JobSpec, Locality, Preference, RackId, StageOutput, StageSpec};
 pub use outputs::{MapLocation, MapOutputs};

@@ -96,6 +96,9 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&stage).filter(|run| run.missing.is_empty()) else { return false };
         let Some(set) = &mut run.set else { return false };
         let executor = self.executors.get(id).expect("only live executors have free slots");
+        if !set.exclusions.admit(id, executor.host) {
+            return false;
+        }
         if set.pending > 0 {
             if set.settle_level(&run.tasks, &self.executors, &self.config.locality_wait) {
                 // Slots that were not near enough before may be so now.
@@ -139,6 +142,7 @@ impl Scheduler {
             "no task runs without its inputs"
         );
         let job = run.oldest_job();
+        let host = self.executors.get(executor).expect("tasks are launched on live executors").host;
         let partition = run.partition(index);
         let shuffle = match run.spec.output {
             StageOutput::Shuffle(shuffle) => Some(shuffle),
@@ -177,8 +181,17 @@ impl Scheduler {
         }
         self.executors.take_slot(executor, id);
         let since = self.now;
-        let attempt =
-            Attempt { launch, since, pool, killed: false, stale: false, fetching: false, confirmed: false, shuffle };
+        let attempt = Attempt {
+            launch,
+            host,
+            since,
+            pool,
+            killed: false,
+            stale: false,
+            fetching: false,
+            confirmed: false,
+            shuffle,
+        };
         self.attempts.insert(id, attempt);
         Self::publish(SchedulerEvent::TaskStarted(launch), out);
         out.push(Command::Launch(launch));
@@ -251,7 +264,8 @@ impl Scheduler {
             let mut executors = attempts.filter_map(|(_, attempt)| Some(self.attempts.get(attempt)?.launch.executor));
             rule.same_host || executors.all(|other| self.executors.get(other).is_none_or(|other| other.host != host))
         };
-        let index = set.slow.iter().copied().find(|index| elsewhere(*index))?;
+        let may = |index: u32| set.exclusions.admit_task(index, id, host) && elsewhere(index);
+        let index = set.slow.iter().copied().find(|index| may(*index))?;
         set.slow.remove(&index);
         Some(index)
     }

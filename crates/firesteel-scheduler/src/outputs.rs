@@ -260,6 +260,11 @@ impl Tracker {
         held
     }
 
+    /// Whether this executor holds any output.
+    pub(crate) fn holds_outputs(&self, executor: ExecutorId) -> bool {
+        self.holders.contains_key(&executor)
+    }
+
     /// Every executor that made outputs on this host, alive or gone.
     pub(crate) fn holders_on(&self, host: HostId) -> Vec<ExecutorId> {
         self.holders.iter().filter(|(_, holder)| holder.host == host).map(|(executor, _)| *executor).collect()

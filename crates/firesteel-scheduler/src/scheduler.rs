@@ -4,6 +4,7 @@ use crate::{
     Command, Config, Event, JobKind, LossReason, MapLocation, MapOutputs, PoolConfig, SchedulerEvent, StageSpec,
     TaskLaunch,
     blocks::{Blocks, CacheLineage},
+    exclusion::AppExclusions,
     executors::Executors,
     outputs::Tracker,
     pools::{PoolId, Pools},
@@ -89,6 +90,9 @@ pub struct Scheduler {
     pub(crate) fresh: BTreeSet<StageId>,
     /// Task sets that wait for a slot nearer to their data.
     pub(crate) delayed: BTreeSet<StageId>,
+    pub(crate) exclusions: AppExclusions,
+    /// Runs of which a task may have no executor left that may run it.
+    pub(crate) suspects: BTreeSet<StageId>,
 }
 
 /// A job that has not ended.
@@ -106,6 +110,7 @@ pub(crate) struct Job {
 /// An attempt whose end has not been reported.
 pub(crate) struct Attempt {
     pub(crate) launch: TaskLaunch,
+    pub(crate) host: HostId,
     pub(crate) since: Duration,
     pub(crate) pool: PoolId,
     /// Told to stop.
@@ -126,6 +131,9 @@ pub(crate) enum Timer {
     Speculation,
     TimeUp(JobId),
     Silence(ExecutorId),
+    Exclusions,
+    Stuck(StageId),
+    Replacement,
 }
 
 /// Groups or tags whose later jobs are cancelled as well: the latest ones only, so that they do not pile up.
@@ -253,6 +261,8 @@ impl Scheduler {
             freed: BTreeSet::new(),
             fresh: BTreeSet::new(),
             delayed: BTreeSet::new(),
+            exclusions: AppExclusions::default(),
+            suspects: BTreeSet::new(),
         }
     }
 
@@ -303,7 +313,14 @@ impl Scheduler {
         }
         self.fire_timers(out);
         self.settle(out);
+        if !self.suspects.is_empty() {
+            self.judge_suspects(out);
+            self.settle(out);
+        }
         self.assign(out);
+        if !self.suspects.is_empty() {
+            self.plan_replacement();
+        }
     }
 
     /// When [`Event::DeadlineReached`] is due, if nothing else happens before. O(1).
@@ -322,6 +339,9 @@ impl Scheduler {
                     out.push(Command::TimeUp { job });
                 }
                 Timer::Silence(executor) => self.check_silence(executor, out),
+                Timer::Exclusions => self.end_exclusions(out),
+                Timer::Replacement => self.replace_for_suspects(out),
+                Timer::Stuck(stage) => self.stuck_for_too_long(stage, out),
             }
         }
     }
@@ -331,6 +351,11 @@ impl Scheduler {
     /// O(map partitions) for the first call after a change, then O(1).
     pub fn map_outputs(&self, shuffle: ShuffleId) -> Option<Arc<MapOutputs>> {
         self.tracker.get(shuffle)?.snapshot()
+    }
+
+    /// Whether an executor, alive or gone, holds map outputs.
+    pub fn holds_outputs(&self, executor: ExecutorId) -> bool {
+        self.tracker.holds_outputs(executor)
     }
 
     /// Where one map output of a shuffle is, whether or not all others are there.
@@ -407,12 +432,17 @@ impl Scheduler {
                 + self.cache_lineage.len()
                 + self.released_rdds.rdds.len()
                 + self.pools.len()
-                + self.timers.iter().filter(|(_, timer)| !matches!(timer, Timer::Silence(_))).count()
+                + self
+                    .timers
+                    .iter()
+                    .filter(|(_, timer)| !matches!(timer, Timer::Silence(_) | Timer::Exclusions | Timer::Replacement))
+                    .count()
                 + self.to_evaluate.len()
                 + self.to_start.len()
                 + self.freed.len()
                 + self.fresh.len()
-                + self.delayed.len(),
+                + self.delayed.len()
+                + self.suspects.len(),
         }
     }
 

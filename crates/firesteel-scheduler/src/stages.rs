@@ -3,6 +3,7 @@
 use crate::{
     Command, Input, Inputs, JobKind, MapRef, Outcome, Preference, SchedulerEvent, StageOutput, StageSpec,
     blocks::Blocks,
+    exclusion::Stuck,
     executors::Executors,
     outputs::{Shuffle, Tracker},
     scheduler::{Scheduler, Timer},
@@ -46,6 +47,8 @@ pub(crate) struct Run {
     pub(crate) result_bytes: u64,
     /// When the timer for the locality wait goes off.
     pub(crate) timer: Option<Duration>,
+    /// A task of it may run nowhere.
+    pub(crate) stuck: Option<Stuck>,
 }
 
 impl Run {
@@ -73,6 +76,7 @@ impl Run {
             running: BTreeSet::new(),
             result_bytes: 0,
             timer: None,
+            stuck: None,
             spec,
         }
     }
@@ -244,6 +248,7 @@ impl Scheduler {
         {
             self.pools.want(&mut set.place, true);
             self.fresh.insert(stage);
+            self.suspect(stage);
         }
     }
 
@@ -295,7 +300,9 @@ impl Scheduler {
             let attempt = set.attempt;
             self.pools.leave(set.place);
             Self::publish(SchedulerEvent::StageCompleted { stage, attempt, failure: None }, out);
+            self.remember_failures(stage, attempt, set.exclusions, out);
         }
+        let run = &self.runs[&stage];
         let jobs = run.jobs.clone();
         let StageOutput::Shuffle(shuffle) = run.spec.output else {
             return jobs.into_iter().for_each(|job| self.end_job(job, Outcome::Succeeded, out));
@@ -322,6 +329,7 @@ impl Scheduler {
 
     /// Forgets a run that is done or that nobody needs; what still runs of it is stopped.
     pub(crate) fn drop_run(&mut self, stage: StageId, failure: Option<&str>, out: &mut Vec<Command>) {
+        self.no_longer_stuck(stage);
         let Some(mut run) = self.runs.remove(&stage) else { return };
         if let Some(set) = run.set.take() {
             let (attempt, failure) = (set.attempt, failure.map(str::to_owned));
@@ -340,6 +348,7 @@ impl Scheduler {
         }
         self.fresh.remove(&stage);
         self.delayed.remove(&stage);
+        self.suspects.remove(&stage);
         self.to_evaluate.remove(&stage);
         if self.runs.is_empty()
             && let Some(at) = self.speculation_timer.take()
@@ -353,6 +362,7 @@ impl Scheduler {
 
     /// Ends the current attempt of a stage; another follows when its inputs are there. What runs, runs on.
     pub(crate) fn end_attempt(&mut self, stage: StageId, failure: String, out: &mut Vec<Command>) {
+        self.no_longer_stuck(stage);
         let Some(run) = self.runs.get_mut(&stage) else { return };
         self.to_evaluate.insert(stage);
         let Some(set) = run.set.take() else { return };

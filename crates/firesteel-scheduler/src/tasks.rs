@@ -2,6 +2,7 @@
 
 use crate::{
     Locality, LocalityWait, RackId, Speculation,
+    exclusion::SetExclusions,
     executors::{Executor, Executors},
     pools::Place,
 };
@@ -75,6 +76,7 @@ pub(crate) struct TaskSet {
     /// Tasks that wait for a slot for a second attempt.
     pub(crate) slow: BTreeSet<u32>,
     durations: Durations,
+    pub(crate) exclusions: SetExclusions,
 }
 
 impl TaskSet {
@@ -90,6 +92,7 @@ impl TaskSet {
             launched: false,
             slow: BTreeSet::new(),
             durations: Durations::default(),
+            exclusions: SetExclusions::default(),
         }
     }
 
@@ -177,21 +180,26 @@ impl TaskSet {
             return None;
         }
         let allowed = self.level().min(at_most);
-        let mut found = pop_at(&mut self.lists.by_executor, id, tasks).map(|index| (index, Locality::ProcessLocal));
+        let (host, lists, exclusions) = (executor.host, &mut self.lists, &self.exclusions);
+        let fits = |index: u32| match tasks[index as usize].pending {
+            false => Fit::Gone,
+            true if exclusions.admit_task(index, id, host) => Fit::Yes,
+            true => Fit::NotHere,
+        };
+        let mut found = pop_at(&mut lists.by_executor, id, &fits).map(|index| (index, Locality::ProcessLocal));
         if found.is_none() && allowed >= Locality::NodeLocal {
-            found = pop_at(&mut self.lists.by_host, executor.host, tasks).map(|index| (index, Locality::NodeLocal));
+            found = pop_at(&mut lists.by_host, host, &fits).map(|index| (index, Locality::NodeLocal));
         }
         if found.is_none() && at_most >= Locality::NoPref {
-            found = pop(&mut self.lists.no_preference, tasks).map(|index| (index, Locality::NoPref));
+            found = pop(&mut lists.no_preference, &fits).map(|index| (index, Locality::NoPref));
         }
         if found.is_none() && allowed >= Locality::RackLocal {
             let rack = executor.rack;
-            found = rack
-                .and_then(|rack| pop_at(&mut self.lists.by_rack, rack, tasks))
-                .map(|index| (index, Locality::RackLocal));
+            found =
+                rack.and_then(|rack| pop_at(&mut lists.by_rack, rack, &fits)).map(|index| (index, Locality::RackLocal));
         }
         if found.is_none() && allowed >= Locality::Any {
-            found = pop(&mut self.lists.anywhere, tasks).map(|index| (index, Locality::Any));
+            found = pop(&mut lists.anywhere, &fits).map(|index| (index, Locality::Any));
         }
         if let Some((index, _)) = found {
             tasks[index as usize].pending = false;
@@ -280,18 +288,31 @@ fn anyone_in<K: Ord + Copy>(
     found
 }
 
-fn pop(list: &mut VecDeque<u32>, tasks: &[Task]) -> Option<u32> {
-    while let Some(index) = list.pop_front() {
-        if tasks[index as usize].pending {
-            return Some(index);
+/// Whether an entry of a list is a task for an executor.
+enum Fit {
+    Yes,
+    /// It waits, and must run elsewhere.
+    NotHere,
+    /// It waits no more.
+    Gone,
+}
+
+fn pop(list: &mut VecDeque<u32>, fits: &impl Fn(u32) -> Fit) -> Option<u32> {
+    let mut place = 0;
+    while let Some(index) = list.get(place).copied() {
+        match fits(index) {
+            // All but always the first one.
+            Fit::Yes => return list.remove(place),
+            Fit::NotHere => place += 1,
+            Fit::Gone => drop(list.remove(place)),
         }
     }
     None
 }
 
-fn pop_at<K: Ord>(lists: &mut BTreeMap<K, VecDeque<u32>>, key: K, tasks: &[Task]) -> Option<u32> {
+fn pop_at<K: Ord>(lists: &mut BTreeMap<K, VecDeque<u32>>, key: K, fits: &impl Fn(u32) -> Fit) -> Option<u32> {
     let Entry::Occupied(mut list) = lists.entry(key) else { return None };
-    let found = pop(list.get_mut(), tasks);
+    let found = pop(list.get_mut(), fits);
     if list.get().is_empty() {
         list.remove();
     }

@@ -1,6 +1,6 @@
 //! The invariants of the scheduler, checked beside every step from what it is told and what it says.
 
-use crate::{plan::Plan, world::Origin};
+use crate::{excluded::Excluded, plan::Plan, world::Origin};
 use firesteel_model::{AttemptId, Epoch, ExecutorId, JobId, ShuffleId, StageAttempt, StageId};
 use firesteel_scheduler::{
     Command, Event, Failure, Footprint, Input, Inputs, JobKind, LocalityWait, Outcome, Scheduler, SchedulerEvent,
@@ -49,6 +49,8 @@ pub(crate) struct Checks {
     just_ended: Vec<TaskLaunch>,
     /// Since when a slot has been idle while a task of the stage waited.
     idle: BTreeMap<StageId, Duration>,
+    excluded: Excluded,
+    now: Duration,
 }
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
@@ -81,6 +83,8 @@ impl Checks {
             asked: None,
             just_ended: Vec::new(),
             idle: BTreeMap::new(),
+            excluded: Excluded::new(plan.config.exclusion),
+            now: Duration::ZERO,
         }
     }
 
@@ -102,11 +106,14 @@ impl Checks {
 
     pub(crate) fn before(&mut self, scheduler: &Scheduler, now: Duration, event: &Event) -> Result<(), String> {
         self.asked = None;
+        self.now = now;
+        self.excluded.passes(now);
         match event {
             Event::JobSubmitted(spec) => {
                 self.jobs.insert(spec.job);
             }
-            Event::ExecutorRegistered { executor, slots, .. } => {
+            Event::ExecutorRegistered { executor, slots, host, .. } => {
+                self.excluded.registered(*executor, *host);
                 self.executors.entry(*executor).or_insert((*slots, 0));
             }
             Event::AttemptFailed { attempt, failure } => self.failed(scheduler, *attempt, failure),
@@ -134,7 +141,11 @@ impl Checks {
     }
 
     fn count(&mut self, launch: &TaskLaunch) {
-        if self.is_current(launch) && !self.done.contains(&(launch.stage, launch.index)) {
+        if !self.is_current(launch) {
+            return;
+        }
+        self.excluded.failed(launch, self.now);
+        if !self.done.contains(&(launch.stage, launch.index)) {
             *self.failures.entry((launch.stage, launch.stage_attempt, launch.index)).or_default() += 1;
         }
     }
@@ -207,11 +218,14 @@ impl Checks {
     }
 
     fn look_for_idle_slots(&mut self, scheduler: &Scheduler, now: Duration) {
-        let free = self.executors.values().any(|(slots, taken)| taken < slots);
+        let free = self.executors.iter().filter(|(_, (slots, taken))| taken < slots).map(|(id, _)| *id);
+        let free: Vec<_> = free.collect();
         let mut waiting = BTreeSet::new();
         for stage in scheduler.active_stages() {
             let progress = scheduler.stage_progress(stage).expect("an active stage has progress");
-            if free && progress.submitted && progress.tasks > progress.done + progress.running {
+            let set = (stage, progress.attempt);
+            let free = || free.iter().any(|executor| self.excluded.is_open(set, *executor));
+            if progress.submitted && free() && progress.tasks > progress.done + progress.running {
                 waiting.insert(stage);
             }
         }
@@ -273,6 +287,9 @@ impl Checks {
         ensure(taken <= slots, || format!("executor {} is given more tasks than slots", launch.executor))?;
         ensure(!self.ended.contains(&launch.job), || format!("attempt {id} for a job that has ended"))?;
         ensure(!self.done.contains(&(launch.stage, launch.index)), || format!("attempt {id} of a task that is done"))?;
+        ensure(!self.excluded.excludes((launch.stage, launch.stage_attempt), launch.index, launch.executor), || {
+            format!("attempt {id} on executor {}, which is excluded for it", launch.executor)
+        })?;
         let Some((_, needed)) = self.current.get(&launch.stage).filter(|(attempt, _)| *attempt == launch.stage_attempt)
         else {
             return Err(format!("attempt {id} in a stage attempt that is over"));
@@ -338,6 +355,11 @@ impl Checks {
                 if failure.is_none() {
                     self.failed_attempts.remove(stage);
                 }
+                if failure.as_ref().is_some_and(|why| why.contains(&format!("of stage {stage} may run on no executor")))
+                {
+                    self.runs_nowhere(scheduler, (*stage, *attempt))?;
+                }
+                self.excluded.over((*stage, *attempt), failure.is_none(), self.now);
                 Ok(())
             }
             SchedulerEvent::TaskResubmitted { stage, index, .. } => {
@@ -345,8 +367,23 @@ impl Checks {
                 Ok(())
             }
             SchedulerEvent::TaskEnded { launch, reason, .. } => self.task_ended(scheduler, launch, reason),
+            SchedulerEvent::ExecutorExcluded { executor, .. } => {
+                ensure(self.excluded.application_excludes(*executor), || format!("executor {executor} is excluded"))
+            }
+            SchedulerEvent::NodeExcluded { host, .. } => {
+                ensure(self.excluded.application_excludes_host(*host), || format!("host {host} is excluded"))
+            }
+            SchedulerEvent::ExecutorExcludedForStage { executor, stage, attempt, .. } => {
+                let rightly = self.excluded.stage_excludes((*stage, *attempt), *executor);
+                ensure(rightly, || format!("executor {executor} is excluded from stage {stage}"))
+            }
+            SchedulerEvent::NodeExcludedForStage { host, stage, attempt, .. } => {
+                let rightly = self.excluded.stage_excludes_host((*stage, *attempt), *host);
+                ensure(rightly, || format!("host {host} is excluded from stage {stage}"))
+            }
             SchedulerEvent::ExecutorRemoved { executor, .. } => {
                 self.executors.remove(executor);
+                self.excluded.gone(*executor);
                 Ok(())
             }
             _ => Ok(()),
@@ -425,6 +462,10 @@ impl Checks {
         if self.hopeless.contains(&stage) {
             return Ok(());
         }
+        if failure.message.contains("may run on no executor") {
+            // Looked at when the stage ended.
+            return Ok(());
+        }
         if failure.message.contains("in a row") {
             let failed = self.failed_attempts.get(&stage).copied().unwrap_or_default();
             return ensure(failed >= self.max_stage_attempts, || {
@@ -439,6 +480,14 @@ impl Checks {
                 failure.job, self.max_task_failures
             )
         })
+    }
+
+    /// A stage is given up because a task may run on no executor.
+    fn runs_nowhere(&self, scheduler: &Scheduler, set: (StageId, StageAttempt)) -> Result<(), String> {
+        let tasks = scheduler.stage(set.0).map_or(u32::MAX, |spec| spec.tasks);
+        let nowhere = |index| self.executors.keys().all(|executor| self.excluded.excludes(set, index, *executor));
+        let rightly = !self.executors.is_empty() && (0..tasks.min(1000)).any(nowhere);
+        ensure(rightly, || format!("stage {} is given up, and each of its tasks may run somewhere", set.0))
     }
 
     pub(crate) fn finish(&self, scheduler: &Scheduler) -> Result<(), String> {

@@ -5,7 +5,7 @@
 //! cancel. Beside the scheduler stands an independent record of what it was told and what it said, and the
 //! [invariants](crate) are checked at every step: every job ends; each result counts once, its accumulators included; no
 //! answer mixes two versions of the same data; no task runs without its inputs; no slot is idle for longer than the
-//! locality wait while a task could run; one committer per output; nothing is kept for what was released.
+//! locality wait while a task could run; no task runs where it is excluded; one committer per output; nothing is kept for what was released.
 //!
 //! ```
 //! let report = firesteel_sim::simulate(1, Default::default(), false).0.unwrap();
@@ -14,6 +14,7 @@
 
 pub mod bench;
 mod checks;
+mod excluded;
 pub mod plan;
 pub mod rng;
 pub mod world;

@@ -3,8 +3,8 @@
 use crate::rng::Rng;
 use firesteel_model::{ExecutorId, HostId, JobId, PartitionIndex, RddId, ShuffleId, StageId};
 use firesteel_scheduler::{
-    Config, Faults, Input, Inputs, JobKind, JobSpec, LocalityWait, PoolConfig, Preference, RackId, SchedulingMode,
-    Speculation, StageOutput, StageSpec,
+    Config, Exclusion, Faults, Input, Inputs, JobKind, JobSpec, LocalityWait, PoolConfig, Preference, RackId,
+    SchedulingMode, Speculation, StageOutput, StageSpec,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,6 +46,8 @@ pub struct ExecutorPlan {
     pub slots: u32,
     /// How many times slower than others it is.
     pub slowness: u32,
+    /// Whether most tasks fail there.
+    pub broken: bool,
 }
 
 /// One job and when it is submitted.
@@ -227,6 +229,7 @@ impl Plan {
                     rack: (racks > 0).then(|| RackId((host % racks) as u32)),
                     slots: rng.between(1, 3) as u32,
                     slowness: if rng.per_mille(150) { 10 } else { 1 },
+                    broken: rng.per_mille(60),
                 }
             })
             .collect();
@@ -295,6 +298,19 @@ impl Plan {
                 multiplier: rng.between(100, 300) as f64 / 100.0,
                 min_task_runtime: rng.millis(0, 20),
                 same_host: rng.per_mille(500),
+            }),
+            exclusion: rng.per_mille(500).then(|| {
+                let mut few = |most| rng.between(1, most) as u32;
+                Exclusion {
+                    task_failures_per_executor: few(2),
+                    task_failures_per_host: few(3),
+                    stage_tasks_per_executor: few(3),
+                    stage_executors_per_host: few(2),
+                    app_tasks_per_executor: few(3),
+                    app_executors_per_host: few(2),
+                    timeout: rng.millis(5, 500),
+                    patience: rng.millis(0, 300),
+                }
             }),
             heartbeat_timeout: heartbeat.map(|interval| interval * 5),
             faults,

@@ -609,7 +609,8 @@ impl World {
         };
         for (map, location) in (0..).map(PartitionIndex).zip(&told.outputs) {
             let node = &self.nodes[&location.executor];
-            let served = node.alive || self.plan.shuffle_service;
+            // A service that is gone has nothing of anybody.
+            let served = node.alive || self.plan.shuffle_service && !node.outputs.is_empty();
             let unreachable = !node.reachable || !served;
             let data = node.outputs.get(&(shuffle, map, location.attempt)).filter(|_| !unreachable);
             let Some(data) = data else {
@@ -633,7 +634,8 @@ impl World {
         if !self.nodes[&executor].alive {
             return;
         }
-        if self.trouble(self.plan.mischief.user_error) {
+        let broken = self.nodes[&executor].plan.broken;
+        if self.trouble(if broken { 800 } else { self.plan.mischief.user_error }) {
             let fatal = self.rng.per_mille(20);
             self.nodes.get_mut(&executor).expect("it runs").running.remove(&attempt);
             let failure = Failure::Error { message: "the user's code panicked".into(), fatal };
@@ -691,6 +693,9 @@ impl World {
         if !self.trouble(self.plan.mischief.disaster) {
             return;
         }
+        if self.plan.shuffle_service && self.rng.per_mille(150) {
+            self.lose_service();
+        }
         match self.rng.between(0, 6) {
             0 | 1 => self.crash(victim),
             2 => {
@@ -722,6 +727,27 @@ impl World {
                 self.later(1, 60, Action::Reconnect(victim));
             }
             _ => self.crash(here),
+        }
+    }
+
+    /// Nobody serves any more what the executors of one host left that have died. The driver is told, or learns it from readers.
+    fn lose_service(&mut self) {
+        let dead: Vec<_> = self.nodes.values().filter(|node| !node.alive && !node.outputs.is_empty()).collect();
+        if dead.is_empty() {
+            return;
+        }
+        let host = self.rng.one_of(&dead).plan.host;
+        self.note(format_args!("what executors of host {host} left is gone"));
+        let told = self.rng.per_mille(500);
+        let lost: Vec<_> =
+            self.nodes.iter().filter(|(_, n)| !n.alive && n.plan.host == host).map(|(id, _)| *id).collect();
+        for executor in lost {
+            self.nodes.get_mut(&executor).expect("executors stay listed").outputs.clear();
+            if told {
+                let reason = LossReason::HostLost { message: "its service is gone".into() };
+                let event = Event::ExecutorLost { executor, reason, outputs_survive: false };
+                self.later(0, 60, Action::Tell(event));
+            }
         }
     }
 

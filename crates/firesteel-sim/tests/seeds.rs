@@ -49,3 +49,10 @@ fn a_scheduler_that_lets_two_attempts_commit_is_found() {
     let (_, broken) = first_broken(20_000, faults).expect("the fault is found");
     assert!(broken.contains("may commit the same output"), "{broken}");
 }
+
+#[test]
+fn a_scheduler_that_excludes_nobody_is_found() {
+    let faults = Faults { forget_exclusion: true, ..Faults::default() };
+    let (_, broken) = first_broken(20_000, faults).expect("the fault is found");
+    assert!(broken.contains("is excluded for it"), "{broken}");
+}

@@ -13,17 +13,19 @@
 
 use crate::{
     Run, StoreError,
+    catalogue::{self, OutputPlace, PiecePlace},
     page::{PageReader, PageWriter, Source},
     scratch::{Scratch, ScratchFile},
     serve::Stretch,
     spill::WRITE_BYTES,
     sync::{Mutex, MutexGuard},
 };
-use firesteel_model::ShuffleId;
-use serde::{Serialize, de::DeserializeOwned};
+use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Range,
     os::unix::fs::FileExt,
     sync::{Arc, PoisonError, Weak},
 };
@@ -36,6 +38,8 @@ const ENTRY: usize = 20;
 pub struct RunFiles {
     scratch: Arc<Scratch>,
     compress: bool,
+    /// Whether what lies where is written beside them.
+    catalogued: bool,
     waiting: Mutex<Waiting>,
 }
 
@@ -51,7 +55,45 @@ struct Appender {
 impl RunFiles {
     /// Files under these folders. `compress`: pages are compressed where that makes them smaller.
     pub fn new(scratch: Arc<Scratch>, compress: bool) -> Arc<Self> {
-        Arc::new(RunFiles { scratch, compress, waiting: Mutex::default() })
+        Arc::new(RunFiles { scratch, compress, catalogued: false, waiting: Mutex::default() })
+    }
+
+    /// The same, with a [`Catalogue`](crate::Catalogue) beside the files, by which others find what is in them when this process has
+    /// died. The folders must outlive it.
+    pub fn catalogued(scratch: Arc<Scratch>, compress: bool) -> Arc<Self> {
+        Arc::new(RunFiles { scratch, compress, catalogued: true, waiting: Mutex::default() })
+    }
+
+    /// Notes a finished map output in the catalogue, if there is one. What cannot be noted dies with this process.
+    pub(crate) fn note(
+        &self,
+        shuffle: ShuffleId,
+        map: PartitionIndex,
+        attempt: AttemptId,
+        spread: u32,
+        pieces: &[Arc<Flushed>],
+    ) {
+        if !self.catalogued {
+            return;
+        }
+        let piece = |piece: &Arc<Flushed>| {
+            let (folder, file) = self.scratch.relative(&piece.file.path)?;
+            Some(PiecePlace { folder, file: file.into(), bounds: piece.bounds })
+        };
+        let noted = match pieces.iter().map(piece).collect() {
+            Some(pieces) => catalogue::append(&self.scratch, shuffle, map, attempt, &OutputPlace { spread, pieces }),
+            None => return,
+        };
+        if let Err(e) = noted {
+            tracing::warn!("the output of map task {map} of shuffle {shuffle} will not outlive this process: {e}");
+        }
+    }
+
+    /// Removes a shuffle's catalogue.
+    pub(crate) fn forget(&self, shuffle: ShuffleId) {
+        if self.catalogued {
+            catalogue::remove(&self.scratch, shuffle);
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -149,7 +191,8 @@ impl RunFiles {
         to.file.write_at(&out, at)?;
         to.at = at + out.len() as u64;
         sizes.iter_mut().zip(grown).for_each(|(size, more)| *size += more);
-        Ok(Flushed { file: to.file.clone(), start, index_at, end: to.at, partitions: run.partitions() })
+        let bounds = Bounds { start, index_at, end: to.at, partitions: run.partitions() as u64 };
+        Ok(Flushed { file: to.file.clone(), bounds })
     }
 }
 
@@ -172,59 +215,91 @@ impl fmt::Debug for RunFiles {
     }
 }
 
-/// A run on disk.
-#[derive(Debug)]
-pub(crate) struct Flushed {
-    file: Arc<ScratchFile>,
+/// Where a run lies in its file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Bounds {
     /// Its first page, its index and its end.
     start: u64,
     index_at: u64,
     end: u64,
-    partitions: usize,
+    partitions: u64,
 }
 
-impl Flushed {
-    /// How many bytes it takes on disk.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.end - self.start
-    }
-
-    /// How many of them say where its partitions begin.
-    pub(crate) fn index_bytes(&self) -> u64 {
-        self.end - self.index_at
-    }
-
-    fn corrupt(&self, what: impl fmt::Display) -> StoreError {
-        StoreError::Corrupt {
-            place: format!("{} from byte {}", self.file.path.display(), self.start),
-            what: what.to_string(),
+impl Bounds {
+    /// Where in the file the index says where these partitions lie.
+    pub(crate) fn entries(&self, partitions: &Range<usize>) -> Result<Range<u64>, &'static str> {
+        if partitions.end as u64 > self.partitions {
+            return Err("it has no such partition");
+        }
+        let entry = |partition: usize| self.index_at.checked_add(partition as u64 * ENTRY as u64);
+        match (entry(partitions.start), entry(partitions.end + 1)) {
+            (Some(from), Some(to)) if to <= self.end => Ok(from..to),
+            _ => Err("its place contradicts itself"),
         }
     }
 
-    /// Where a partition's pages lie, and how many records they hold.
-    pub(crate) fn extent(&self, partition: usize) -> Result<(u64, u64, u64), StoreError> {
-        if partition >= self.partitions {
-            return Err(self.corrupt(format_args!("it has no partition {partition}")));
-        }
-        let mut entries = [0; 2 * ENTRY];
-        let file = self.file.handle().map_err(|e| self.corrupt(e))?;
-        let at = self.index_at + (partition * ENTRY) as u64;
-        file.read_exact_at(&mut entries, at).map_err(|e| self.corrupt(e))?;
+    /// Where a partition's pages lie, and how many records they hold, by its index entry and the next.
+    pub(crate) fn extent(&self, entries: &[u8], partition: usize) -> Result<(Range<u64>, u64), &'static str> {
         let mut numbers = [0; 4];
+        if entries.len() != 2 * ENTRY {
+            return Err("its index ends too early");
+        }
         for (i, entry) in entries.chunks_exact(ENTRY).enumerate() {
             let (body, crc) = entry.split_at(ENTRY - 4);
             if entry_crc(body, self.start, partition + i).to_le_bytes() != crc {
-                return Err(self.corrupt("its index fails its checksum"));
+                return Err("its index fails its checksum");
             }
             for (number, bytes) in numbers[i * 2..].iter_mut().zip(body.chunks_exact(8)) {
                 *number = bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
             }
         }
         let [from, before, to, after] = numbers;
-        if from > to || before > after || to > self.index_at - self.start {
-            return Err(self.corrupt("its index contradicts itself"));
+        if from > to || before > after || self.index_at.checked_sub(self.start).is_none_or(|length| to > length) {
+            return Err("its index contradicts itself");
         }
-        Ok((self.start + from, self.start + to, after - before))
+        Ok((self.start + from..self.start + to, after - before))
+    }
+}
+
+/// The index entries of one partition, among those of `partitions`.
+pub(crate) fn entries_of<'a>(entries: &'a [u8], partitions: &Range<usize>, partition: usize) -> &'a [u8] {
+    let at = (partition - partitions.start) * ENTRY;
+    entries.get(at..at + 2 * ENTRY).unwrap_or_default()
+}
+
+/// A run on disk.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    file: Arc<ScratchFile>,
+    bounds: Bounds,
+}
+
+impl Flushed {
+    /// How many bytes it takes on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bounds.end - self.bounds.start
+    }
+
+    /// How many of them say where its partitions begin.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.bounds.end - self.bounds.index_at
+    }
+
+    fn corrupt(&self, what: impl fmt::Display) -> StoreError {
+        StoreError::Corrupt {
+            place: format!("{} from byte {}", self.file.path.display(), self.bounds.start),
+            what: what.to_string(),
+        }
+    }
+
+    /// Where a partition's pages lie, and how many records they hold.
+    pub(crate) fn extent(&self, partition: usize) -> Result<(u64, u64, u64), StoreError> {
+        let mut entries = [0; 2 * ENTRY];
+        let at = self.bounds.entries(&(partition..partition + 1)).map_err(|e| self.corrupt(e))?.start;
+        let file = self.file.handle().map_err(|e| self.corrupt(e))?;
+        file.read_exact_at(&mut entries, at).map_err(|e| self.corrupt(e))?;
+        let (pages, records) = self.bounds.extent(&entries, partition).map_err(|e| self.corrupt(e))?;
+        Ok((pages.start, pages.end, records))
     }
 
     /// A partition's pages, for another process.

@@ -52,15 +52,12 @@ impl<R> MapOutput<R> {
 
     /// Where what a reader wants of a partition lies: some of the parts, and whether it is among other records there.
     pub fn parts(&self, partition: usize, wanted: Wanted) -> (Range<usize>, bool) {
-        let first = partition << self.spread;
-        match wanted {
-            // An output of few records has all parts in one.
-            Wanted::Part { spread, .. } if self.spread < spread => (first..first + 1, true),
-            Wanted::Part { part, spread } if self.spread == spread => {
-                (first + part as usize..first + part as usize + 1, false)
-            }
-            Wanted::Part { .. } | Wanted::All => (first..first + (1 << self.spread), false),
-        }
+        parts(self.spread, partition, wanted)
+    }
+
+    /// What has been flushed, if that is all.
+    pub(crate) fn on_disk(&self) -> Option<&[Arc<Flushed>]> {
+        (self.rest.len() == 0).then_some(&self.flushed)
     }
 
     /// How many records there are.
@@ -104,6 +101,17 @@ impl<R> MapOutput<R> {
     /// How many records of a partition are in memory as values.
     pub fn records_in_memory(&self, partition: usize) -> usize {
         self.rest.records(partition)
+    }
+}
+
+/// [`MapOutput::parts`] of an output that is spread so.
+pub(crate) fn parts(output: u32, partition: usize, wanted: Wanted) -> (Range<usize>, bool) {
+    let first = partition << output;
+    match wanted {
+        // An output of few records has all parts in one.
+        Wanted::Part { spread, .. } if output < spread => (first..first + 1, true),
+        Wanted::Part { part, spread } if output == spread => (first + part as usize..first + part as usize + 1, false),
+        Wanted::Part { .. } | Wanted::All => (first..first + (1 << output), false),
     }
 }
 

@@ -229,6 +229,17 @@ impl Scratch {
         Err(if errors.is_empty() { StoreError::NoScratch } else { StoreError::Scratch(errors.join("; ")) })
     }
 
+    /// The first of the scratch folders.
+    pub(crate) fn first_dir(&self) -> Option<&Path> {
+        self.dirs.first().map(PathBuf::as_path)
+    }
+
+    /// In which of the scratch folders a file of ours is, and where in it.
+    pub(crate) fn relative<'a>(&self, path: &'a Path) -> Option<(u32, &'a str)> {
+        let in_it = |(i, dir)| Some((i, path.strip_prefix(dir).ok()?.to_str()?));
+        (0..).zip(&self.dirs).find_map(in_it)
+    }
+
     /// Where the next writer begins. Writers at the same time begin at different scratch folders.
     fn next_turn(&self) -> usize {
         let mut state = self.state();

@@ -76,7 +76,11 @@ impl ShuffleStore {
         attempt: AttemptId,
         output: impl Into<Arc<MapOutput<R>>>,
     ) {
-        let place = Place::new(output.into(), shuffle, self.files.clone());
+        let output = output.into();
+        if let Some(pieces) = output.on_disk() {
+            self.files.note(shuffle, map, attempt, output.spread(), pieces);
+        }
+        let place = Place::new(output, shuffle, self.files.clone());
         let output = Output { placed: place.clone(), place };
         let replaced = self.write().entry(shuffle).or_default().insert((map, attempt), output);
         // Dropped here, not under the lock: records may own much.
@@ -129,6 +133,7 @@ impl ShuffleStore {
     /// Forgets all outputs of a shuffle; says how many there were.
     pub fn remove_shuffle(&self, shuffle: ShuffleId) -> usize {
         let removed = self.write().remove(&shuffle);
+        self.files.forget(shuffle);
         removed.map_or(0, |maps| maps.len())
     }
 

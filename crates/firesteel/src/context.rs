@@ -128,7 +128,7 @@ impl ContextBuilder {
         let mut app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
         let budget = crate::settings::budget(&conf)?;
-        let stores = Stores::new(&conf, budget)?;
+        let stores = Stores::new(&conf, budget, None)?;
         let files = AddedFiles::new(stores.scratch.clone(), None);
         let added = conf.get(keys::FILES)?;
         added.iter().try_for_each(|path| files.add(path, true).map(drop))?;

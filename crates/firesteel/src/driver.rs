@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    cluster::{Fetcher, Places, Supply},
+    cluster::{Errand, Places, Runners, Supply},
     engine::Accumulators,
     executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
@@ -81,8 +81,8 @@ pub(crate) enum Msg {
     Locate { executor: ExecutorId, question: u64, block: BlockId },
     /// An executor asks which others are there.
     Others { executor: ExecutorId, question: u64 },
-    /// An executor asks whether another one is there.
-    IsAlive { executor: ExecutorId, question: u64, other: ExecutorId },
+    /// An executor asks where is served what another one holds.
+    WhereIs { executor: ExecutorId, question: u64, other: ExecutorId },
     /// The context ends.
     Stop,
 }
@@ -158,8 +158,8 @@ pub(crate) struct Driver {
     blocks: Option<Arc<BlockStore>>,
     /// Who has which pieces of broadcast values.
     pieces: BTreeMap<BlockId, Vec<ExecutorId>>,
-    /// Brings results that executors keep.
-    fetcher: Option<Fetcher>,
+    /// Bring results that executors keep.
+    runners: Option<Runners>,
     /// The attempts whose results are being fetched, and from whom.
     fetching: HashMap<AttemptId, ExecutorId>,
     /// Why no executor will come.
@@ -196,7 +196,7 @@ impl Driver {
             supplier: None,
             blocks: None,
             pieces: BTreeMap::new(),
-            fetcher: None,
+            runners: None,
             fetching: HashMap::new(),
             hopeless: None,
             patience: Duration::MAX,
@@ -214,9 +214,9 @@ impl Driver {
 
     /// Executors come from elsewhere.
     pub(crate) fn supplied(self, supply: Supply) -> Self {
-        let Supply { supplier, places, blocks, fetcher, patience, .. } = supply;
-        let (supplier, blocks, fetcher) = (Some(supplier), Some(blocks), Some(fetcher));
-        Driver { places, supplier, blocks, fetcher, patience, ..self }
+        let Supply { supplier, places, blocks, runners, patience, .. } = supply;
+        let (supplier, blocks, runners) = (Some(supplier), Some(blocks), Some(runners));
+        Driver { places, supplier, blocks, runners, patience, ..self }
     }
 
     /// Runs until the context ends.
@@ -397,10 +397,9 @@ impl Driver {
                     link.located(question, holders);
                 }
             }
-            Msg::IsAlive { executor, question, other } => {
-                let alive = self.executors.contains_key(&other);
+            Msg::WhereIs { executor, question, other } => {
                 if let Some(link) = self.executors.get_mut(&executor) {
-                    link.alive(question, alive);
+                    link.whereabouts(question, self.places.whereabouts(other));
                 }
             }
             Msg::Stop => {}
@@ -411,7 +410,7 @@ impl Driver {
     pub(crate) fn executor_ready(&mut self, new: NewExecutor) {
         let NewExecutor { executor, host, slots, place, link } = new;
         if let Some(place) = &place {
-            self.report.executor_ready(executor, place);
+            self.report.executor_ready(executor, host, place);
         }
         self.executors.insert(executor, link);
         self.waiting = None;
@@ -454,9 +453,9 @@ impl Driver {
 
     /// Has a result brought that an executor keeps.
     fn fetch_result(&mut self, attempt: AttemptId, executor: ExecutorId) {
-        if let Some(fetcher) = &self.fetcher {
+        if let Some(runners) = &self.runners {
             self.fetching.insert(attempt, executor);
-            let _ = fetcher.send((attempt, executor));
+            let _ = runners.send(Errand::Fetch(attempt, executor));
         }
     }
 
@@ -486,13 +485,29 @@ impl Driver {
 
     /// An executor is gone, with what ran there and what it held.
     fn executor_gone(&mut self, executor: ExecutorId, reason: LossReason) {
-        let Some(link) = self.executors.remove(&executor) else { return };
+        let Some(link) = self.executors.remove(&executor) else { return self.forget_outputs() };
         link.gone(true);
         self.forget_pieces(executor);
         tracing::warn!("executor {executor} is lost: {reason}");
         self.running.retain(|_, running| running.launch.executor != executor);
         self.report.executor_gone(executor);
-        self.feed(Event::ExecutorLost { executor, reason, outputs_survive: false });
+        let worker_lost = matches!(reason, LossReason::HostLost { .. });
+        let outputs_survive = !worker_lost && self.places.whereabouts(executor).is_some();
+        // With the worker goes what it kept of executors that had died there before.
+        let others = if worker_lost { self.places.service_lost(executor) } else { Vec::new() };
+        for other in others {
+            self.feed(Event::ExecutorLost { executor: other, reason: reason.clone(), outputs_survive: false });
+        }
+        self.feed(Event::ExecutorLost { executor, reason, outputs_survive });
+        self.forget_outputs();
+    }
+
+    /// Has the files removed of executors that have died, of whose map outputs none is known any more.
+    fn forget_outputs(&self) {
+        let unwanted = self.places.forget_dead(|executor| self.scheduler.holds_outputs(executor));
+        if let Some(runners) = &self.runners {
+            unwanted.into_iter().for_each(|holder| drop(runners.send(Errand::Remove(holder))));
+        }
     }
 
     fn footprint(&self) -> Footprint {
@@ -685,6 +700,7 @@ impl Driver {
                 self.outputs.remove(&shuffle);
                 self.spreads.remove(&shuffle);
                 self.tell_all(Order::RemoveShuffle(shuffle));
+                self.forget_outputs();
             }
             Command::RemoveRdd { rdd } => self.tell_all(Order::RemoveRdd(rdd)),
             Command::RemoveBlock { executor, rdd, partition } => {

@@ -23,6 +23,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     convert::Infallible,
+    path::PathBuf,
     sync::{Arc, Mutex},
     thread::JoinHandle,
     time::Instant,
@@ -202,12 +203,17 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// With so many bytes of memory, in the scratch folders of the configuration.
-    pub(crate) fn new(conf: &Conf, budget: u64) -> Result<Self> {
+    /// With so many bytes of memory, in the scratch folders of the configuration; map outputs in folders where they outlive this process,
+    /// if there are any.
+    pub(crate) fn new(conf: &Conf, budget: u64, outputs: Option<Vec<PathBuf>>) -> Result<Self> {
         let scratch = Scratch::new(conf.local_dirs()?);
         let memory = Memory::new(budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
         let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
-        let runs = RunFiles::new(scratch.clone(), conf.get(keys::SHUFFLE_COMPRESS)?);
+        let compress = conf.get(keys::SHUFFLE_COMPRESS)?;
+        let runs = match outputs {
+            Some(folders) => RunFiles::catalogued(Scratch::new(folders), compress),
+            None => RunFiles::new(scratch.clone(), compress),
+        };
         let shuffles = Arc::new(ShuffleStore::new(runs));
         let compress_spills = conf.get(keys::SHUFFLE_SPILL_COMPRESS)?;
         Ok(Stores { scratch, memory, blocks, shuffles, compress_spills })

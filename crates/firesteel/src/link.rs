@@ -26,8 +26,8 @@ pub(crate) trait Link: Send {
     fn forget_stage(&mut self, _: StageId) {}
     /// The answer to a question who holds a block.
     fn located(&mut self, _question: u64, _: Vec<Holder>) {}
-    /// The answer to a question whether an executor is there.
-    fn alive(&mut self, _question: u64, _: bool) {}
+    /// The answer to a question where is served what an executor holds.
+    fn whereabouts(&mut self, _question: u64, _: Option<Holder>) {}
     /// Tells it to end: what runs is to stop, and nothing is answered any more.
     fn close(&mut self);
     /// Disconnected when it has ended.

@@ -21,14 +21,15 @@ use firesteel_events::{
     Bus, Event,
     event::{
         AccumulableInfo, AccumulableValue, ApplicationEnd, BlockManagerAdded, BlockManagerId, BlockManagerRemoved,
-        BlockUpdated, ExecutorAdded, ExecutorInfo, ExecutorRemoved, InternalAccumulables, JobEnd, JobResult, JobStart,
-        SpeculativeTaskSubmitted, StageCompleted, StageInfo, StageSubmitted, TaskEndReason, TaskGettingResult,
-        TaskStart, TaskType, UnpersistRdd,
+        BlockUpdated, ExecutorAdded, ExecutorExcluded, ExecutorExcludedForStage, ExecutorInfo, ExecutorRemoved,
+        ExecutorUnexcluded, InternalAccumulables, JobEnd, JobResult, JobStart, NodeExcluded, NodeExcludedForStage,
+        NodeUnexcluded, SpeculativeTaskSubmitted, StageCompleted, StageInfo, StageSubmitted, TaskEndReason,
+        TaskGettingResult, TaskStart, TaskType, UnpersistRdd,
     },
 };
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, JobFailure, JobId, StageAttempt, StageId, StorageLevel,
-    TaskMetrics,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, HostId, JobFailure, JobId, StageAttempt, StageId,
+    StorageLevel, TaskMetrics,
 };
 use firesteel_rdd::Tally;
 use firesteel_scheduler::{Failure, FetchFailure, Outcome, SchedulerEvent, TaskEndReason as Reason, TaskLaunch};
@@ -49,6 +50,8 @@ pub(crate) struct Reporter {
     manager: BlockManagerId,
     /// Those of executors in other processes.
     managers: BTreeMap<ExecutorId, BlockManagerId>,
+    /// The names of their hosts.
+    hosts: BTreeMap<HostId, Arc<str>>,
     jobs: HashMap<JobId, Reported>,
     /// The stages of running jobs.
     stages: HashMap<StageId, Live>,
@@ -137,6 +140,7 @@ impl Reporter {
             start_time: application.start_time,
             manager,
             managers: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             jobs: HashMap::new(),
             stages: HashMap::new(),
             announced: None,
@@ -351,6 +355,24 @@ impl Reporter {
                 let reason = reason.to_string().into();
                 ExecutorRemoved { time, executor: self.executor(*executor), reason }.into()
             }
+            SchedulerEvent::ExecutorExcluded { executor, failures } => {
+                ExecutorExcluded { time, executor: self.executor(*executor), task_failures: *failures }.into()
+            }
+            SchedulerEvent::ExecutorUnexcluded { executor } => {
+                ExecutorUnexcluded { time, executor: self.executor(*executor) }.into()
+            }
+            SchedulerEvent::ExecutorExcludedForStage { executor, failures, stage, attempt } => {
+                let (executor, stage, stage_attempt) = (self.executor(*executor), *stage, *attempt);
+                ExecutorExcludedForStage { time, executor, task_failures: *failures, stage, stage_attempt }.into()
+            }
+            SchedulerEvent::NodeExcluded { host, executors } => {
+                NodeExcluded { time, host: self.host(*host), executor_failures: *executors }.into()
+            }
+            SchedulerEvent::NodeUnexcluded { host } => NodeUnexcluded { time, host: self.host(*host) }.into(),
+            SchedulerEvent::NodeExcludedForStage { host, executors, stage, attempt } => {
+                let (host, stage, stage_attempt) = (self.host(*host), *stage, *attempt);
+                NodeExcludedForStage { time, host, executor_failures: *executors, stage, stage_attempt }.into()
+            }
             SchedulerEvent::RddUnpersisted { rdd } => UnpersistRdd { rdd: *rdd }.into(),
             other => {
                 tracing::debug!("the scheduler's event {other:?} is not told to listeners");
@@ -376,9 +398,14 @@ impl Reporter {
         self.manager(executor).executor.clone()
     }
 
+    fn host(&self, host: HostId) -> Arc<str> {
+        self.hosts.get(&host).unwrap_or(&self.manager.host).clone()
+    }
+
     /// An executor in another process is about to be there, with room for so many bytes of blocks.
-    pub(crate) fn executor_ready(&mut self, executor: ExecutorId, place: &Place) {
+    pub(crate) fn executor_ready(&mut self, executor: ExecutorId, on: HostId, place: &Place) {
         let host: Arc<str> = place.host.as_str().into();
+        self.hosts.insert(on, host.clone());
         let manager = BlockManagerId { executor: executor.to_string().into(), host, port: place.port };
         self.managers.insert(executor, manager.clone());
         self.bus.post_with(|| BlockManagerAdded {

@@ -4,7 +4,7 @@ use firesteel_model::{
     Error, Result,
     conf::{Conf, Master, keys},
 };
-use firesteel_scheduler::{Config, LocalityWait, PoolConfig, SchedulingMode, Speculation};
+use firesteel_scheduler::{Config, Exclusion, LocalityWait, PoolConfig, SchedulingMode, Speculation};
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -60,6 +60,10 @@ pub(crate) fn scheduler_config(conf: &Conf, master: &Master) -> Result<Config> {
             same_host: true,
         }),
     };
+    let exclusion = match master {
+        Master::Local { .. } => None,
+        Master::LocalCluster { .. } | Master::Standalone { .. } => exclusion(conf, max_task_failures)?,
+    };
     let pools = conf.pools()?;
     Ok(Config {
         max_task_failures,
@@ -80,8 +84,34 @@ pub(crate) fn scheduler_config(conf: &Conf, master: &Master) -> Result<Config> {
             .collect(),
         speculation,
         heartbeat_timeout,
+        exclusion,
         ..Config::default()
     })
+}
+
+fn exclusion(conf: &Conf, max_task_failures: u32) -> Result<Option<Exclusion>> {
+    if !conf.get(keys::EXCLUDE_ON_FAILURE)? {
+        return Ok(None);
+    }
+    let task_failures_per_host = conf.get(keys::EXCLUDE_TASK_PER_NODE)?;
+    if task_failures_per_host >= max_task_failures {
+        return Err(Error::Config(format!(
+            "{} is {task_failures_per_host} and {} is {max_task_failures}: one bad host would fail a job before the host is excluded; \
+             lower the first or raise the second",
+            keys::EXCLUDE_TASK_PER_NODE.info.key(),
+            keys::TASK_MAX_FAILURES.info.key()
+        )));
+    }
+    Ok(Some(Exclusion {
+        task_failures_per_executor: conf.get(keys::EXCLUDE_TASK_PER_EXECUTOR)?,
+        task_failures_per_host,
+        stage_tasks_per_executor: conf.get(keys::EXCLUDE_STAGE_PER_EXECUTOR)?,
+        stage_executors_per_host: conf.get(keys::EXCLUDE_STAGE_PER_NODE)?,
+        app_tasks_per_executor: conf.get(keys::EXCLUDE_APPLICATION_PER_EXECUTOR)?,
+        app_executors_per_host: conf.get(keys::EXCLUDE_APPLICATION_PER_NODE)?,
+        timeout: conf.get(keys::EXCLUDE_TIMEOUT)?,
+        patience: conf.get(keys::EXCLUDE_UNSCHEDULABLE_TIMEOUT)?,
+    }))
 }
 
 /// `local-<milliseconds>`, with a number behind it for further contexts of the same millisecond.

@@ -148,12 +148,24 @@ struct Worker {
     deadline: Duration,
     /// What is taken of it, and by whom. Whoever has ended its application is in here until it has ended itself.
     holdings: BTreeMap<Holder, Holding>,
+    /// Those of which it keeps files, and is to be told that they have ended.
+    applications: BTreeSet<ApplicationId>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Holder {
     Executor(ExecutorName),
     Driver(DriverId),
+}
+
+impl Holder {
+    /// Whose executor it is.
+    fn application(&self) -> Option<&ApplicationId> {
+        match self {
+            Holder::Executor(name) => Some(&name.application),
+            Holder::Driver(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -368,6 +380,9 @@ impl Master {
             self.give_up_missing(&id);
         }
         self.give_up_strays();
+        for id in self.workers.keys().cloned().collect::<Vec<_>>() {
+            self.tell_of_ended_applications(&id);
+        }
         for worker in recovery.workers {
             self.drivers_lost(&worker);
         }

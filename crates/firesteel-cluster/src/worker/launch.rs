@@ -1,6 +1,6 @@
 //! How a worker runs one executor, and one driver.
 
-use super::{Worker, process::Life};
+use super::{Worker, outputs::Kept, process::Life};
 use crate::{
     blob::fetch,
     protocol::{
@@ -43,11 +43,12 @@ impl Worker {
         &self,
         executor: &RunningExecutor,
         application: &ApplicationDescription,
+        kept: &Kept,
         life: &Life,
     ) -> ExecutorEnd {
         let name = &executor.name;
         let folder = self.folder.join(&name.application).join(name.executor.to_string());
-        match self.try_executor(executor, application, &folder, life) {
+        match self.try_executor(executor, application, kept, &folder, life) {
             Ok(Some(status)) => {
                 let how = match (life.is_killed(), status.code(), status.signal()) {
                     (true, ..) => HowEnded::Killed,
@@ -76,6 +77,7 @@ impl Worker {
         &self,
         executor: &RunningExecutor,
         application: &ApplicationDescription,
+        kept: &Kept,
         folder: &Path,
         life: &Life,
     ) -> Result<Option<ExitStatus>> {
@@ -85,6 +87,10 @@ impl Worker {
         })?;
         fs::create_dir_all(folder).map_err(|e| Error::io("make", folder.display(), e))?;
         let scratch = self.scratch.process(&format!("{}-{}", name.application, name.executor))?;
+        let outputs = match kept.outputs(&name.application, application, &self.scratch, self.settings.shuffle_service) {
+            Some(outputs) => Some(outputs.folders(name.executor)?),
+            None => None,
+        };
         let role = Role {
             driver: application.driver.clone(),
             secret: application.secret.clone(),
@@ -92,6 +98,7 @@ impl Worker {
             executable: Some(application.executable.hash),
             cores: NonZeroU32::new(executor.cores),
             local_dirs: scratch.paths(),
+            outputs,
             ends_with_starter: true,
         };
         let Stdin { theirs, ours } = role.stdin()?;

@@ -1,11 +1,13 @@
 //! A worker: it runs executors and drivers on its machine for the master.
 //!
-//! It listens nowhere: it connects to the master, and fetches programs from drivers and from the master. When it loses its connection, what
-//! it runs goes on, and it says so when it is back. When it ends, however that happens, what it runs ends, too.
+//! It connects to the master, and fetches programs from drivers and from the master. It listens only to serve what executors leave for each
+//! other when they die, to those of the same application. When it loses its connection, what it runs goes on, and it says so when it is
+//! back. When it ends, however that happens, what it runs ends, too.
 
 mod cleanup;
 mod launch;
 mod logs;
+mod outputs;
 mod process;
 mod scratch;
 
@@ -25,6 +27,7 @@ use firesteel_model::{
     conf::{Conf, keys},
 };
 use firesteel_net::Secret;
+use outputs::Kept;
 use process::Life;
 use rustix::fs::FlockOperation;
 use scratch::{ScratchFolders, WorkerScratch};
@@ -60,6 +63,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Where executors have their scratch folders.
     pub local_dirs: Vec<PathBuf>,
+    /// Whether their map outputs outlive them, until their application ends.
+    pub shuffle_service: bool,
     /// What happens to what they print.
     pub rolling: Rolling,
     /// How often it looks for folders that are old, and how old they are then; none if it does not.
@@ -82,6 +87,7 @@ impl Settings {
             memory_mib,
             folder: conf.get(keys::WORKER_DIR)?.map_or_else(|| "work".into(), PathBuf::from),
             local_dirs: conf.local_dirs()?,
+            shuffle_service: conf.get(keys::SHUFFLE_SERVICE_ENABLED)?,
             rolling: Rolling {
                 max_size: conf.get(keys::EXECUTOR_LOGS_ROLLING_MAX_SIZE)?.0,
                 max_retained: conf.get(keys::EXECUTOR_LOGS_ROLLING_MAX_RETAINED_FILES)?,
@@ -189,6 +195,8 @@ struct State {
     stopping: bool,
     executors: BTreeMap<ExecutorName, (RunningExecutor, Arc<Life>)>,
     drivers: BTreeMap<DriverId, (RunningDriver, Arc<Life>)>,
+    /// Of each application that has not ended, as far as is known here. Its executors have it, too.
+    kept: BTreeMap<ApplicationId, Arc<Kept>>,
     /// Ends of which the master may not have heard.
     ends: Vec<End>,
     /// So many of them were said before the last heartbeat: when that is answered, it has heard of them.
@@ -253,16 +261,18 @@ impl Worker {
     fn launch_executor(self: Arc<Self>, executor: RunningExecutor, application: Arc<ApplicationDescription>) {
         let life = Arc::new(Life::default());
         let name = executor.name.clone();
-        {
+        let kept = {
             let mut state = self.lock();
             if state.stopping || state.executors.contains_key(&name) {
                 return;
             }
             state.executors.insert(name.clone(), (executor.clone(), life.clone()));
-        }
+            state.kept.entry(name.application.clone()).or_default().clone()
+        };
         let worker = self.clone();
         let keeping = move || {
-            let end = worker.run_executor(&executor, &application, &life);
+            let end = worker.run_executor(&executor, &application, &kept, &life);
+            drop(kept);
             worker.ended(End::Executor(executor.name, end));
         };
         if let Err(e) = std::thread::Builder::new().name("firesteel-executor-keeper".into()).spawn(keeping) {
@@ -293,6 +303,9 @@ impl Worker {
 
     /// An application has ended: its executors end by themselves, or are ended.
     fn application_ended(self: Arc<Self>, id: ApplicationId) {
+        let kept = self.lock().kept.remove(&id);
+        // Not under the lock: it may have files.
+        drop(kept);
         let (worker, of) = (self.clone(), id.clone());
         let waiting = move || {
             let has_some = |state: &mut State| state.of(&of).next().is_some();
@@ -334,6 +347,7 @@ impl Visitor for Worker {
             drivers: state.drivers.values().map(|(driver, _)| driver.clone()).collect(),
             ended,
             drivers_ended,
+            applications: state.kept.keys().cloned().collect(),
         }
     }
 

@@ -63,6 +63,11 @@ impl Drop for WorkerScratch {
 pub(super) struct ProcessScratch(Vec<PathBuf>);
 
 impl ProcessScratch {
+    /// The folders.
+    pub(super) fn folders(&self) -> &[PathBuf] {
+        &self.0
+    }
+
     /// Their paths.
     pub(super) fn paths(&self) -> Vec<String> {
         self.0.iter().map(|folder| folder.display().to_string()).collect()

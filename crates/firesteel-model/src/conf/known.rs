@@ -161,6 +161,28 @@ keys! {
     /// Tasks that have run less than this are never slow.
     SPECULATION_MIN_TASK_RUNTIME: Duration = "speculation.minTaskRuntime", default "100ms";
 
+    /// Whether executors and hosts on which tasks fail get no more of them. In local mode, where there is one executor, never.
+    EXCLUDE_ON_FAILURE: bool = "excludeOnFailure.enabled", default "false";
+    /// How often a task may fail on an executor before it runs elsewhere.
+    EXCLUDE_TASK_PER_EXECUTOR: u32 = "excludeOnFailure.task.maxTaskAttemptsPerExecutor", default "1", "at least 1" |n| *n >= 1;
+    /// How often a task may fail on a host before it runs on another one. Less than `task.maxFailures`: a task for which every host is
+    /// excluded fails its job.
+    EXCLUDE_TASK_PER_NODE: u32 = "excludeOnFailure.task.maxTaskAttemptsPerNode", default "2", "at least 1" |n| *n >= 1;
+    /// How many of a stage's tasks may fail on an executor before it gets no more of the stage.
+    EXCLUDE_STAGE_PER_EXECUTOR: u32 = "excludeOnFailure.stage.maxFailedTasksPerExecutor", default "2", "at least 1" |n| *n >= 1;
+    /// How many executors of a host may be excluded from a stage before the host is.
+    EXCLUDE_STAGE_PER_NODE: u32 = "excludeOnFailure.stage.maxFailedExecutorsPerNode", default "2", "at least 1" |n| *n >= 1;
+    /// How many tasks of stages that succeeded in the end may fail on an executor before it gets no more of the application's.
+    EXCLUDE_APPLICATION_PER_EXECUTOR: u32 = "excludeOnFailure.application.maxFailedTasksPerExecutor", default "2",
+        "at least 1" |n| *n >= 1;
+    /// How many executors of a host may be excluded from the application before the host is.
+    EXCLUDE_APPLICATION_PER_NODE: u32 = "excludeOnFailure.application.maxFailedExecutorsPerNode", default "2",
+        "at least 1" |n| *n >= 1;
+    /// How long an executor or a host stays excluded from the application.
+    EXCLUDE_TIMEOUT: Duration = "excludeOnFailure.timeout", default "1h", "more than 0" |time| !time.is_zero();
+    /// How long a task that may run on no executor waits for another executor or the end of an exclusion, before its job fails.
+    EXCLUDE_UNSCHEDULABLE_TIMEOUT: Duration = "scheduler.excludeOnFailure.unschedulableTaskSetTimeout", default "120s";
+
     /// How many partitions `take` and its kin look at first.
     RDD_LIMIT_INITIAL_NUM_PARTITIONS: u32 = "rdd.limit.initialNumPartitions", default "1", "at least 1" |n| *n >= 1;
     /// How many times more partitions `take` and its kin look at in each further round, if those before held nothing.
@@ -211,6 +233,9 @@ keys! {
     EXECUTOR_HEARTBEAT_INTERVAL: Duration = "executor.heartbeatInterval", default "10s";
     /// An executor that says nothing for so long is given up.
     NETWORK_TIMEOUT: Duration = "network.timeout", default "120s";
+    /// Whether map outputs outlive the executors that made them, as long as their worker lives. Read by workers, which serve them, and by
+    /// applications, which use that.
+    SHUFFLE_SERVICE_ENABLED: bool = "shuffle.service.enabled", default "true";
     /// How often a fetch that found its holder silent is tried again.
     SHUFFLE_IO_MAX_RETRIES: u32 = "shuffle.io.maxRetries", default "3";
     /// How long it waits before that.
@@ -297,14 +322,6 @@ const NOT_YET: &[&str] = &[
     "eventLog.logStageExecutorMetrics",
     "eventLog.rolling.enabled",
     "eventLog.rolling.maxFileSize",
-    "excludeOnFailure.application.maxFailedExecutorsPerNode",
-    "excludeOnFailure.application.maxFailedTasksPerExecutor",
-    "excludeOnFailure.enabled",
-    "excludeOnFailure.stage.maxFailedExecutorsPerNode",
-    "excludeOnFailure.stage.maxFailedTasksPerExecutor",
-    "excludeOnFailure.task.maxTaskAttemptsPerExecutor",
-    "excludeOnFailure.task.maxTaskAttemptsPerNode",
-    "excludeOnFailure.timeout",
     "executor.extraClassPath",
     "executor.extraJavaOptions",
     "executor.heartbeat.maxFailures",
@@ -342,7 +359,6 @@ const NOT_YET: &[&str] = &[
     "rpc.message.maxSize",
     "scheduler.barrier.maxConcurrentTasksCheck.interval",
     "scheduler.barrier.maxConcurrentTasksCheck.maxFailures",
-    "scheduler.excludeOnFailure.unschedulableTaskSetTimeout",
     "scheduler.maxRegisteredResourcesWaitingTime",
     "scheduler.pipelinedGroup.slotCheck.enabled",
     "serializer",
@@ -353,7 +369,6 @@ const NOT_YET: &[&str] = &[
     "shuffle.manager",
     "shuffle.manager.incremental",
     "shuffle.readHostLocalDisk",
-    "shuffle.service.enabled",
     "shuffle.service.port",
     "shuffle.sort.bypassMergeThreshold",
     "speculation.task.duration.threshold",

@@ -5,6 +5,7 @@
 
 mod ask;
 mod fetch;
+mod left;
 mod serve;
 
 pub(super) use ask::{Client, Directory, DriversFiles};

@@ -84,10 +84,18 @@ struct Door {
     to_driver: Sender<Msg>,
 }
 
-/// Brings the results that executors keep for the driver: [`Msg::Fetched`] follows each order. Its threads end when it is dropped.
-pub(crate) type Fetcher = Sender<(AttemptId, ExecutorId)>;
-/// So many results are fetched at a time.
-const FETCHERS: usize = 4;
+/// Does what the driver's loop cannot wait for. Its threads end when it is dropped.
+pub(crate) type Runners = Sender<Errand>;
+/// So many errands are run at a time.
+const RUNNERS: usize = 4;
+
+/// Something that takes a connection to another process.
+pub(crate) enum Errand {
+    /// Brings a result that an executor keeps for the driver: [`Msg::Fetched`] follows.
+    Fetch(AttemptId, ExecutorId),
+    /// Has the map outputs of an executor removed that has died.
+    Remove(Holder),
+}
 
 /// The driver asks nobody but whom it means.
 struct Nobody;
@@ -100,8 +108,8 @@ impl Directory for Nobody {
         Vec::new()
     }
     fn keeps(&self, _: BlockId, _: BlockStatus) {}
-    fn is_alive(&self, _: ExecutorId) -> bool {
-        false
+    fn whereabouts(&self, _: ExecutorId) -> Option<Holder> {
+        None
     }
 }
 
@@ -115,23 +123,60 @@ pub(crate) struct Places {
 
 #[derive(Default)]
 struct Known {
-    addresses: BTreeMap<ExecutorId, String>,
+    living: BTreeMap<ExecutorId, Served>,
+    /// Of executors that have died, where their map outputs are served.
+    dead: BTreeMap<ExecutorId, String>,
     /// The hosts that executors have had, each at its number.
     hosts: Vec<IpAddr>,
     /// The application ends: nobody comes in any more.
     closed: bool,
 }
 
+/// Where something that an executor holds is served.
+struct Served {
+    /// All of it, by itself.
+    address: String,
+    /// Its map outputs, when it has died.
+    outputs: Option<String>,
+}
+
+impl Known {
+    fn living(&self, executor: ExecutorId) -> Option<Holder> {
+        let address = self.living.get(&executor)?.address.clone();
+        Some(Holder { executor, address, is_dead: false })
+    }
+    fn whereabouts(&self, executor: ExecutorId) -> Option<Holder> {
+        let dead = || Some(Holder { executor, address: self.dead.get(&executor)?.clone(), is_dead: true });
+        self.living(executor).or_else(dead)
+    }
+}
+
 impl Places {
+    /// Where an executor serves what it holds, if it lives.
     pub(crate) fn holder(&self, executor: ExecutorId) -> Option<Holder> {
-        let address = lock(&self.known).addresses.get(&executor)?.clone();
-        Some(Holder { executor, address })
+        lock(&self.known).living(executor)
+    }
+    /// Where the map outputs of an executor are served, by itself or when it has died.
+    pub(crate) fn whereabouts(&self, executor: ExecutorId) -> Option<Holder> {
+        lock(&self.known).whereabouts(executor)
+    }
+    /// Who served the map outputs of an executor that has died is gone. Those of which it did, too.
+    pub(crate) fn service_lost(&self, executor: ExecutorId) -> Vec<ExecutorId> {
+        let dead = &mut lock(&self.known).dead;
+        let Some(lost) = dead.remove(&executor) else { return Vec::new() };
+        dead.extract_if(.., |_, address| *address == lost).map(|(executor, _)| executor).collect()
+    }
+    /// Forgets the executors that have died and of which nothing `is_wanted`; where their map outputs are served.
+    pub(crate) fn forget_dead(&self, is_wanted: impl Fn(ExecutorId) -> bool) -> Vec<Holder> {
+        let dead = &mut lock(&self.known).dead;
+        let unwanted = dead.extract_if(.., |executor, _| !is_wanted(*executor));
+        unwanted.map(|(executor, address)| Holder { executor, address, is_dead: true }).collect()
     }
     /// Adds an executor and tells of it, unless it comes too late; says whether it did.
-    fn add(&self, executor: ExecutorId, address: String, tell: impl FnOnce()) -> bool {
+    fn add(&self, executor: ExecutorId, served: Served, tell: impl FnOnce()) -> bool {
         let mut known = lock(&self.known);
         if !known.closed {
-            known.addresses.insert(executor, address);
+            known.living.insert(executor, served);
             tell();
         }
         !known.closed
@@ -144,8 +189,11 @@ impl Places {
         });
         HostId(number as u32)
     }
+    /// An executor has died.
     fn remove(&self, executor: ExecutorId) {
-        lock(&self.known).addresses.remove(&executor);
+        let mut known = lock(&self.known);
+        let outputs = known.living.remove(&executor).and_then(|served| served.outputs);
+        known.dead.extend(outputs.map(|address| (executor, address)));
     }
     /// From now on nobody is added.
     pub(crate) fn close(&self) {
@@ -154,16 +202,17 @@ impl Places {
     /// What a reader of a shuffle is told, whose partitions are of `1 << spread` parts. An executor that is gone has an address where nobody answers.
     pub(crate) fn outputs(&self, known: &firesteel_scheduler::MapOutputs, spread: u32) -> MapOutputs {
         let attempts = known.outputs.iter().map(|output| output.attempt).collect();
-        let places = &lock(&self.known).addresses;
-        if places.is_empty() {
+        let places = lock(&self.known);
+        if places.living.is_empty() && places.dead.is_empty() {
             return MapOutputs { attempts, spread, ..MapOutputs::default() };
         }
         let mut numbers: BTreeMap<ExecutorId, u32> = BTreeMap::new();
         let mut holders = Vec::new();
         let held_by = known.outputs.iter().map(|output| {
             *numbers.entry(output.executor).or_insert_with(|| {
-                let address = places.get(&output.executor).cloned().unwrap_or_default();
-                holders.push(Holder { executor: output.executor, address });
+                let executor = output.executor;
+                let nowhere = || Holder { executor, address: String::new(), is_dead: true };
+                holders.push(places.whereabouts(executor).unwrap_or_else(nowhere));
                 holders.len() as u32 - 1
             })
         });
@@ -188,7 +237,7 @@ impl Control {
         let failed = |e: firesteel_net::NetError| Error::Other(Arc::new(e));
         let secret = Secret::random().map_err(failed)?;
         let server = Server::start((at.bind.ip(), 0).into(), &secret, holdings).map_err(failed)?;
-        let driver = Holder { executor: DRIVER, address: at.with_port(server.port()) };
+        let driver = Holder { executor: DRIVER, address: at.with_port(server.port()), is_dead: false };
         let door = Arc::new(Door { hosting, driver, directory: places, endings, to_driver });
         let hello = Hello::new(CONTROL.0, CONTROL.1);
         let listener = Listener::bind(at.bind, Some(&secret), &hello, &Options::default(), move |connection| {
@@ -208,24 +257,29 @@ impl Control {
         Ok(Control { secret, address, _listener: listener, _blocks: server })
     }
 
-    /// Fetches results that executors keep, on threads of its own.
-    pub(crate) fn fetcher(&self, places: &Arc<Places>, to_driver: &Sender<Msg>) -> Result<Fetcher> {
+    /// Runs errands, on threads of its own.
+    pub(crate) fn runners(&self, places: &Arc<Places>, to_driver: &Sender<Msg>) -> Result<Runners> {
         // Tried once: the task whose result is lost runs again.
         let client = Client::new(None, self.secret.clone(), Box::new(Nobody), 0, Duration::ZERO);
-        let (fetcher, orders) = crossbeam_channel::unbounded::<(AttemptId, ExecutorId)>();
-        for _ in 0..FETCHERS {
-            let (client, orders, places, to_driver) =
-                (client.clone(), orders.clone(), places.clone(), to_driver.clone());
-            let fetch = move || {
-                for (attempt, executor) in orders {
-                    let fetched = fetch(&client, &places, executor, BlockId::TaskResult(attempt));
-                    let _ = to_driver.send(Msg::Fetched(attempt, fetched));
+        let (runners, errands) = crossbeam_channel::unbounded();
+        for _ in 0..RUNNERS {
+            let (client, errands, places, to_driver) =
+                (client.clone(), errands.clone(), places.clone(), to_driver.clone());
+            let run = move || {
+                for errand in errands {
+                    match errand {
+                        Errand::Fetch(attempt, executor) => {
+                            let fetched = fetch(&client, &places, executor, BlockId::TaskResult(attempt));
+                            let _ = to_driver.send(Msg::Fetched(attempt, fetched));
+                        }
+                        Errand::Remove(holder) => client.remove_outputs(&holder),
+                    }
                 }
             };
-            let started = std::thread::Builder::new().name("firesteel-fetch".into()).spawn(fetch);
-            started.map_err(|e| Error::io("start", "a thread that fetches results", e))?;
+            let started = std::thread::Builder::new().name("firesteel-errands".into()).spawn(run);
+            started.map_err(|e| Error::io("start", "a thread that runs errands", e))?;
         }
-        Ok(fetcher)
+        Ok(runners)
     }
 
     /// Where executors register.
@@ -274,8 +328,8 @@ impl Door {
             driver: self.driver.clone(),
         })))?;
         let mut frame = Vec::new();
-        let port = match receive(&mut reader, &mut frame)? {
-            FromExecutor::Ready { port } => port,
+        let (port, outputs_port) = match receive(&mut reader, &mut frame)? {
+            FromExecutor::Ready { port, outputs_port } => (port, outputs_port),
             FromExecutor::Failed(why) => {
                 self.endings.could_not_begin(why.clone());
                 return Err(why);
@@ -288,9 +342,10 @@ impl Door {
         let place = Place { host: host.to_string(), port, memory: hosting.budget };
         let new =
             NewExecutor { executor, host: self.directory.host(host), slots, place: Some(place), link: Box::new(link) };
-        let address = SocketAddr::new(host, port).to_string();
+        let address = |port| SocketAddr::new(host, port).to_string();
+        let served = Served { address: address(port), outputs: outputs_port.map(address) };
         self.endings.connected(executor);
-        if !self.directory.add(executor, address, || self.tell(Msg::ExecutorReady(Box::new(new)))) {
+        if !self.directory.add(executor, served, || self.tell(Msg::ExecutorReady(Box::new(new)))) {
             tracing::debug!("executor {executor} comes when the application has ended");
             return Ok(());
         }
@@ -321,7 +376,7 @@ impl Door {
             }
             FromExecutor::Locate { question, block } => Msg::Locate { executor, question, block },
             FromExecutor::Others { question } => Msg::Others { executor, question },
-            FromExecutor::IsAlive { question, executor: other } => Msg::IsAlive { executor, question, other },
+            FromExecutor::WhereIs { question, executor: other } => Msg::WhereIs { executor, question, other },
             FromExecutor::Ready { .. } => return,
             FromExecutor::Failed(why) => {
                 return self.endings.ended(executor, LossReason::Exited { message: why, caused_by_app: true });
@@ -422,8 +477,8 @@ impl Link for RemoteLink {
     fn located(&mut self, question: u64, holders: Vec<Holder>) {
         self.send(&ToExecutor::Located { question, holders });
     }
-    fn alive(&mut self, question: u64, alive: bool) {
-        self.send(&ToExecutor::Alive { question, alive });
+    fn whereabouts(&mut self, question: u64, holder: Option<Holder>) {
+        self.send(&ToExecutor::Whereabouts { question, holder });
     }
     fn close(&mut self) {
         self.send(&ToExecutor::Close);

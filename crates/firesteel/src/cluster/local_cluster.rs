@@ -156,6 +156,7 @@ impl Shared {
             executable: None,
             cores: None,
             local_dirs: Vec::new(),
+            outputs: None,
             ends_with_starter: false,
         };
         // What runs, even if its path has been given to another build since.

@@ -55,10 +55,10 @@ pub(super) enum ToExecutor {
         question: u64,
         holders: Vec<Holder>,
     },
-    /// Whether the executor that was asked about is there.
-    Alive {
+    /// Where what the executor holds is served that was asked about; nowhere if that is lost.
+    Whereabouts {
         question: u64,
-        alive: bool,
+        holder: Option<Holder>,
     },
     /// End.
     Close,
@@ -78,9 +78,10 @@ pub(super) struct Launch {
 /// From an executor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromExecutor {
-    /// It can run tasks, and serves what it holds at this port.
+    /// It can run tasks, and serves what it holds at this port. Its map outputs will be served at the other when it has died.
     Ready {
         port: u16,
+        outputs_port: Option<u16>,
     },
     /// It cannot begin; why.
     Failed(String),
@@ -100,8 +101,8 @@ pub(super) enum FromExecutor {
     Others {
         question: u64,
     },
-    /// Is an executor still there?
-    IsAlive {
+    /// Where is served what an executor holds?
+    WhereIs {
         question: u64,
         executor: ExecutorId,
     },

@@ -15,6 +15,6 @@ mod supply;
 use control::{Control, Hosting};
 use local_cluster::LocalCluster;
 
-pub(crate) use control::{Fetcher, Places};
+pub(crate) use control::{Errand, Places, Runners};
 pub(crate) use process::{note, run as run_executor};
 pub(crate) use supply::{Applicant, NEEDS_MAIN, Supply};

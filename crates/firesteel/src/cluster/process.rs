@@ -25,6 +25,7 @@ use std::{
     fmt::Display,
     io::{self, Write},
     net::IpAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -98,8 +99,8 @@ fn serve(role: &Role) -> Result<()> {
         waiting: Mutex::default(),
     });
     match Process::start(role, &welcome, &conf, local, voice.clone()) {
-        Ok((process, port)) => {
-            voice.say(&FromExecutor::Ready { port });
+        Ok((process, port, outputs_port)) => {
+            voice.say(&FromExecutor::Ready { port, outputs_port });
             process.listen(&mut reader);
             Ok(())
         }
@@ -123,7 +124,7 @@ struct Voice {
 
 enum Reply {
     Holders(Vec<Holder>),
-    Alive(bool),
+    Whereabouts(Option<Holder>),
 }
 
 impl Voice {
@@ -217,12 +218,14 @@ impl Directory for AskDriver {
     fn keeps(&self, block: BlockId, status: BlockStatus) {
         self.voice.block(block, Some(status));
     }
-    fn is_alive(&self, executor: ExecutorId) -> bool {
-        executor == self.driver.executor
-            || matches!(
-                self.voice.ask(|question| FromExecutor::IsAlive { question, executor }),
-                Some(Reply::Alive(true))
-            )
+    fn whereabouts(&self, executor: ExecutorId) -> Option<Holder> {
+        if executor == self.driver.executor {
+            return Some(self.driver.clone());
+        }
+        match self.voice.ask(|question| FromExecutor::WhereIs { question, executor }) {
+            Some(Reply::Whereabouts(holder)) => holder,
+            _ => None,
+        }
     }
 }
 
@@ -243,6 +246,7 @@ struct Process {
     runner: Arc<Runner>,
     threads: Threads,
     voice: Arc<Voice>,
+    peers: Client,
     files: Arc<AddedFiles>,
     stages: HashMap<StageId, Arc<Vec<u8>>>,
     outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
@@ -251,7 +255,14 @@ struct Process {
 }
 
 impl Process {
-    fn start(role: &Role, welcome: &Welcome, conf: &Conf, local: IpAddr, voice: Arc<Voice>) -> Result<(Self, u16)> {
+    /// Also says where it serves what it holds, and where its map outputs will be served when it has died.
+    fn start(
+        role: &Role,
+        welcome: &Welcome,
+        conf: &Conf,
+        local: IpAddr,
+        voice: Arc<Voice>,
+    ) -> Result<(Self, u16, Option<u16>)> {
         crate::logging::apply(conf)?;
         let last_words = voice.clone();
         Limit::new(conf, welcome.memory, welcome.budget)?.enforce(move |why| {
@@ -261,7 +272,10 @@ impl Process {
         for setup in &welcome.setups {
             setup.once()?;
         }
-        let stores = Stores::new(conf, welcome.budget)?;
+        let uses_service = conf.get(keys::SHUFFLE_SERVICE_ENABLED)?;
+        let outliving = role.outputs.as_ref().filter(|_| uses_service);
+        let folders = outliving.map(|outputs| outputs.folders.iter().map(PathBuf::from).collect());
+        let stores = Stores::new(conf, welcome.budget, folders)?;
         let secret = role.secret.clone();
         let told = voice.clone();
         let keeps = Arc::new(move |block, status| told.block(block, Some(status)));
@@ -274,11 +288,13 @@ impl Process {
         let peers = Client::new(of, secret, Box::new(directory), retries, wait);
         let source = DriversFiles { client: peers.clone(), driver: welcome.driver.clone() };
         let files = AddedFiles::new(stores.scratch.clone(), Some(Box::new(source)));
-        let runner = Runner::new(role.executor, stores, voice.clone(), Some(Arc::new(peers)), None, files.clone());
+        let asking = Some(Arc::new(peers.clone()) as _);
+        let runner = Runner::new(role.executor, stores, voice.clone(), asking, None, files.clone());
         let threads = runner.start(welcome.slots as usize)?;
         let heartbeat = conf.get(keys::EXECUTOR_HEARTBEAT_INTERVAL)?;
         let (stages, outputs) = (HashMap::new(), HashMap::new());
-        Ok((Process { runner, threads, voice, files, stages, outputs, heartbeat, _server: server }, port))
+        let process = Process { runner, threads, voice, peers, files, stages, outputs, heartbeat, _server: server };
+        Ok((process, port, outliving.map(|outputs| outputs.port)))
     }
 
     /// Does what the driver says until it says no more.
@@ -333,6 +349,7 @@ impl Process {
             ToExecutor::Order(order) => {
                 if let crate::executor::Order::RemoveShuffle(shuffle) = &order {
                     self.outputs.remove(shuffle);
+                    self.peers.forget(*shuffle);
                 }
                 self.runner.obey(order);
             }
@@ -341,7 +358,9 @@ impl Process {
                 let holders = holders.into_iter().filter(|holder| holder.executor != here).collect();
                 self.voice.answered(question, Reply::Holders(holders));
             }
-            ToExecutor::Alive { question, alive } => self.voice.answered(question, Reply::Alive(alive)),
+            ToExecutor::Whereabouts { question, holder } => {
+                self.voice.answered(question, Reply::Whereabouts(holder));
+            }
             ToExecutor::Welcome(_) | ToExecutor::Refused(_) | ToExecutor::Close => {}
         }
     }

@@ -11,6 +11,7 @@ use firesteel_cluster::{
     blob::{BlobServer, Offer},
     client::{Application, ApplicationEvent},
     protocol::{ApplicationDescription, Blob, ExecutorEnd, HowEnded},
+    route::towards,
     security,
 };
 use firesteel_model::{
@@ -19,7 +20,7 @@ use firesteel_model::{
 };
 use firesteel_scheduler::LossReason;
 use std::{
-    net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -75,7 +76,7 @@ pub(crate) fn executor_memory(conf: &Conf) -> Result<u64> {
 pub(crate) fn address(conf: &Conf, masters: &[String]) -> Result<Address> {
     let host = match conf.get(keys::DRIVER_HOST)? {
         Some(host) => host,
-        None => towards(masters)?.to_string(),
+        None => towards(masters).map_err(no_way)?.to_string(),
     };
     let ip = match conf.get(keys::DRIVER_BIND_ADDRESS)? {
         Some(ip) => ip,
@@ -84,27 +85,11 @@ pub(crate) fn address(conf: &Conf, masters: &[String]) -> Result<Address> {
     Ok(Address { bind: SocketAddr::new(ip, conf.get(keys::DRIVER_PORT)?), host })
 }
 
-/// The address of this machine from which the first of the masters is reached that has one; nothing is sent.
-fn towards(masters: &[String]) -> Result<IpAddr> {
-    let mut failed = None;
-    for master in masters {
-        let way = || {
-            let to = master.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
-            let from: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-            let socket = UdpSocket::bind(from)?;
-            socket.connect(to)?;
-            socket.local_addr()
-        };
-        match way() {
-            Ok(address) => return Ok(address.ip()),
-            Err(e) => failed = Some(format!("{master}: {e}")),
-        }
-    }
-    Err(Error::Config(format!(
-        "this machine has no way to the master ({}): is its name right? `{}` says how executors reach the driver",
-        failed.unwrap_or_default(),
+fn no_way(why: String) -> Error {
+    Error::Config(format!(
+        "this machine has no way to the master ({why}): is its name right? `{}` says how executors reach the driver",
         keys::DRIVER_HOST.info.key()
-    )))
+    ))
 }
 
 fn resolve(host: &str) -> Result<IpAddr> {

@@ -1,7 +1,7 @@
 //! Who supplies a context's executors, where they are other processes.
 
 use super::{
-    Control, Fetcher, Hosting, LocalCluster, Places,
+    Control, Hosting, LocalCluster, Places, Runners,
     blocks::Holdings,
     control::Address,
     standalone::{self, Program, Registration, Standalone},
@@ -40,7 +40,7 @@ pub(crate) struct Supply {
     pub(crate) places: Arc<Places>,
     /// What the driver holds.
     pub(crate) blocks: Arc<BlockStore>,
-    pub(crate) fetcher: Fetcher,
+    pub(crate) runners: Runners,
     /// How long jobs wait for a first executor.
     pub(crate) patience: Duration,
     /// What the supplier calls the application, if it has a name of its own for it.
@@ -83,7 +83,7 @@ impl Supply {
         let holdings = Holdings::of_driver(applicant.blocks.clone(), applicant.files, places.pieces_sent.clone());
         let to_driver = applicant.to_driver;
         let control = Control::open(&at, hosting, holdings, places.clone(), endings.clone(), to_driver.clone())?;
-        let fetcher = control.fetcher(&places, &to_driver)?;
+        let runners = control.runners(&places, &to_driver)?;
         let (supplier, application): (Arc<dyn Supplier>, _) = match (master, program) {
             (Master::Standalone { masters }, Some(program)) => {
                 let registration = Registration { masters, conf, name: applicant.name, at: &at, program };
@@ -97,6 +97,6 @@ impl Supply {
             _ => return Ok(None),
         };
         let patience = conf.get(keys::EXECUTOR_WAIT)?;
-        Ok(Some(Supply { supplier, places, blocks: applicant.blocks, fetcher, patience, application }))
+        Ok(Some(Supply { supplier, places, blocks: applicant.blocks, runners, patience, application }))
     }
 }

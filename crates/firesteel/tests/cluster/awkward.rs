@@ -1,7 +1,7 @@
 //! Executors that die, stand still or lose files at the most awkward moments.
 
 use crate::{Ground, TWO, chaos::children_of, dying, executors, files, numbers};
-use firesteel::prelude::*;
+use firesteel::{events::Event, prelude::*};
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
@@ -106,6 +106,43 @@ pub(crate) fn straggler_is_overtaken_and_its_output_is_written_once() {
     assert_eq!(lines(&folder), (0..3_000).map(|i| i.to_string()).collect::<Vec<_>>());
     assert_eq!(counted.value(), 3_000);
     children_of(std::process::id()).into_iter().for_each(crate::kill);
+}
+
+pub(crate) fn executor_on_which_tasks_fail_gets_no_more_of_them() {
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.excludeOnFailure.enabled", true).build().unwrap();
+    let pids = executors(&sc);
+    let (told, events) = std::sync::mpsc::channel();
+    sc.add_listener(move |event: &Event| drop(told.send(event.clone()))).unwrap();
+    let (broken, sound) = (*pids.first().unwrap(), *pids.last().unwrap());
+    let counted = sc.long_accumulator("counted");
+    let places = sc.range_n(0..12, 12).map_with((broken, counted.clone()), |(broken, counted), _| {
+        assert_ne!(std::process::id(), *broken, "this executor is broken");
+        counted.add(1);
+        std::process::id()
+    });
+    assert_eq!(places.collect().unwrap(), [sound; 12]);
+    assert_eq!(counted.value(), 12);
+    // The next job does not try it again.
+    assert_eq!(places.collect().unwrap(), [sound; 12]);
+    // Where every executor has failed, one is replaced, and a task that fails there, too, has nowhere left to go.
+    let error = sc.range_n(0..2, 2).map(|i| assert_ne!(i, 1, "one is bad")).count().unwrap_err().to_string();
+    for part in ["task 1 of stage", "may run on no executor", "one is bad", "excludeOnFailure"] {
+        assert!(error.contains(part), "{error}");
+    }
+    sc.stop().unwrap();
+    let (mut failed, mut of_stages, mut of_application) = (Vec::new(), 0, 0);
+    for event in events {
+        match event {
+            Event::TaskEnd(end) if end.task.failed => failed.push(end.stage.0),
+            Event::ExecutorExcludedForStage(excluded) => of_stages += excluded.task_failures,
+            Event::ExecutorExcluded(excluded) => of_application += excluded.task_failures,
+            _ => {}
+        }
+    }
+    let first = failed[0];
+    assert_eq!(failed.iter().filter(|stage| **stage == first).count(), 2, "{failed:?}");
+    assert_eq!((failed.len(), of_stages, of_application), (4, 2, 2));
 }
 
 pub(crate) fn tasks_go_to_the_executor_that_keeps_their_partition() {

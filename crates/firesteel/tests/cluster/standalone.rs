@@ -1,6 +1,6 @@
 //! A standalone cluster of real processes: this program again, as master, worker or driver.
 
-use crate::{Ground, answers, chaos::children_of, executors, files, kill, numbers};
+use crate::{Ground, answers, chaos::children_of, counted, executors, files, kill, numbers};
 use firesteel::prelude::*;
 use firesteel_cluster::{
     master::server::{MasterServer, Settings},
@@ -10,6 +10,7 @@ use firesteel_model::conf::Conf;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -179,6 +180,85 @@ pub(crate) fn killed_worker_takes_its_executors_along_and_costs_what_they_held()
     assert_eq!(sums.collect().unwrap(), expected);
     sc.stop().unwrap();
     drop((workers, master, ground));
+}
+
+/// The files of map outputs that executors of a worker have written.
+fn output_files(ground: &Ground, worker: usize) -> Vec<PathBuf> {
+    let mut found = files(&path(ground, &format!("worker-{worker}/scratch")));
+    found.retain(|path| path.to_string_lossy().contains("block-"));
+    found
+}
+
+pub(crate) fn map_outputs_of_killed_executors_are_not_made_again() {
+    let cluster = Cluster::new(1);
+    let sc = cluster.builder().build().unwrap();
+    let pids = executors(&sc);
+    let computed = sc.long_accumulator("computed");
+    let sums = counted(&numbers(&sc), &computed).reduce_by_key_into(4, |a, b| a + b);
+    let groups = counted(&numbers(&sc), &computed).repartition(3);
+    let expected = (sums.collect().unwrap(), groups.glom().collect().unwrap());
+    assert_eq!(computed.value(), 40_000);
+    // One, and then those that read what it has left, so that all comes from the worker.
+    for pid in pids {
+        kill(pid);
+        assert_eq!((sums.collect().unwrap(), groups.glom().collect().unwrap()), expected);
+    }
+    executors(&sc).into_iter().for_each(kill);
+    assert_eq!((sums.collect().unwrap(), groups.glom().collect().unwrap()), expected);
+    assert_eq!(computed.value(), 40_000, "nothing is computed again");
+    assert!(!output_files(&cluster.ground, 0).is_empty());
+    drop((sums, groups));
+    soon("files go with their shuffles", || output_files(&cluster.ground, 0).is_empty());
+    sc.stop().unwrap();
+}
+
+pub(crate) fn damaged_files_of_killed_executors_cost_what_was_in_them() {
+    let cluster = Cluster::new(1);
+    let sc = cluster.builder().conf("firesteel.locality.wait", "0s").build().unwrap();
+    let computed = sc.long_accumulator("computed");
+    let numbers = sc.range_n(0..30_000, 3).map(|i| (i % 97, i)).erase();
+    // Until both executors have had some of the three map tasks.
+    let (sums, files) = loop {
+        executors(&sc);
+        computed.reset();
+        let sums = counted(&numbers, &computed).reduce_by_key_into(4, |a, b| a + b);
+        sums.count().unwrap();
+        let files = output_files(&cluster.ground, 0);
+        if files.len() == 2 {
+            break (sums, files);
+        }
+        drop(sums);
+        soon("files go with their shuffles", || output_files(&cluster.ground, 0).is_empty());
+    };
+    let expected = sums.collect().unwrap();
+    executors(&sc).into_iter().for_each(kill);
+    // A page of the first map output in one.
+    let file = fs::File::options().read(true).write(true).open(&files[0]).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 40).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], 40).unwrap();
+    assert_eq!(sums.collect().unwrap(), expected);
+    assert_eq!(computed.value(), 40_000, "one more");
+    // The other, which has one map output or two.
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(sums.collect().unwrap(), expected);
+    assert!([50_000, 60_000].contains(&computed.value()), "{} computed", computed.value());
+}
+
+pub(crate) fn map_outputs_of_a_killed_executor_go_with_its_worker() {
+    let mut cluster = Cluster::new(1);
+    let sc = cluster.builder().build().unwrap();
+    let computed = sc.long_accumulator("computed");
+    let sums = counted(&numbers(&sc), &computed).reduce_by_key_into(4, |a, b| a + b);
+    executors(&sc);
+    let expected = sums.collect().unwrap();
+    kill(*executors(&sc).first().unwrap());
+    assert_eq!(sums.collect().unwrap(), expected);
+    assert_eq!(computed.value(), 20_000);
+    cluster.add_worker(2, 1024);
+    cluster.workers.remove(0).kill();
+    assert_eq!(sums.collect().unwrap(), expected);
+    assert_eq!(computed.value(), 40_000, "all was there");
 }
 
 pub(crate) fn jobs_go_on_without_a_master_and_the_next_one_knows_them() {

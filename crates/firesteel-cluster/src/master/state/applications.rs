@@ -1,9 +1,7 @@
 //! Applications: they come, come back, lose executors, and end.
 
 use super::{Application, Command, ConnectionId, Executor, HeldBack, Holder, Master, Who};
-use crate::protocol::{
-    ApplicationDescription, ApplicationId, ExecutorName, FromApplication, ToApplication, ToWorker, WorkerId,
-};
+use crate::protocol::{ApplicationDescription, ApplicationId, ExecutorName, FromApplication, ToApplication, WorkerId};
 use firesteel_model::ExecutorId;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -187,12 +185,8 @@ impl Master {
         self.unsaved = true;
         let end = why.unwrap_or("it has said so");
         self.commands.push(Command::Log(format!("application {id} has ended: {end}")));
-        let of_it = |holder: &Holder| matches!(holder, Holder::Executor(name) if name.application == *id);
-        for worker in self.workers.values().filter(|worker| worker.holdings.keys().any(of_it)) {
-            if let Some(connection) = worker.connection {
-                let ended = ToWorker::ApplicationEnded(id.clone());
-                self.commands.push(Command::ToWorker(connection, ended));
-            }
+        for worker in self.workers.keys().cloned().collect::<Vec<_>>() {
+            self.tell_of_ended_applications(&worker);
         }
         if let (Some(connection), Some(why)) = (application.connection, why) {
             self.commands.push(Command::ToApplication(connection, ToApplication::Removed(why.into())));

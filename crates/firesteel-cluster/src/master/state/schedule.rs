@@ -106,6 +106,7 @@ impl Master {
         let memory_mib = application.description.executor_memory_mib;
         let name = ExecutorName { application: id.clone(), executor };
         worker.holdings.insert(Holder::Executor(name.clone()), Holding { cores, memory_mib });
+        worker.applications.insert(id.clone());
         let host = worker.description.host.clone();
         if let Some(connection) = worker.connection {
             let launch = ToWorker::LaunchExecutor {

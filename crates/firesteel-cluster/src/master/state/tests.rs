@@ -65,6 +65,8 @@ struct Machine {
     drives: Vec<RunningDriver>,
     /// What of it was told to end.
     doomed: BTreeSet<Holder>,
+    /// The applications of which it keeps files.
+    keeps: BTreeSet<ApplicationId>,
 }
 
 /// An application, as it is outside of the master.
@@ -189,6 +191,7 @@ impl World {
         match message {
             ToWorker::LaunchExecutor { executor, .. } => {
                 assert!(machine.runs.iter().all(|other| other.name != executor.name), "{} starts twice", executor.name);
+                machine.keeps.insert(executor.name.application.clone());
                 machine.runs.push(executor);
             }
             ToWorker::LaunchDriver(driver, of) => {
@@ -201,6 +204,7 @@ impl World {
             ToWorker::ApplicationEnded(id) => {
                 let its = machine.runs.iter().filter(|executor| executor.name.application == id);
                 machine.doomed.extend(its.map(|executor| Holder::Executor(executor.name.clone())));
+                machine.keeps.remove(&id);
             }
             ToWorker::Registered { .. } | ToWorker::Heartbeat => {}
             ToWorker::Refused(why) => panic!("{why}"),
@@ -244,8 +248,8 @@ impl World {
     fn worker(&mut self, cores: u32, memory_mib: u64) -> usize {
         let i = self.machines.len();
         let description = WorkerDescription { id: id(&format!("w{i}")), host: format!("h{i}"), cores, memory_mib };
-        let doomed = BTreeSet::new();
-        self.machines.push(Machine { description, connection: None, runs: vec![], drives: vec![], doomed });
+        let (doomed, keeps) = (BTreeSet::new(), BTreeSet::new());
+        self.machines.push(Machine { description, connection: None, runs: vec![], drives: vec![], doomed, keeps });
         self.connect_worker(i);
         i
     }
@@ -260,6 +264,7 @@ impl World {
             drivers: machine.drives.clone(),
             ended: vec![],
             drivers_ended: vec![],
+            applications: machine.keeps.iter().cloned().collect(),
         };
         self.say(connection, Event::Worker(connection, register));
     }
@@ -502,8 +507,14 @@ fn an_executor_that_was_killed_while_its_worker_had_no_connection_ends_when_it_h
         let connection = world.connection();
         let machine = world.machines[0].clone();
         let (worker, executors) = (machine.description, machine.runs);
-        let register =
-            FromWorker::Register { worker, executors, drivers: vec![], ended: vec![], drivers_ended: vec![] };
+        let register = FromWorker::Register {
+            worker,
+            executors,
+            drivers: vec![],
+            ended: vec![],
+            drivers_ended: vec![],
+            applications: vec![],
+        };
         world.machines[0].connection = Some(connection);
         let commands = world.master.handle(world.now, Event::Worker(connection, register));
         commands.iter().any(|command| matches!(command, Command::ToWorker(_, ToWorker::KillExecutor(_))))
@@ -597,6 +608,7 @@ fn how_an_executor_ended_while_there_was_no_connection_is_told() {
         drivers: vec![],
         ended: vec![(name, ExecutorEnd { how: HowEnded::Signalled(11), message: String::new() })],
         drivers_ended: vec![],
+        applications: vec![],
     };
     world.event(Event::Worker(connection, register));
     assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::Signalled(11))]);
@@ -740,8 +752,14 @@ fn who_speaks_out_of_turn_is_refused() {
     world.worker(1, 1024);
     let connection = world.machines[0].connection.unwrap();
     let worker = WorkerDescription { id: id("other"), ..world.machines[0].description.clone() };
-    let register =
-        FromWorker::Register { worker, executors: vec![], drivers: vec![], ended: vec![], drivers_ended: vec![] };
+    let register = FromWorker::Register {
+        worker,
+        executors: vec![],
+        drivers: vec![],
+        ended: vec![],
+        drivers_ended: vec![],
+        applications: vec![],
+    };
     let said = world.master.handle(world.now, Event::Worker(connection, register));
     assert!(matches!(&said[..], [Command::ToWorker(_, ToWorker::Refused(_))]), "{said:?}");
 }
@@ -908,6 +926,7 @@ impl World {
             let drivers = machine.drives.iter().map(|driver| Holder::Driver(driver.driver.clone()));
             let runs: BTreeSet<Holder> = executors.chain(drivers).collect();
             assert_eq!(known.holdings.keys().cloned().collect::<BTreeSet<_>>(), runs);
+            assert!(known.applications.is_superset(&machine.keeps), "files that nobody will have removed");
             for executor in &machine.runs {
                 let application = self.master.applications.get(&executor.name.application);
                 let of = application.and_then(|app| app.executors.get(&executor.name.executor));
@@ -959,6 +978,7 @@ proptest! {
         world.settle();
         world.agree();
         prop_assert!(world.machines.iter().all(|machine| machine.runs.is_empty() && machine.drives.is_empty()));
+        prop_assert!(world.machines.iter().all(|machine| machine.keeps.is_empty()), "files of what has ended stay");
         for worker in world.master.workers.values() {
             prop_assert_eq!(worker.free().cores, worker.description.cores);
         }

@@ -2,8 +2,8 @@
 
 use super::{Command, ConnectionId, Executor, Holder, Holding, Master, Who, Worker};
 use crate::protocol::{
-    ExecutorEnd, ExecutorName, FromWorker, HowEnded, RunningDriver, RunningExecutor, ToApplication, ToWorker,
-    WorkerDescription, WorkerId,
+    ApplicationId, ExecutorEnd, ExecutorName, FromWorker, HowEnded, RunningDriver, RunningExecutor, ToApplication,
+    ToWorker, WorkerDescription, WorkerId,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ const MOST_CORES: u32 = 1 << 16;
 
 impl Master {
     pub(super) fn worker_says(&mut self, now: Duration, connection: ConnectionId, message: FromWorker) {
-        if let FromWorker::Register { worker, executors, drivers, ended, drivers_ended } = message {
+        if let FromWorker::Register { worker, executors, drivers, ended, drivers_ended, applications } = message {
             // First, so that what has ended is not taken for lost.
             for (name, end) in ended {
                 self.executor_ended(now, &worker.id, &name, end);
@@ -20,7 +20,9 @@ impl Master {
             for (driver, end) in drivers_ended {
                 self.driver_ended(&worker.id, &driver, end);
             }
-            return self.worker_registers(now, connection, worker, executors, drivers);
+            let id = worker.id.clone();
+            self.worker_registers(now, connection, worker, executors, drivers);
+            return self.worker_keeps(connection, &id, applications);
         }
         let Some(Who::Worker(id)) = self.connections.get(&connection).cloned() else {
             self.commands.push(Command::ToWorker(connection, ToWorker::Refused("register first".into())));
@@ -86,7 +88,9 @@ impl Master {
         let not_there: Vec<_> = known.into_keys().filter(|holder| !holdings.contains_key(holder)).collect();
         let runs: Vec<_> = holdings.iter().map(|(holder, holding)| (holder.clone(), *holding)).collect();
         let deadline = now + self.rules.worker_timeout;
-        self.workers.insert(id.clone(), Worker { description, connection: Some(connection), deadline, holdings });
+        let applications = holdings.keys().filter_map(Holder::application).cloned().collect();
+        let worker = Worker { description, connection: Some(connection), deadline, holdings, applications };
+        self.workers.insert(id.clone(), worker);
         for holder in not_there {
             match holder {
                 Holder::Executor(name) => {
@@ -103,6 +107,25 @@ impl Master {
         }
         // Drivers that it had before the restart, and does not run.
         self.drivers_lost(&id);
+    }
+
+    /// A worker that has come says of which applications it keeps files.
+    fn worker_keeps(&mut self, connection: ConnectionId, id: &WorkerId, applications: Vec<ApplicationId>) {
+        let worker = self.workers.get_mut(id).filter(|worker| worker.connection == Some(connection));
+        let Some(worker) = worker else { return };
+        worker.applications.extend(applications);
+        self.tell_of_ended_applications(id);
+    }
+
+    /// Tells a worker which applications have ended that it may take for running; those that may come back have not.
+    pub(super) fn tell_of_ended_applications(&mut self, id: &WorkerId) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some(connection) = worker.connection else { return };
+        let missing = self.recovery.as_ref().map(|recovery| &recovery.applications);
+        let runs = |id: &ApplicationId| self.applications.contains_key(id) || missing.is_some_and(|m| m.contains(id));
+        for ended in worker.applications.extract_if(.., |id| !runs(id)) {
+            self.commands.push(Command::ToWorker(connection, ToWorker::ApplicationEnded(ended)));
+        }
     }
 
     /// A worker that has come says that it runs this.

@@ -1,6 +1,6 @@
 //! Asks other processes for what they hold, and has them keep copies.
 
-use super::{Answer, Ask, PROTOCOL, fetch, receive_chunk, send_chunks};
+use super::{Answer, Ask, PROTOCOL, fetch, left::Left, receive_chunk, send_chunks};
 use crate::{
     executor::{decode, encode},
     files::FileSource,
@@ -30,7 +30,8 @@ pub(in crate::cluster) trait Directory: Send + Sync {
     fn others(&self) -> Vec<Holder>;
     /// This process holds a block, too.
     fn keeps(&self, block: BlockId, status: BlockStatus);
-    fn is_alive(&self, executor: ExecutorId) -> bool;
+    /// Where the map outputs of an executor are served; nowhere if they are lost.
+    fn whereabouts(&self, executor: ExecutorId) -> Option<Holder>;
 }
 
 /// Asks other processes.
@@ -40,12 +41,14 @@ pub(in crate::cluster) struct Client(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     /// This executor, and where it keeps what others may want as well.
     of: Option<(ExecutorId, Arc<BlockStore>)>,
-    secret: Secret,
+    pub(super) secret: Secret,
     options: Options,
     pub(super) directory: Box<dyn Directory>,
     pub(super) retries: u32,
     pub(super) retry_wait: Duration,
     idle: Mutex<HashMap<String, Vec<Talk>>>,
+    /// What is known of executors that have died.
+    pub(super) left: Left,
 }
 
 /// A connection to another process that serves.
@@ -81,7 +84,16 @@ impl Client {
         retry_wait: Duration,
     ) -> Self {
         let options = Options { read_timeout: Some(Duration::from_secs(120)), ..Options::default() };
-        Client(Arc::new(Shared { of, secret, options, directory, retries, retry_wait, idle: Mutex::default() }))
+        Client(Arc::new(Shared {
+            of,
+            secret,
+            options,
+            directory,
+            retries,
+            retry_wait,
+            idle: Mutex::default(),
+            left: Left::default(),
+        }))
     }
 
     pub(super) fn talk(&self, address: &str) -> Result<Talk, NetError> {
@@ -130,7 +142,8 @@ impl Peers for Client {
         partition: (u32, Wanted),
         maps: Vec<(PartitionIndex, AttemptId)>,
     ) -> Box<dyn RemoteOutputs> {
-        fetch::map_outputs(self, holder, shuffle, partition, maps)
+        let (partition, wanted) = partition;
+        fetch::map_outputs(self, holder, fetch::Wish { shuffle, partition, wanted }, maps)
     }
 
     fn block(&self, id: BlockId) -> Result<Option<(Box<dyn RemoteChunks>, String)>, StoreError> {

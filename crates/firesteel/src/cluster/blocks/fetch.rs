@@ -3,6 +3,7 @@
 use super::{
     Answer, Ask,
     ask::{Client, Talk},
+    left::FromService,
 };
 use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
 use firesteel_rdd::{Holder, RemoteOutputs, RemotePart};
@@ -10,25 +11,32 @@ use firesteel_store::{StoreError, Wanted};
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    fmt,
     io::{self, Read},
     rc::Rc,
 };
+
+/// What is wanted of map outputs.
+#[derive(Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) shuffle: ShuffleId,
+    pub(super) partition: u32,
+    pub(super) wanted: Wanted,
+}
 
 /// Asks a holder for one partition of map outputs.
 pub(super) fn map_outputs(
     client: &Client,
     holder: &Holder,
-    shuffle: ShuffleId,
-    partition: (u32, Wanted),
+    wish: Wish,
     maps: Vec<(PartitionIndex, AttemptId)>,
 ) -> Box<dyn RemoteOutputs> {
     let mut fetch = Fetch {
         client: client.clone(),
         holder: holder.clone(),
-        shuffle,
-        partition,
+        wish,
         maps: maps.into(),
-        talk: None,
+        line: None,
         begun: false,
         read: 0,
         left: 0,
@@ -36,9 +44,7 @@ pub(super) fn map_outputs(
         used: 0,
     };
     // What fails now is tried again when the answer is wanted.
-    if let Ok(talk) = client.talk(&holder.address) {
-        fetch.begin(talk);
-    }
+    fetch.line = fetch.connect().ok();
     Box::new(FetchHandle(Rc::new(RefCell::new(fetch))))
 }
 
@@ -46,12 +52,11 @@ pub(super) fn map_outputs(
 struct Fetch {
     client: Client,
     holder: Holder,
-    shuffle: ShuffleId,
-    partition: (u32, Wanted),
+    wish: Wish,
     /// Those that have not come yet, first the one that is being read.
     maps: VecDeque<(PartitionIndex, AttemptId)>,
     /// None before the first, after a failure, and at the end.
-    talk: Option<Talk>,
+    line: Option<Line>,
     /// Whether the first of `maps` has begun to come, how many of its bytes were read, and how many are to come.
     begun: bool,
     read: u64,
@@ -60,78 +65,106 @@ struct Fetch {
     used: usize,
 }
 
+/// Whence they come: the same bytes from either.
+enum Line {
+    Executor(Talk),
+    Service(FromService),
+}
+
 impl Fetch {
     /// Asks for all that has not come yet.
-    fn begin(&mut self, mut talk: Talk) -> bool {
-        let (shuffle, (partition, wanted)) = (self.shuffle, self.partition);
+    fn connect(&self) -> Result<Line, Failed> {
         let skip = if self.begun { self.read } else { 0 };
-        let ask = Ask::Outputs { shuffle, partition, wanted, maps: self.maps.iter().copied().collect(), skip };
-        let asked = talk.ask(&ask).is_ok();
-        self.talk = asked.then_some(talk);
-        asked
+        if self.holder.is_dead {
+            return FromService::open(&self.client, &self.holder, self.wish, &self.maps, skip).map(Line::Service);
+        }
+        let reach = |e: firesteel_net::NetError| Failed::Reach(e.to_string());
+        let mut talk = self.client.talk(&self.holder.address).map_err(reach)?;
+        let Wish { shuffle, partition, wanted } = self.wish;
+        let maps = self.maps.iter().copied().collect();
+        talk.ask(&Ask::Outputs { shuffle, partition, wanted, maps, skip }).map_err(reach)?;
+        Ok(Line::Executor(talk))
     }
 
-    /// Does something with the connection; when that fails, makes it anew and goes on from where it was.
+    /// Does something with the connection; when that fails, makes it anew and goes on from where it was. Where the holder has died, what
+    /// it left may be served elsewhere.
     fn persist<T>(&mut self, mut step: impl FnMut(&mut Self) -> Result<T, Failed>) -> Result<T, StoreError> {
         let mut failures = 0;
         loop {
-            let failed = match self.connected() {
-                Ok(()) => match step(self) {
-                    Ok(done) => return Ok(done),
-                    Err(failed) => failed,
-                },
-                Err(what) => Failed::Reach(what),
+            let failed = match self.connected().and_then(|()| step(self)) {
+                Ok(done) => return Ok(done),
+                Err(failed) => failed,
             };
-            self.talk = None;
+            self.line = None;
+            let unreachable = |from: &Holder, what| Err(StoreError::Unreachable { from: from.to_string(), what });
             match failed {
                 Failed::Data(what) => {
                     let (map, attempt) = self.maps.front().copied().unwrap_or_default();
                     let place = format!("the output of map task {map} (attempt {attempt}) on {}", self.holder);
                     return Err(StoreError::Corrupt { place, what });
                 }
+                Failed::Lost(what) => return unreachable(&self.holder, what),
                 Failed::Reach(what) => {
-                    failures += 1;
                     let shared = &self.client.0;
-                    if failures > shared.retries || !shared.directory.is_alive(self.holder.executor) {
-                        return Err(StoreError::Unreachable { from: self.holder.to_string(), what });
+                    match shared.directory.whereabouts(self.holder.executor) {
+                        Some(holder) if holder != self.holder => {
+                            tracing::info!("{} did not answer ({what}): {holder} is asked", self.holder);
+                            self.holder = holder;
+                        }
+                        Some(_) if failures < shared.retries => {
+                            failures += 1;
+                            let wait = shared.retry_wait;
+                            tracing::info!("{} did not answer ({what}): asked again in {wait:?}", self.holder);
+                            std::thread::sleep(wait);
+                        }
+                        _ => return unreachable(&self.holder, what),
                     }
-                    tracing::info!("{} did not answer ({what}): asked again in {:?}", self.holder, shared.retry_wait);
-                    std::thread::sleep(shared.retry_wait);
                 }
             }
         }
     }
 
-    fn connected(&mut self) -> Result<(), String> {
-        if self.talk.is_some() {
+    fn connected(&mut self) -> Result<(), Failed> {
+        if self.line.is_some() {
             return Ok(());
         }
         self.frame.clear();
         self.used = 0;
-        let talk = self.client.talk(&self.holder.address).map_err(|e| e.to_string())?;
-        if !self.begin(talk) {
-            return Err("it ended the connection".into());
-        }
+        self.line = Some(self.connect()?);
         if self.begun {
-            let header = self.header().map_err(|failed| match failed {
-                Failed::Data(what) | Failed::Reach(what) => what,
-            })?;
-            self.left = header.bytes;
+            self.left = self.header()?.bytes;
         }
         Ok(())
     }
 
     fn header(&mut self) -> Result<Header, Failed> {
-        let Some(talk) = &mut self.talk else { return Err(Failed::Reach("it ended the connection".into())) };
-        match talk.answer(&mut self.frame).map_err(Failed::Reach)? {
-            Answer::Part { records, bytes, among_others } => {
-                self.frame.clear();
-                self.used = 0;
-                Ok(Header { records, bytes, among_others })
-            }
-            Answer::Nothing => Err(Failed::Data("it is gone".into())),
-            Answer::Failed(what) => Err(Failed::Data(what)),
-            other => Err(Failed::Reach(format!("it answered {other:?}"))),
+        let header = match &mut self.line {
+            None => return Err(Failed::Reach("it ended the connection".into())),
+            Some(Line::Service(service)) => service.header(self.wish, &self.maps)?,
+            Some(Line::Executor(talk)) => match talk.answer(&mut self.frame).map_err(Failed::Reach)? {
+                Answer::Part { records, bytes, among_others } => Header { records, bytes, among_others },
+                Answer::Nothing => return Err(Failed::Data("it is gone".into())),
+                Answer::Failed(what) => return Err(Failed::Data(what)),
+                other => return Err(Failed::Reach(format!("it answered {other:?}"))),
+            },
+        };
+        self.frame.clear();
+        self.used = 0;
+        Ok(header)
+    }
+
+    /// The next bytes of the map output that is being read.
+    fn fill(&mut self) -> Result<(), Failed> {
+        match &mut self.line {
+            None => return Err(Failed::Reach("it ended the connection".into())),
+            Some(Line::Service(service)) => service.frame(&mut self.frame)?,
+            Some(Line::Executor(talk)) => talk.frame(&mut self.frame).map_err(Failed::Reach)?,
+        }
+        self.used = 0;
+        match self.frame.len() as u64 {
+            0 => Err(Failed::Data("its file ends too early".into())),
+            length if length > self.left => Err(Failed::Reach("it sent more than it said".into())),
+            _ => Ok(()),
         }
     }
 
@@ -158,10 +191,12 @@ impl Fetch {
     fn end_part(&mut self) {
         self.begun = false;
         self.maps.pop_front();
-        if self.maps.is_empty()
-            && let Some(talk) = self.talk.take()
-        {
-            self.client.rest(&self.holder.address, talk);
+        if self.maps.is_empty() {
+            match self.line.take() {
+                Some(Line::Executor(talk)) => self.client.rest(&self.holder.address, talk),
+                Some(Line::Service(service)) => service.rest(&self.client),
+                None => {}
+            }
         }
     }
 
@@ -170,16 +205,7 @@ impl Fetch {
             return Ok(0);
         }
         if self.used == self.frame.len() {
-            self.persist(|fetch| {
-                let Some(talk) = &mut fetch.talk else { return Err(Failed::Reach("it ended the connection".into())) };
-                talk.frame(&mut fetch.frame).map_err(Failed::Reach)?;
-                fetch.used = 0;
-                match fetch.frame.len() as u64 {
-                    0 => Err(Failed::Data("its file ends too early".into())),
-                    length if length > fetch.left => Err(Failed::Reach("it sent more than it said".into())),
-                    _ => Ok(()),
-                }
-            })?;
+            self.persist(Self::fill)?;
         }
         let step = into.len().min(self.frame.len() - self.used);
         into[..step].copy_from_slice(&self.frame[self.used..self.used + step]);
@@ -194,18 +220,27 @@ impl Fetch {
 }
 
 /// What is said of a map output before its bytes.
-struct Header {
-    records: u64,
-    bytes: u64,
-    among_others: bool,
+pub(super) struct Header {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) among_others: bool,
 }
 
 /// Why a step of a fetch did not succeed.
-enum Failed {
+pub(super) enum Failed {
     /// What is asked for is not there, or damaged.
     Data(String),
     /// The holder did not answer.
     Reach(String),
+    /// Nothing that the holder had is there.
+    Lost(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failed::Data(what) | Failed::Reach(what) | Failed::Lost(what)) = self;
+        f.write_str(what)
+    }
 }
 
 struct FetchHandle(Rc<RefCell<Fetch>>);
