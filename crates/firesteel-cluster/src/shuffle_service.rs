@@ -33,7 +33,7 @@ const PROTOCOL: (&str, u32) = ("firesteel-shuffle-service", 1);
 const FRAME: usize = 64 << 10;
 /// So many are served at a time, a thread each.
 const MOST_GUESTS: usize = 1024;
-/// A service that says nothing for so long, or a reader that takes nothing, is left.
+/// A reader that takes nothing for so long is left.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// A range of a file's bytes.
@@ -86,7 +86,7 @@ impl ShuffleService {
             }
         };
         let serve = served("firesteel-shuffle-service", MOST_GUESTS, serve);
-        let listener = Listener::bind(address, Some(secret), &hello(), &options(None), serve);
+        let listener = Listener::bind(address, Some(secret), &hello(), &options(), serve);
         listener.map(ShuffleService).map_err(|e| Error::Other(Arc::new(e)))
     }
 
@@ -105,8 +105,8 @@ fn hello() -> Hello {
     Hello::new(PROTOCOL.0, PROTOCOL.1)
 }
 
-fn options(read_timeout: Option<Duration>) -> Options {
-    Options { write_timeout: SILENCE, ..protocol::options(read_timeout) }
+fn options() -> Options {
+    Options { write_timeout: SILENCE, ..protocol::options(None) }
 }
 
 /// What one connection is served from.
@@ -250,12 +250,13 @@ fn silent(e: NetError) -> Unserved {
 }
 
 impl ShuffleReader {
-    /// Connects to the service at `address`.
+    /// Connects to the service at `address`, which may say nothing for so long.
     ///
     /// # Errors
     /// As [`connect`].
-    pub fn connect(address: &str, secret: &Secret) -> std::result::Result<ShuffleReader, NetError> {
-        let (reader, writer) = connect(address, Some(secret), &hello(), &options(Some(SILENCE)))?.split();
+    pub fn connect(address: &str, secret: &Secret, silence: Duration) -> std::result::Result<ShuffleReader, NetError> {
+        let options = options().within(silence);
+        let (reader, writer) = connect(address, Some(secret), &hello(), &options)?.split();
         Ok(ShuffleReader { reader, writer })
     }
 
@@ -360,7 +361,7 @@ mod tests {
     }
 
     fn reader(service: &ShuffleService) -> ShuffleReader {
-        ShuffleReader::connect(&format!("127.0.0.1:{}", service.port()), &secret()).unwrap()
+        ShuffleReader::connect(&format!("127.0.0.1:{}", service.port()), &secret(), SILENCE).unwrap()
     }
 
     fn range(folder: u32, file: &str, from: u64, to: Option<u64>) -> Bytes {
@@ -418,7 +419,7 @@ mod tests {
     fn who_has_another_secret_is_served_nothing() {
         let (_dirs, service, _) = service();
         let other = Secret::from_bytes(&[8; 32]).unwrap();
-        assert!(ShuffleReader::connect(&format!("127.0.0.1:{}", service.port()), &other).is_err());
+        assert!(ShuffleReader::connect(&format!("127.0.0.1:{}", service.port()), &other, SILENCE).is_err());
     }
 
     #[test]

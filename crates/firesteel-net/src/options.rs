@@ -32,6 +32,25 @@ pub struct Options {
 impl Options {
     /// The limit of a frame unless another is given.
     pub const DEFAULT_MAX_FRAME: usize = 128 << 20;
+
+    /// The same, with nobody waited for longer than `silence`: a frame, to be connected, or for room to send.
+    ///
+    /// ```
+    /// use {firesteel_net::Options, std::time::Duration};
+    ///
+    /// let options = Options::default().within(Duration::from_secs(20));
+    /// assert_eq!(options.read_timeout, Some(Duration::from_secs(20)));
+    /// assert_eq!(options.connect_timeout, Options::default().connect_timeout);
+    /// ```
+    pub fn within(self, silence: Duration) -> Options {
+        Options {
+            connect_timeout: self.connect_timeout.min(silence),
+            handshake_timeout: self.handshake_timeout.min(silence),
+            read_timeout: Some(silence),
+            write_timeout: self.write_timeout.min(silence),
+            ..self
+        }
+    }
 }
 
 impl Default for Options {

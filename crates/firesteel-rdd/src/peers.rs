@@ -17,10 +17,18 @@ pub struct Holder {
     pub is_dead: bool,
 }
 
+impl Holder {
+    /// What the driver is called where it holds something.
+    pub const DRIVER: ExecutorId = ExecutorId(u64::MAX);
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = if self.is_dead { "what is left of executor" } else { "executor" };
-        write!(f, "{of} {} at {}", self.executor, self.address)
+        match self.executor {
+            Holder::DRIVER => write!(f, "the driver at {}", self.address),
+            executor if self.is_dead => write!(f, "what is left of executor {executor} at {}", self.address),
+            executor => write!(f, "executor {executor} at {}", self.address),
+        }
     }
 }
 

@@ -349,8 +349,9 @@ impl Master {
         }
         let gone = self.applications.iter().filter(|(_, application)| application.deadline <= now);
         for id in gone.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            // If it lives after all, it connects again, and is known again.
             let why = format!("nothing was heard of its driver for {:?}", self.rules.worker_timeout);
-            self.remove_application(&id, Some(&why));
+            self.application_ended(&id, &why);
         }
         for application in self.applications.values_mut() {
             // It may try there again; how often it failed is remembered for as long as it runs.

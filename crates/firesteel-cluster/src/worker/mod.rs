@@ -215,9 +215,9 @@ impl State {
         executors.chain(self.drivers.values().map(|(_, life)| &**life))
     }
 
-    /// The executors of an application.
-    fn of(&self, id: &ApplicationId) -> impl Iterator<Item = &Life> {
-        self.executors.iter().filter(move |(name, _)| name.application == *id).map(|(_, (_, life))| &**life)
+    /// Those of these executors that live.
+    fn lives_of<'a>(&'a self, names: &'a [ExecutorName]) -> impl Iterator<Item = &'a Life> {
+        names.iter().filter_map(|name| self.executors.get(name)).map(|(_, life)| &**life)
     }
 }
 
@@ -301,20 +301,23 @@ impl Worker {
         }
     }
 
-    /// An application has ended: its executors end by themselves, or are ended.
-    fn application_ended(self: Arc<Self>, id: ApplicationId) {
-        let kept = self.lock().kept.remove(&id);
+    /// An application has ended: its executors end by themselves, or are ended. Should it come back, it gets others.
+    fn application_ended(self: Arc<Self>, id: &ApplicationId) {
+        let mut state = self.lock();
+        let kept = state.kept.remove(id);
+        let names = state.executors.keys().filter(|name| name.application == *id).cloned().collect::<Vec<_>>();
+        drop(state);
         // Not under the lock: it may have files.
         drop(kept);
-        let (worker, of) = (self.clone(), id.clone());
+        let (worker, of_it) = (self.clone(), names.clone());
         let waiting = move || {
-            let has_some = |state: &mut State| state.of(&of).next().is_some();
+            let has_some = |state: &mut State| state.lives_of(&of_it).next().is_some();
             let waited = worker.changed.wait_timeout_while(worker.lock(), TIME_TO_END, has_some);
-            waited.unwrap_or_else(PoisonError::into_inner).0.of(&of).for_each(Life::kill);
+            waited.unwrap_or_else(PoisonError::into_inner).0.lives_of(&of_it).for_each(Life::kill);
         };
         if let Err(e) = std::thread::Builder::new().name("firesteel-application-end".into()).spawn(waiting) {
             tracing::warn!("no thread to wait until the executors of {id} have ended, so they end now: {e}");
-            self.lock().of(&id).for_each(Life::kill);
+            self.lock().lives_of(&names).for_each(Life::kill);
         }
     }
 }
@@ -371,7 +374,7 @@ impl Visitor for Worker {
             ToWorker::KillExecutor(name) => {
                 self.lock().executors.get(&name).into_iter().for_each(|(_, life)| life.kill());
             }
-            ToWorker::ApplicationEnded(id) => self.clone().application_ended(id),
+            ToWorker::ApplicationEnded(id) => self.clone().application_ended(&id),
             ToWorker::LaunchDriver(id, description) => self.clone().launch_driver(id, description),
             ToWorker::KillDriver(id) => {
                 self.lock().drivers.get(&id).into_iter().for_each(|(_, life)| life.kill());

@@ -231,12 +231,13 @@ keys! {
     TASK_MAX_DIRECT_RESULT_SIZE: ByteSize = "task.maxDirectResultSize", default "1m";
     /// How often an executor says that it is there.
     EXECUTOR_HEARTBEAT_INTERVAL: Duration = "executor.heartbeatInterval", default "10s";
-    /// An executor that says nothing for so long is given up.
+    /// An executor that says nothing for so long is given up. Who asks another process for map outputs, blocks or files waits no longer for its
+    /// next word, either.
     NETWORK_TIMEOUT: Duration = "network.timeout", default "120s";
     /// Whether map outputs outlive the executors that made them, as long as their worker lives. Read by workers, which serve them, and by
     /// applications, which use that.
     SHUFFLE_SERVICE_ENABLED: bool = "shuffle.service.enabled", default "true";
-    /// How often a fetch that found its holder silent is tried again.
+    /// How often a fetch of map outputs, blocks or files is tried again whose holder lives and does not answer, or whose connection was cut.
     SHUFFLE_IO_MAX_RETRIES: u32 = "shuffle.io.maxRetries", default "3";
     /// How long it waits before that.
     SHUFFLE_IO_RETRY_WAIT: Duration = "shuffle.io.retryWait", default "5s";

@@ -61,9 +61,9 @@ impl<T: Data> Pipeline for Parallelize<T> {
         let block = match task.executor().block::<T>(id) {
             Ok(Some(block)) => block,
             Ok(None) => lost(id, "it is gone"),
-            Err(e) => lost(id, e),
+            Err(e) => unreadable(id, e),
         };
-        let first = (block.chunks() > 0).then(|| block.chunk(0).unwrap_or_else(|e| lost(id, e)));
+        let first = (block.chunks() > 0).then(|| block.chunk(0).unwrap_or_else(|e| unreadable(id, e)));
         if let Some(first) = first {
             check_boundary(&first);
         }
@@ -89,6 +89,15 @@ fn lost(block: BlockId, why: impl fmt::Display) -> ! {
         "block {block}, items given to `parallelize`, is lost ({why}): nothing can compute them again, so make the RDD anew"
     )))
     .raise()
+}
+
+/// Leaves the task: such elements cannot be read, here and now or at all.
+#[cold]
+fn unreadable(block: BlockId, e: StoreError) -> ! {
+    match e {
+        e @ StoreError::Unreachable { .. } => TaskFailure::Engine(e.into()).raise(),
+        e => lost(block, e),
+    }
 }
 
 /// Fails the task because nothing can compute a checkpoint's partition again.
@@ -143,7 +152,7 @@ impl<T: Data> BlockStream<T> {
     #[inline(never)]
     fn damaged(&self, e: StoreError) -> ! {
         match self.of {
-            Some(Origin::Block(source @ BlockId::Source(..))) => lost(source, e),
+            Some(Origin::Block(source @ BlockId::Source(..))) => unreadable(source, e),
             Some(Origin::Checkpoint(rdd)) => lost_checkpoint(rdd, e),
             Some(Origin::Block(block)) if e.is_corrupt() => {
                 self.task.drop_block(block);

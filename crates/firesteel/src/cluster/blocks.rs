@@ -8,7 +8,7 @@ mod fetch;
 mod left;
 mod serve;
 
-pub(super) use ask::{Client, Directory, DriversFiles};
+pub(super) use ask::{Client, Directory, DriversFiles, Patience};
 pub(super) use serve::{Holdings, Server};
 
 use crate::executor::{decode, encode};
@@ -23,7 +23,7 @@ const PROTOCOL: (&str, u32) = ("firesteel-blocks", 1);
 const FRAME: usize = 256 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Ask {
+pub(super) enum Ask {
     /// One partition of map outputs, in this order; the first without so many bytes.
     Outputs {
         shuffle: ShuffleId,
@@ -49,7 +49,7 @@ enum Ask {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(super) enum Answer {
     /// So many bytes follow, which are so many records (without what was skipped), maybe with those of other parts.
     Part {
         records: u64,

@@ -1,7 +1,7 @@
 //! The driver's side: it listens for executors, and reaches each by its connection.
 
 use super::{
-    blocks::{Client, Directory, Holdings, Server},
+    blocks::{Client, Directory, Holdings, Patience, Server},
     messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
 };
 use crate::{
@@ -13,17 +13,17 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_cluster::content::ContentHash;
-use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId};
+use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId, conf::Conf};
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output};
 use firesteel_scheduler::LossReason;
 use firesteel_store::BlockStatus;
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Duration,
 };
 
 /// So many bytes may wait for an executor that does not read; one that lets more wait is given up.
@@ -95,22 +95,6 @@ pub(crate) enum Errand {
     Fetch(AttemptId, ExecutorId),
     /// Has the map outputs of an executor removed that has died.
     Remove(Holder),
-}
-
-/// The driver asks nobody but whom it means.
-struct Nobody;
-
-impl Directory for Nobody {
-    fn holders(&self, _: BlockId) -> Vec<Holder> {
-        Vec::new()
-    }
-    fn others(&self) -> Vec<Holder> {
-        Vec::new()
-    }
-    fn keeps(&self, _: BlockId, _: BlockStatus) {}
-    fn whereabouts(&self, _: ExecutorId) -> Option<Holder> {
-        None
-    }
 }
 
 /// Where executors serve what they hold.
@@ -221,8 +205,19 @@ impl Places {
     }
 }
 
-/// What the driver is called where it holds something.
-pub(crate) const DRIVER: ExecutorId = ExecutorId(u64::MAX);
+/// The driver asks nobody but whom it means.
+impl Directory for Arc<Places> {
+    fn holders(&self, _: BlockId) -> Vec<Holder> {
+        Vec::new()
+    }
+    fn others(&self) -> Vec<Holder> {
+        Vec::new()
+    }
+    fn keeps(&self, _: BlockId, _: BlockStatus) {}
+    fn whereabouts(&self, executor: ExecutorId) -> Option<Holder> {
+        Places::whereabouts(self, executor)
+    }
+}
 
 impl Control {
     /// Listens for executors, with a secret of its own.
@@ -237,7 +232,7 @@ impl Control {
         let failed = |e: firesteel_net::NetError| Error::Other(Arc::new(e));
         let secret = Secret::random().map_err(failed)?;
         let server = Server::start((at.bind.ip(), 0).into(), &secret, holdings).map_err(failed)?;
-        let driver = Holder { executor: DRIVER, address: at.with_port(server.port()), is_dead: false };
+        let driver = Holder { executor: Holder::DRIVER, address: at.with_port(server.port()), is_dead: false };
         let door = Arc::new(Door { hosting, driver, directory: places, endings, to_driver });
         let hello = Hello::new(CONTROL.0, CONTROL.1);
         let listener = Listener::bind(at.bind, Some(&secret), &hello, &Options::default(), move |connection| {
@@ -258,9 +253,8 @@ impl Control {
     }
 
     /// Runs errands, on threads of its own.
-    pub(crate) fn runners(&self, places: &Arc<Places>, to_driver: &Sender<Msg>) -> Result<Runners> {
-        // Tried once: the task whose result is lost runs again.
-        let client = Client::new(None, self.secret.clone(), Box::new(Nobody), 0, Duration::ZERO);
+    pub(crate) fn runners(&self, conf: &Conf, places: &Arc<Places>, to_driver: &Sender<Msg>) -> Result<Runners> {
+        let client = Client::new(None, self.secret.clone(), Box::new(places.clone()), Patience::new(conf)?);
         let (runners, errands) = crossbeam_channel::unbounded();
         for _ in 0..RUNNERS {
             let (client, errands, places, to_driver) =
@@ -338,7 +332,8 @@ impl Door {
         };
         let executor = introduction.executor;
         let (alive, end) = crossbeam_channel::bounded(0);
-        let link = RemoteLink { executor, outbox, closer, end, stages: HashSet::new(), outputs: HashMap::new() };
+        let (given_up, stages, outputs) = Default::default();
+        let link = RemoteLink { executor, outbox, closer, end, given_up, stages, outputs };
         let place = Place { host: host.to_string(), port, memory: hosting.budget };
         let new =
             NewExecutor { executor, host: self.directory.host(host), slots, place: Some(place), link: Box::new(link) };
@@ -421,6 +416,8 @@ struct RemoteLink {
     outbox: Outbox,
     closer: Closer,
     end: Receiver<Infallible>,
+    /// What is sent does not arrive any more.
+    given_up: Cell<bool>,
     /// What it was sent and has not been told to forget.
     stages: HashSet<StageId>,
     outputs: HashMap<ShuffleId, u64>,
@@ -431,7 +428,9 @@ impl RemoteLink {
         let sent = encode(message)
             .map_err(|e| e.to_string())
             .and_then(|frame| self.outbox.try_send(frame).map_err(|e| e.to_string()));
-        if let Err(what) = sent {
+        if let Err(what) = sent
+            && !self.given_up.replace(true)
+        {
             tracing::warn!("executor {} is given up: {what}", self.executor);
             self.closer.close();
         }

@@ -1,7 +1,7 @@
 //! A process that is an executor.
 
 use super::{
-    blocks::{Client, Directory, DriversFiles, Holdings, Server},
+    blocks::{Client, Directory, DriversFiles, Holdings, Patience, Server},
     control::receive,
     messages::{Bytes, CONTROL, Ended, FromExecutor, Introduction, Launch, ToExecutor, Welcome},
 };
@@ -283,9 +283,8 @@ impl Process {
         let server = Server::start((local, 0).into(), &secret, holdings).map_err(other)?;
         let port = server.port();
         let directory = AskDriver { voice: voice.clone(), driver: welcome.driver.clone() };
-        let (retries, wait) = (conf.get(keys::SHUFFLE_IO_MAX_RETRIES)?, conf.get(keys::SHUFFLE_IO_RETRY_WAIT)?);
         let of = Some((role.executor, stores.blocks.clone()));
-        let peers = Client::new(of, secret, Box::new(directory), retries, wait);
+        let peers = Client::new(of, secret, Box::new(directory), Patience::new(conf)?);
         let source = DriversFiles { client: peers.clone(), driver: welcome.driver.clone() };
         let files = AddedFiles::new(stores.scratch.clone(), Some(Box::new(source)));
         let asking = Some(Arc::new(peers.clone()) as _);

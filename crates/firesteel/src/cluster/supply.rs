@@ -83,7 +83,7 @@ impl Supply {
         let holdings = Holdings::of_driver(applicant.blocks.clone(), applicant.files, places.pieces_sent.clone());
         let to_driver = applicant.to_driver;
         let control = Control::open(&at, hosting, holdings, places.clone(), endings.clone(), to_driver.clone())?;
-        let runners = control.runners(&places, &to_driver)?;
+        let runners = control.runners(conf, &places, &to_driver)?;
         let (supplier, application): (Arc<dyn Supplier>, _) = match (master, program) {
             (Master::Standalone { masters }, Some(program)) => {
                 let registration = Registration { masters, conf, name: applicant.name, at: &at, program };

@@ -4,13 +4,18 @@
 
 mod awkward;
 mod chaos;
+mod links;
 #[path = "../random_program/mod.rs"]
 mod random_program;
+mod relay;
 mod standalone;
 
 use awkward::*;
-use chaos::random_programs_survive_executors_that_die_at_random;
+use chaos::{
+    random_programs_survive_a_cluster_whose_parts_die_at_random, random_programs_survive_executors_that_die_at_random,
+};
 use firesteel::{ContextBuilder, prelude::*};
+use links::*;
 use serde::{Deserialize, Serialize};
 use standalone::*;
 use std::{
@@ -504,6 +509,7 @@ tests!(
     results_larger_than_the_limit_are_refused_before_they_are_fetched,
     executor_that_is_silent_is_given_up,
     random_programs_survive_executors_that_die_at_random,
+    random_programs_survive_a_cluster_whose_parts_die_at_random,
     executor_killed_while_it_writes_output_leaves_each_line_once,
     executor_killed_while_it_fetches_a_broadcast_costs_time_only,
     damaged_files_of_executors_are_computed_again,
@@ -518,13 +524,15 @@ tests!(
     jobs_go_on_without_a_master_and_the_next_one_knows_them,
     killed_driver_leaves_no_executors_behind,
     jobs_that_no_cluster_can_run_end_with_the_reason,
+    connections_that_are_cut_while_a_shuffle_is_read_are_made_again_and_nothing_is_computed_twice,
+    a_network_that_is_slow_and_silent_for_less_than_the_limit_costs_time_only,
+    executors_out_of_each_others_reach_are_fetch_failures_with_the_reason,
+    a_network_that_is_silent_for_longer_than_the_limit_costs_executors_and_is_named,
 );
 
 #[firesteel::main]
 fn main() {
-    if be_a_part() {
-        return;
-    }
+    be_a_part();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let chosen: Vec<_> =
         TESTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part))).collect();

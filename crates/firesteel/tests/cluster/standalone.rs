@@ -1,6 +1,11 @@
 //! A standalone cluster of real processes: this program again, as master, worker or driver.
 
-use crate::{Ground, answers, chaos::children_of, counted, executors, files, kill, numbers};
+use crate::{
+    Ground, answers,
+    chaos::children_of,
+    counted, executors, files, kill, numbers,
+    relay::{self, Relay},
+};
 use firesteel::prelude::*;
 use firesteel_cluster::{
     master::server::{MasterServer, Settings},
@@ -10,9 +15,11 @@ use firesteel_model::conf::Conf;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    net::SocketAddr,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread::park,
     time::{Duration, Instant},
 };
 
@@ -20,24 +27,28 @@ use std::{
 const BE: &str = "--be";
 
 /// A part of the cluster, killed when dropped.
-struct Part(Child);
+pub(crate) struct Part(Child);
 
 impl Part {
+    /// Starts this program as `what`.
+    fn begin(what: &[&str]) -> Part {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        Part(command.arg(BE).args(what).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
     /// Starts this program as `what`; what it says first, which means that it is ready.
     fn start(what: &[&str]) -> (Part, String) {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let child = command.arg(BE).args(what).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut part = Part(child);
+        let mut part = Part::begin(what);
         let mut line = String::new();
         BufReader::new(part.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         (part, line.trim().to_string())
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -50,21 +61,29 @@ impl Drop for Part {
     }
 }
 
-/// Is what the arguments say, if they do.
-pub(crate) fn be_a_part() -> bool {
+/// Is what the arguments say, if they do, until the test ends.
+pub(crate) fn be_a_part() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if words.first() != Some(&BE) {
+        return;
+    }
+    // Standard input ends with the test, whatever is waited for here.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    });
     let mut conf = Conf::new();
     conf.set("firesteel.worker.timeout", "2");
-    match words[..] {
-        [BE, "master", address, folder] => {
+    match words[1..] {
+        ["master", address, folder] => {
             conf.set("firesteel.deploy.recoveryDirectory", folder);
             conf.set("firesteel.deploy.recoveryMode", "FILESYSTEM");
             let server = MasterServer::start(Settings::new(&conf, address.into()).unwrap()).unwrap();
             println!("{}", server.address());
-            until_the_test_ends();
+            stays();
         }
-        [BE, "worker", master, cores, memory, folder] => {
+        ["worker", master, cores, memory, folder] => {
             let scratch = Path::new(folder).join("scratch");
             fs::create_dir_all(&scratch).unwrap();
             conf.set("firesteel.worker.dir", folder).set("firesteel.local.dir", scratch.display());
@@ -73,57 +92,119 @@ pub(crate) fn be_a_part() -> bool {
                 worker::Settings::new(&conf, vec![master.into()], "127.0.0.1".into(), cores, memory).unwrap();
             let server = WorkerServer::start(settings, |_| {}).unwrap();
             println!("{}", server.id());
-            until_the_test_ends();
+            stays();
         }
-        [BE, "driver", master, folder] => {
+        ["driver", master, folder] => {
             let ground = Ground::at(Path::new(folder));
             let sc = small(ground.builder(&format!("firesteel://{master}"))).build().unwrap();
             let pids = executors(&sc);
             println!("{}", pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
-            until_the_test_ends();
-            std::process::exit(0);
+            stays();
         }
-        _ => return false,
+        _ => panic!("there is no such part: {words:?}"),
     }
-    true
 }
 
-/// Standard input ends with the test.
-fn until_the_test_ends() {
-    let _ = std::io::stdin().read(&mut [0]);
+fn stays() -> ! {
+    loop {
+        park();
+    }
 }
 
 /// A master and workers.
-struct Cluster {
-    ground: Ground,
-    address: String,
-    master: Option<Part>,
-    workers: Vec<Part>,
+pub(crate) struct Cluster {
+    pub(crate) ground: Ground,
+    /// Where the master listens.
+    address: SocketAddr,
+    /// By way of which all parts of it, and programs, reach each other.
+    pub(crate) relay: Option<Relay>,
+    /// None while it is dead.
+    pub(crate) master: Option<Part>,
+    /// None where one is dead.
+    pub(crate) workers: Vec<Option<Part>>,
 }
+
+/// What each worker offers unless another is given.
+const CORES: u32 = 2;
 
 impl Cluster {
     fn new(workers: usize) -> Self {
+        Cluster::by_way_of(None, workers)
+    }
+
+    pub(crate) fn by_way_of(relay: Option<Relay>, workers: usize) -> Self {
         let ground = Ground::new();
         let (master, address) = Part::start(&["master", "127.0.0.1:0", path(&ground, "master").to_str().unwrap()]);
-        let mut cluster = Cluster { ground, address, master: Some(master), workers: Vec::new() };
-        (0..workers).for_each(|_| cluster.add_worker(2, 1024));
+        let (address, master) = (address.parse().unwrap(), Some(master));
+        let mut cluster = Cluster { ground, address, relay, master, workers: Vec::new() };
+        (0..workers).for_each(|_| cluster.add_worker(1024));
         cluster
     }
 
-    fn add_worker(&mut self, cores: u32, memory_mib: u32) {
-        let folder = path(&self.ground, &format!("worker-{}", self.workers.len()));
-        let (cores, memory) = (cores.to_string(), memory_mib.to_string());
-        let (part, _) = Part::start(&["worker", &self.address, &cores, &memory, folder.to_str().unwrap()]);
-        self.workers.push(part);
+    fn add_worker(&mut self, memory_mib: u32) {
+        let number = self.workers.len();
+        let (part, _) = self.with_worker(number, memory_mib, Part::start);
+        self.workers.push(Some(part));
     }
 
-    fn restart_master(&mut self) {
+    fn with_worker<T>(&self, number: usize, memory_mib: u32, start: impl FnOnce(&[&str]) -> T) -> T {
+        let folder = path(&self.ground, &format!("worker-{number}"));
+        let (cores, memory) = (CORES.to_string(), memory_mib.to_string());
+        start(&["worker", &self.reached_at(), &cores, &memory, folder.to_str().unwrap()])
+    }
+
+    pub(crate) fn restart_master(&mut self) {
         let folder = path(&self.ground, "master");
-        self.master = Some(Part::start(&["master", &self.address, folder.to_str().unwrap()]).0);
+        self.master = Some(Part::start(&["master", &self.address.to_string(), folder.to_str().unwrap()]).0);
     }
 
-    fn builder(&self) -> firesteel::ContextBuilder {
-        small(self.ground.builder(&format!("firesteel://{}", self.address)))
+    /// Where everybody finds the master.
+    fn reached_at(&self) -> String {
+        let host = if self.relay.is_some() { relay::HOST.into() } else { self.address.ip() };
+        SocketAddr::new(host, self.address.port()).to_string()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("firesteel://{}", self.reached_at())
+    }
+
+    /// Starts another worker in the folder of one that is dead; does not wait for the master, which may be dead, too.
+    pub(crate) fn restart_worker(&mut self, number: usize) {
+        self.workers[number] = Some(self.with_worker(number, 1024, Part::begin));
+    }
+
+    /// The processes of all executors.
+    pub(crate) fn executors(&self) -> Vec<u32> {
+        self.workers.iter().flatten().flat_map(|worker| children_of(worker.pid())).collect()
+    }
+
+    /// No program runs any more: neither do executors, and the next program gets all there is.
+    pub(crate) fn is_free_again(&self) {
+        soon("executors end with their application", || self.executors().is_empty());
+        let sc = self.builder().build().unwrap();
+        soon("all cores are free again", || {
+            sc.range_n(0..1, 1).count().unwrap();
+            self.executors().len() == self.workers.len() * CORES as usize
+        });
+        sc.stop().unwrap();
+        soon("executors end with their application", || self.executors().is_empty());
+        let blocks = |path: &PathBuf| path.to_string_lossy().contains("block-");
+        let left = || files(self.ground.dir()).into_iter().filter(blocks).collect::<Vec<_>>();
+        soon("scratch files go", || left().is_empty());
+    }
+
+    pub(crate) fn builder(&self) -> firesteel::ContextBuilder {
+        small(self.reachable(self.ground.builder(&self.url())))
+    }
+
+    /// The driver is reached as all others are.
+    pub(crate) fn reachable(&self, builder: firesteel::ContextBuilder) -> firesteel::ContextBuilder {
+        match self.relay {
+            Some(_) => {
+                builder.conf("firesteel.driver.host", relay::HOST).conf("firesteel.driver.bindAddress", "127.0.0.1")
+            }
+            None => builder,
+        }
     }
 }
 
@@ -142,7 +223,7 @@ fn is_there(pid: u32) -> bool {
 }
 
 /// Waits until something is so.
-fn soon(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn soon(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(30), "{what}: not within half a minute");
@@ -158,28 +239,22 @@ pub(crate) fn answers_of_a_standalone_cluster_are_those_of_threads() {
     for (threads, processes) in on_threads.iter().zip(&on_cluster) {
         assert_eq!(threads, processes);
     }
-    let pids = executors(&sc);
     sc.stop().unwrap();
-    soon("executors end with their application", || !pids.iter().any(|pid| is_there(*pid)));
-    let blocks = |path: &PathBuf| path.to_string_lossy().contains("block-");
-    let left = || files(cluster.ground.dir()).into_iter().filter(blocks).collect::<Vec<_>>();
-    soon("scratch files go", || left().is_empty());
+    cluster.is_free_again();
 }
 
 pub(crate) fn killed_worker_takes_its_executors_along_and_costs_what_they_held() {
-    let cluster = Cluster::new(2);
+    let mut cluster = Cluster::new(2);
     let sc = cluster.builder().build().unwrap();
     let sums = numbers(&sc).reduce_by_key_into(4, |a, b| a + b);
     let expected = sums.collect().unwrap();
-    let Cluster { ground, master, mut workers, .. } = cluster;
-    let worker = workers.remove(0);
+    let worker = cluster.workers[0].take().unwrap();
     soon("both its executors start", || children_of(worker.pid()).len() == 2);
     let its = children_of(worker.pid());
     worker.kill();
     soon("executors end with their worker", || !its.iter().any(|pid| is_there(*pid)));
     assert_eq!(sums.collect().unwrap(), expected);
     sc.stop().unwrap();
-    drop((workers, master, ground));
 }
 
 /// The files of map outputs that executors of a worker have written.
@@ -255,8 +330,8 @@ pub(crate) fn map_outputs_of_a_killed_executor_go_with_its_worker() {
     kill(*executors(&sc).first().unwrap());
     assert_eq!(sums.collect().unwrap(), expected);
     assert_eq!(computed.value(), 20_000);
-    cluster.add_worker(2, 1024);
-    cluster.workers.remove(0).kill();
+    cluster.add_worker(1024);
+    cluster.workers[0].take().unwrap().kill();
     assert_eq!(sums.collect().unwrap(), expected);
     assert_eq!(computed.value(), 40_000, "all was there");
 }
@@ -286,7 +361,7 @@ pub(crate) fn killed_driver_leaves_no_executors_behind() {
     let cluster = Cluster::new(1);
     let folder = path(&cluster.ground, "driver");
     fs::create_dir_all(&folder).unwrap();
-    let (driver, pids) = Part::start(&["driver", &cluster.address, folder.to_str().unwrap()]);
+    let (driver, pids) = Part::start(&["driver", &cluster.reached_at(), folder.to_str().unwrap()]);
     let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.iter().all(|pid| is_there(*pid)));
     driver.kill();
@@ -301,12 +376,12 @@ pub(crate) fn jobs_that_no_cluster_can_run_end_with_the_reason() {
     let waiting = |cluster: &Cluster| cluster.builder().conf("firesteel.executor.wait", "1s");
     let error = waiting(&cluster).build().unwrap().range(0..10).count().unwrap_err().to_string();
     assert!(error.contains("no executor has come within 1s") && error.contains("worker"), "{error}");
-    cluster.add_worker(2, 512);
+    cluster.add_worker(512);
     let large = waiting(&cluster).conf("firesteel.executor.memory", "4g");
     let error = large.build().unwrap().range(0..10).count().unwrap_err().to_string();
     assert!(error.contains("4096"), "{error}");
     let nobody = Context::builder().master("firesteel://127.0.0.1:1").build().map(drop).unwrap_err().to_string();
     assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
-    let begun = cluster.workers[0].pid();
+    let begun = cluster.workers[0].as_ref().unwrap().pid();
     assert!(is_there(begun));
 }

@@ -48,7 +48,7 @@ impl Master {
                     self.kill(&worker, ExecutorName { application: id.clone(), executor });
                 });
             }
-            FromApplication::Unregister => self.remove_application(&id, None),
+            FromApplication::Unregister => self.application_ended(&id, "it has said so"),
         }
     }
 
@@ -175,21 +175,18 @@ impl Master {
                 "its executors have ended {} times in a row, and none works; the last one: {message}",
                 application.failures
             );
-            self.remove_application(id, Some(&why));
+            self.tell(id, ToApplication::Removed(why.clone()));
+            self.application_ended(id, &why);
         }
     }
 
-    /// An application has ended: by itself, or for a reason that it is told.
-    pub(super) fn remove_application(&mut self, id: &ApplicationId, why: Option<&str>) {
+    /// An application has ended, as far as can be seen here.
+    pub(super) fn application_ended(&mut self, id: &ApplicationId, why: &str) {
         let Some(application) = self.applications.remove(id) else { return };
         self.unsaved = true;
-        let end = why.unwrap_or("it has said so");
-        self.commands.push(Command::Log(format!("application {id} has ended: {end}")));
+        self.commands.push(Command::Log(format!("application {id} has ended: {why}")));
         for worker in self.workers.keys().cloned().collect::<Vec<_>>() {
             self.tell_of_ended_applications(&worker);
-        }
-        if let (Some(connection), Some(why)) = (application.connection, why) {
-            self.commands.push(Command::ToApplication(connection, ToApplication::Removed(why.into())));
         }
         self.close(application.connection);
     }

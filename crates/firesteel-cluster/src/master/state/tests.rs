@@ -576,6 +576,25 @@ fn a_silent_worker_is_lost_and_what_it_ran_starts_elsewhere() {
 }
 
 #[test]
+fn a_silent_driver_loses_its_executors_and_gets_others_if_it_lives() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(None, None, 1024));
+    // Nothing that it says arrives, and what is said to it does.
+    for _ in 0..3 {
+        world.passes(TIMEOUT / 2);
+        let worker = world.machines[0].connection.unwrap();
+        world.event(Event::Worker(worker, FromWorker::Heartbeat));
+    }
+    assert_eq!(world.programs[program].connection, None, "it was cut off");
+    assert_eq!(world.programs[program].removed, None, "nobody said that it may not come back");
+    world.connect_program(program);
+    world.executor_ends(0, 0, HowEnded::Killed);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::Killed)]);
+    assert_eq!(world.cores(program), [vec![2]], "another has begun");
+}
+
+#[test]
 fn a_worker_that_comes_back_in_time_has_lost_nothing() {
     let mut world = World::new(rules());
     world.worker(2, 4096);

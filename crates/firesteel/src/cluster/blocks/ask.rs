@@ -6,7 +6,10 @@ use crate::{
     files::FileSource,
     graph::lock,
 };
-use firesteel_model::{AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, Result, ShuffleId, StorageLevel};
+use firesteel_model::{
+    AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, Result, ShuffleId, StorageLevel,
+    conf::{Conf, keys},
+};
 use firesteel_net::{FrameReader, FrameWriter, Hello, NetError, Options, Secret, connect};
 use firesteel_rdd::{Holder, Peers, RemoteOutputs};
 use firesteel_store::{BlockStatus, BlockStore, RemoteChunks, StoreError, Wanted};
@@ -34,6 +37,25 @@ pub(in crate::cluster) trait Directory: Send + Sync {
     fn whereabouts(&self, executor: ExecutorId) -> Option<Holder>;
 }
 
+/// How patiently others are asked.
+pub(in crate::cluster) struct Patience {
+    /// How long they may say nothing.
+    silence: Duration,
+    /// How often they are asked again, and how long that waits.
+    retries: u32,
+    wait: Duration,
+}
+
+impl Patience {
+    pub(in crate::cluster) fn new(conf: &Conf) -> Result<Self> {
+        Ok(Patience {
+            silence: conf.get(keys::NETWORK_TIMEOUT)?,
+            retries: conf.get(keys::SHUFFLE_IO_MAX_RETRIES)?,
+            wait: conf.get(keys::SHUFFLE_IO_RETRY_WAIT)?,
+        })
+    }
+}
+
 /// Asks other processes.
 #[derive(Clone)]
 pub(in crate::cluster) struct Client(pub(super) Arc<Shared>);
@@ -42,10 +64,12 @@ pub(super) struct Shared {
     /// This executor, and where it keeps what others may want as well.
     of: Option<(ExecutorId, Arc<BlockStore>)>,
     pub(super) secret: Secret,
+    /// How long others may say nothing.
+    pub(super) silence: Duration,
     options: Options,
-    pub(super) directory: Box<dyn Directory>,
-    pub(super) retries: u32,
-    pub(super) retry_wait: Duration,
+    directory: Box<dyn Directory>,
+    retries: u32,
+    retry_wait: Duration,
     idle: Mutex<HashMap<String, Vec<Talk>>>,
     /// What is known of executors that have died.
     pub(super) left: Left,
@@ -66,6 +90,10 @@ impl Talk {
         self.frame(frame)?;
         decode(frame).map_err(|e| e.to_string())
     }
+    fn asked(&mut self, ask: &Ask, frame: &mut Vec<u8>) -> Result<Answer, String> {
+        self.ask(ask).map_err(|e| e.to_string())?;
+        self.answer(frame)
+    }
     pub(super) fn frame(&mut self, frame: &mut Vec<u8>) -> Result<(), String> {
         match self.reader.recv(frame) {
             Ok(true) => Ok(()),
@@ -80,13 +108,14 @@ impl Client {
         of: Option<(ExecutorId, Arc<BlockStore>)>,
         secret: Secret,
         directory: Box<dyn Directory>,
-        retries: u32,
-        retry_wait: Duration,
+        patience: Patience,
     ) -> Self {
-        let options = Options { read_timeout: Some(Duration::from_secs(120)), ..Options::default() };
+        let Patience { silence, retries, wait: retry_wait } = patience;
+        let options = Options::default().within(silence);
         Client(Arc::new(Shared {
             of,
             secret,
+            silence,
             options,
             directory,
             retries,
@@ -118,17 +147,59 @@ impl Client {
         }
     }
 
-    /// Asks on a connection that rests, or on a new one if that has ended meanwhile.
+    /// Asks on a connection that rests, or on a new one if that has ended meanwhile: then all that rest there probably have.
     fn ask(&self, address: &str, ask: &Ask) -> Result<(Talk, Answer, Vec<u8>), String> {
         let mut frame = Vec::new();
+        let rested = lock(&self.0.idle).get_mut(address).and_then(Vec::pop);
+        if let Some(mut talk) = rested {
+            if let Ok(answer) = talk.asked(ask, &mut frame) {
+                return Ok((talk, answer, frame));
+            }
+            self.end_rested(address);
+        }
+        let mut talk = self.connect(address).map_err(|e| e.to_string())?;
+        let answer = talk.asked(ask, &mut frame)?;
+        Ok((talk, answer, frame))
+    }
+
+    /// Waits before what a holder has is asked for again, since it did not answer, which is `what`; who is to be asked then. An error if
+    /// nobody is.
+    pub(super) fn try_again(&self, holder: &Holder, failures: &mut u32, what: String) -> Result<Holder, StoreError> {
+        let Shared { retries, retry_wait, directory, .. } = &*self.0;
+        self.end_rested(&holder.address);
+        match directory.whereabouts(holder.executor) {
+            Some(other) if other != *holder => {
+                tracing::info!("{holder} did not answer ({what}): {other} is asked");
+                Ok(other)
+            }
+            Some(holder) if *failures < *retries => {
+                *failures += 1;
+                tracing::info!("{holder} did not answer ({what}): asked again in {retry_wait:?}");
+                std::thread::sleep(*retry_wait);
+                Ok(holder)
+            }
+            _ => Err(StoreError::Unreachable { from: holder.to_string(), what }),
+        }
+    }
+
+    /// Ends the connections that rest.
+    fn end_rested(&self, address: &str) {
+        lock(&self.0.idle).remove(address);
+    }
+
+    /// Asks a holder; again if it does not answer, as often as the configuration says.
+    fn persist<T>(&self, holder: &Holder, mut ask: impl FnMut(&str) -> Result<T, String>) -> Result<T, StoreError> {
+        let mut failures = 0;
         loop {
-            let rested = lock(&self.0.idle).get(address).is_some_and(|waiting| !waiting.is_empty());
-            let mut talk = self.talk(address).map_err(|e| e.to_string())?;
-            let answered = talk.ask(ask).map_err(|e| e.to_string()).and_then(|()| talk.answer(&mut frame));
-            match answered {
-                Ok(answer) => return Ok((talk, answer, frame)),
-                Err(_) if rested => continue,
-                Err(e) => return Err(e),
+            match ask(&holder.address) {
+                Ok(answer) => return Ok(answer),
+                Err(what) => {
+                    // Of an executor that has died there are map outputs at most.
+                    if self.try_again(holder, &mut failures, what)?.is_dead {
+                        let (from, what) = (holder.to_string(), "it has died".into());
+                        return Err(StoreError::Unreachable { from, what });
+                    }
+                }
             }
         }
     }
@@ -161,8 +232,7 @@ impl Peers for Client {
     fn broadcast(&self, id: BroadcastId) -> Result<Option<Vec<u8>>, StoreError> {
         let directory = &self.0.directory;
         let Some(driver) = directory.holders(BlockId::Broadcast(id)).pop() else { return Ok(None) };
-        let unreachable = |what| StoreError::Unreachable { from: driver.to_string(), what };
-        let count = match self.ask(&driver.address, &Ask::Pieces(id)).map_err(unreachable)? {
+        let count = match self.persist(&driver, |address| self.ask(address, &Ask::Pieces(id)))? {
             (talk, answer @ (Answer::Pieces(_) | Answer::Nothing), _) => {
                 self.rest(&driver.address, talk);
                 let Answer::Pieces(count) = answer else { return Ok(None) };
@@ -171,7 +241,7 @@ impl Peers for Client {
             (_, Answer::Failed(what), _) => {
                 return Err(StoreError::Corrupt { place: format!("broadcast {id} of {driver}"), what });
             }
-            (_, other, _) => return Err(unreachable(format!("it answered {other:?}"))),
+            (_, other, _) => return Err(nonsense(&driver, &other)),
         };
         // Each executor begins with another piece, so that most of them find most pieces at each other.
         let first = self.0.of.as_ref().map_or(0, |(executor, _)| executor.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
@@ -240,27 +310,27 @@ impl Client {
         holder: &Holder,
         id: BlockId,
     ) -> Result<Option<Box<dyn RemoteChunks>>, StoreError> {
-        let from = holder.to_string();
-        let unreachable = |what| Err(StoreError::Unreachable { from: holder.to_string(), what });
-        match self.ask(&holder.address, &Ask::Block(id)) {
-            Ok((talk, Answer::Block { chunks, records }, _)) => {
-                let (client, address) = (self.clone(), holder.address.clone());
+        match self.persist(holder, |address| self.ask(address, &Ask::Block(id)))? {
+            (talk, Answer::Block { chunks, records }, _) => {
+                let (client, holder) = (self.clone(), holder.clone());
                 let mut arriving =
-                    Arriving { client, address, from, talk: Some(talk), left: chunks, count: chunks, records };
+                    Arriving { client, holder, id, talk: Some(talk), left: chunks, count: chunks, records };
                 arriving.rest_if_done();
                 Ok(Some(Box::new(arriving)))
             }
-            Ok((talk, Answer::Nothing, _)) => {
+            (talk, Answer::Nothing, _) => {
                 self.rest(&holder.address, talk);
                 Ok(None)
             }
-            Ok((_, Answer::Failed(what), _)) => {
-                Err(StoreError::Corrupt { place: format!("block {id} of {holder}"), what })
-            }
-            Ok((_, other, _)) => unreachable(format!("it answered {other:?}")),
-            Err(what) => unreachable(what),
+            (_, Answer::Failed(what), _) => Err(StoreError::Corrupt { place: format!("block {id} of {holder}"), what }),
+            (_, other, _) => Err(nonsense(holder, &other)),
         }
     }
+}
+
+/// A holder says what is no answer to what it was asked.
+fn nonsense(holder: &Holder, answer: &Answer) -> StoreError {
+    StoreError::Unreachable { from: holder.to_string(), what: format!("it answered {answer:?}") }
 }
 
 /// The driver's files.
@@ -269,35 +339,22 @@ pub(in crate::cluster) struct DriversFiles {
     pub(in crate::cluster) driver: Holder,
 }
 
-impl DriversFiles {
-    /// Asks the driver; again if that fails, as often as the configuration says.
-    fn ask<T>(&self, mut ask: impl FnMut(&Client, &str) -> Result<T, String>) -> Result<T> {
-        let Shared { retries, retry_wait, .. } = &*self.client.0;
-        let mut failures = 0;
-        loop {
-            match ask(&self.client, &self.driver.address) {
-                Ok(answer) => return Ok(answer),
-                Err(_) if failures < *retries => std::thread::sleep(*retry_wait),
-                Err(what) => return Err(StoreError::Unreachable { from: self.driver.to_string(), what }.into()),
-            }
-            failures += 1;
-        }
-    }
-}
-
 impl FileSource for DriversFiles {
     fn names(&self) -> Result<Vec<String>> {
-        self.ask(|client, address| match client.ask(address, &Ask::Files)? {
+        let DriversFiles { client, driver } = self;
+        let names = client.persist(driver, |address| match client.ask(address, &Ask::Files)? {
             (talk, Answer::Files(names), _) => {
                 client.rest(address, talk);
                 Ok(names)
             }
             (_, other, _) => Err(format!("it answered {other:?}")),
-        })
+        });
+        Ok(names?)
     }
 
     fn fetch(&self, name: &str, into: &Path) -> Result<bool> {
-        self.ask(|client, address| {
+        let DriversFiles { client, driver } = self;
+        let found = client.persist(driver, |address| {
             let (mut talk, entries, mut frame) = match client.ask(address, &Ask::File(name.to_string()))? {
                 (talk, Answer::File { entries }, frame) => (talk, entries, frame),
                 (talk, Answer::Nothing, _) => {
@@ -316,7 +373,8 @@ impl FileSource for DriversFiles {
             }
             client.rest(address, talk);
             Ok(true)
-        })
+        });
+        Ok(found?)
     }
 }
 
@@ -336,11 +394,11 @@ fn receive(talk: &mut Talk, frame: &mut Vec<u8>, to: &Path, file: Option<(u32, u
     file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)
 }
 
-/// A block that is arriving.
+/// A block that is arriving; from its beginning again when the connection is cut, without what has come.
 struct Arriving {
     client: Client,
-    address: String,
-    from: String,
+    holder: Holder,
+    id: BlockId,
     talk: Option<Talk>,
     left: u64,
     count: u64,
@@ -349,18 +407,40 @@ struct Arriving {
 
 impl Arriving {
     fn receive(&mut self) -> Result<(Vec<u8>, u64), String> {
+        if self.talk.is_none() {
+            self.begin_again()?;
+        }
+        let chunk = self.chunk();
+        match chunk {
+            Ok(_) => {
+                self.left -= 1;
+                self.rest_if_done();
+            }
+            Err(_) => self.talk = None,
+        }
+        chunk
+    }
+
+    fn chunk(&mut self) -> Result<(Vec<u8>, u64), String> {
         let talk = self.talk.as_mut().ok_or("it has ended")?;
-        let chunk = receive_chunk(&mut talk.reader, &mut Vec::new())?;
-        self.left -= 1;
-        self.rest_if_done();
-        Ok(chunk)
+        receive_chunk(&mut talk.reader, &mut Vec::new())
+    }
+
+    fn begin_again(&mut self) -> Result<(), String> {
+        match self.client.ask(&self.holder.address, &Ask::Block(self.id))? {
+            (talk, Answer::Block { chunks, records }, _) if (chunks, records) == (self.count, self.records) => {
+                self.talk = Some(talk);
+                (self.left..self.count).try_for_each(|_| self.chunk().map(drop))
+            }
+            (_, other, _) => Err(format!("it answered {other:?}")),
+        }
     }
 
     fn rest_if_done(&mut self) {
         if self.left == 0
             && let Some(talk) = self.talk.take()
         {
-            self.client.rest(&self.address, talk);
+            self.client.rest(&self.holder.address, talk);
         }
     }
 }
@@ -373,6 +453,7 @@ impl RemoteChunks for Arriving {
         self.records
     }
     fn next(&mut self) -> Result<(Vec<u8>, u64), StoreError> {
-        self.receive().map_err(|what| StoreError::Unreachable { from: self.from.clone(), what })
+        let (client, holder) = (self.client.clone(), self.holder.clone());
+        client.persist(&holder, |_| self.receive())
     }
 }

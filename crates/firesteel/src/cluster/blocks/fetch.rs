@@ -96,30 +96,14 @@ impl Fetch {
                 Err(failed) => failed,
             };
             self.line = None;
-            let unreachable = |from: &Holder, what| Err(StoreError::Unreachable { from: from.to_string(), what });
             match failed {
                 Failed::Data(what) => {
                     let (map, attempt) = self.maps.front().copied().unwrap_or_default();
                     let place = format!("the output of map task {map} (attempt {attempt}) on {}", self.holder);
                     return Err(StoreError::Corrupt { place, what });
                 }
-                Failed::Lost(what) => return unreachable(&self.holder, what),
-                Failed::Reach(what) => {
-                    let shared = &self.client.0;
-                    match shared.directory.whereabouts(self.holder.executor) {
-                        Some(holder) if holder != self.holder => {
-                            tracing::info!("{} did not answer ({what}): {holder} is asked", self.holder);
-                            self.holder = holder;
-                        }
-                        Some(_) if failures < shared.retries => {
-                            failures += 1;
-                            let wait = shared.retry_wait;
-                            tracing::info!("{} did not answer ({what}): asked again in {wait:?}", self.holder);
-                            std::thread::sleep(wait);
-                        }
-                        _ => return unreachable(&self.holder, what),
-                    }
-                }
+                Failed::Lost(what) => return Err(StoreError::Unreachable { from: self.holder.to_string(), what }),
+                Failed::Reach(what) => self.holder = self.client.try_again(&self.holder, &mut failures, what)?,
             }
         }
     }

@@ -53,7 +53,7 @@ impl Client {
     }
 
     fn service(&self, address: &str) -> Result<ShuffleReader, Failed> {
-        ShuffleReader::connect(address, &self.0.secret).map_err(|e| match e.kind() {
+        ShuffleReader::connect(address, &self.0.secret, self.0.silence).map_err(|e| match e.kind() {
             // Its worker has ended, and with it all that it served.
             NetErrorKind::Connect(why) if why.kind() == ErrorKind::ConnectionRefused => Failed::Lost(e.to_string()),
             _ => Failed::Reach(e.to_string()),
