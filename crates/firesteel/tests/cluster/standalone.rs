@@ -312,7 +312,7 @@ pub(crate) fn an_executor_killed_while_it_is_read_from_is_read_on_from_its_worke
     let all = counted(&noises, &made).repartition(1);
     let mark = path(&cluster.ground, "mark").display().to_string();
     let read = all.map_with(mark, |mark, (maker, i, text)| {
-        if maker != std::process::id() && fs::File::create_new(&mark).is_ok() {
+        if maker != std::process::id() && fs::File::create_new(mark).is_ok() {
             kill(maker);
         }
         (i, text == noise(i))
