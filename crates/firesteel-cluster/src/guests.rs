@@ -17,7 +17,7 @@ pub(crate) fn served(
     move |connection| {
         let peer = connection.peer().to_string();
         let Some(guest) = Guest::enter(&guests, most) else {
-            return tracing::warn!("{peer} wants a file, and {most} others do, too: it must come again");
+            return tracing::warn!("{peer} is sent away, since {most} others are served: it must come again");
         };
         let serve = serve.clone();
         let serving = move || {
@@ -25,7 +25,7 @@ pub(crate) fn served(
             serve(connection);
         };
         if let Err(e) = std::thread::Builder::new().name(thread.into()).spawn(serving) {
-            tracing::warn!("no thread to serve files to {peer}: {e}");
+            tracing::warn!("no thread to serve {peer}: {e}; see the limit on threads (`ulimit -u`)");
         }
     }
 }

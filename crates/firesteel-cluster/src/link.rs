@@ -1,10 +1,12 @@
 //! A connection to the master that is made again when it is lost: what workers and applications have in common.
 
 use crate::protocol::{self, Caller, Heard, encode, receive};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{Error, Result};
 use firesteel_net::{Closer, FrameReader, NetError, NetErrorKind, Outbox, Secret, connect};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
+    convert::Infallible,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -16,6 +18,8 @@ const UNSENT: usize = 64 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long it may take to say the last words, and to end.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 /// How long the master may take to answer a registration.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -44,7 +48,8 @@ pub(crate) trait Visitor: Send + Sync + 'static {
 /// The connection of a visitor.
 pub(crate) struct MasterLink<V: Visitor> {
     shared: Arc<Shared<V>>,
-    threads: Vec<JoinHandle<()>>,
+    /// Each with what is disconnected when it ends.
+    threads: Vec<(JoinHandle<()>, Receiver<Infallible>)>,
 }
 
 struct Shared<V> {
@@ -91,8 +96,13 @@ impl<V: Visitor> MasterLink<V> {
         let reader = shared.connect(patience).map_err(|failure| Error::Config(failure.why))?;
         let mut link = MasterLink { shared: shared.clone(), threads: Vec::new() };
         let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| -> Result<()> {
-            let thread = std::thread::Builder::new().name(name.into()).spawn(body);
-            link.threads.push(thread.map_err(|e| Error::io("start", "a thread for the connection to the master", e))?);
+            let (running, ended) = crossbeam_channel::bounded(0);
+            let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+                body();
+                drop::<Sender<Infallible>>(running);
+            });
+            let thread = thread.map_err(|e| Error::io("start", "a thread for the connection to the master", e))?;
+            link.threads.push((thread, ended));
             Ok(())
         };
         let listening = shared.clone();
@@ -106,7 +116,8 @@ impl<V: Visitor> MasterLink<V> {
         self.shared.lock().say(message);
     }
 
-    /// Ends the connection; what was said before arrives. Not to be called by what the visitor does when it hears something.
+    /// Ends the connection; what was said before arrives, if the master takes it within two seconds. Not to be called by what the visitor
+    /// does when it hears something.
     pub(crate) fn stop(mut self) {
         self.end();
     }
@@ -118,11 +129,18 @@ impl<V: Visitor> MasterLink<V> {
         drop(state);
         self.shared.changed.notify_all();
         if let Some(Line { outbox, closer, .. }) = line {
+            if !outbox.flush(LAST_WAIT) {
+                closer.close();
+            }
             drop(outbox);
             closer.close();
         }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        let until = Instant::now() + LAST_WAIT;
+        for (thread, ended) in self.threads.drain(..) {
+            // One that is connecting again cannot be called back: it ends by itself when that is done, and does no more.
+            if ended.recv_deadline(until) == Err(RecvTimeoutError::Disconnected) {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -307,7 +325,7 @@ fn within<T>(time: Duration, closer: &Closer, wait: impl FnOnce() -> T) -> T {
     let (done, until) = crossbeam_channel::bounded::<()>(0);
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            if until.recv_timeout(time) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            if until.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
                 closer.close();
             }
         });

@@ -13,7 +13,7 @@ use firesteel_net::{Hello, Secret};
 use std::{
     fs,
     io::Write,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::Path,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
@@ -32,6 +32,10 @@ fn cluster_secret() -> Secret {
 }
 
 fn master_at(folder: &Path, address: &str) -> server::MasterServer {
+    server::MasterServer::start(master_settings(folder, address)).unwrap()
+}
+
+fn master_settings(folder: &Path, address: &str) -> server::Settings {
     let rules = Rules {
         stamp: "t".into(),
         default_cores: u32::MAX,
@@ -39,14 +43,13 @@ fn master_at(folder: &Path, address: &str) -> server::MasterServer {
         max_executor_retries: 3,
         worker_timeout: Duration::from_secs(20),
     };
-    let settings = server::Settings {
+    server::Settings {
         address: address.into(),
         secret: Some(cluster_secret()),
         rules,
         folder: folder.join("master"),
         recovers: true,
-    };
-    server::MasterServer::start(settings).unwrap()
+    }
 }
 
 fn worker_settings(folder: &Path, name: &str, master: &str) -> worker::Settings {
@@ -322,6 +325,31 @@ fn whatever_somebody_sends_the_master_goes_on() {
     }
     let program = Program::new(dir.path(), &address.to_string(), "exec sleep 1000", 1);
     program.granted();
+}
+
+#[test]
+fn an_application_ends_at_once_though_the_master_swallows_everything() {
+    let dir = TempDir::new().unwrap();
+    let master = master_at(dir.path(), "127.0.0.1:0");
+    let address = master.address().to_string();
+    let program = Program::new(dir.path(), &address, "exec sleep 1000", 1);
+    drop(master);
+    while !matches!(program.event(), ApplicationEvent::Disconnected(_)) {}
+    // Who takes its place accepts connections, and says nothing for longer than a handshake may take.
+    let swallows = TcpListener::bind(&address).unwrap();
+    let _connected = swallows.accept().unwrap();
+    let began = Instant::now();
+    program.application.unregister();
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for the handshake");
+}
+
+#[test]
+fn a_master_that_may_not_listen_leaves_no_folder() {
+    let dir = TempDir::new().unwrap();
+    let settings = server::Settings { secret: None, ..master_settings(dir.path(), "0.0.0.0:0") };
+    let why = server::MasterServer::start(settings).err().unwrap().to_string();
+    assert!(why.contains("firesteel.authenticate.secret"), "{why}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

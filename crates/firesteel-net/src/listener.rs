@@ -41,7 +41,26 @@ pub struct Listener {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What `address` stands for, if it may be listened on.
+fn allowed(address: &(impl ToSocketAddrs + Display), secret: Option<&Secret>) -> Result<Vec<SocketAddr>> {
+    let failed = |kind| NetError::new(&address.to_string().into(), kind);
+    let addresses = address.to_socket_addrs().map_err(|e| failed(NetErrorKind::Listen(Arc::new(e))))?;
+    let addresses: Vec<_> = addresses.collect();
+    match secret.is_none() && !addresses.iter().all(is_loopback) {
+        true => Err(failed(NetErrorKind::NoSecret)),
+        false => Ok(addresses),
+    }
+}
+
 impl Listener {
+    /// Whether [`bind`](Listener::bind) may listen on `address` with this secret: for who has something to prepare before it does.
+    ///
+    /// # Errors
+    /// As `bind`, but for what the system and the hello would say.
+    pub fn check(address: impl ToSocketAddrs + Display, secret: Option<&Secret>) -> Result<()> {
+        allowed(&address, secret).map(drop)
+    }
+
     /// Listens on `address` (port 0 for a free one), says `hello` to those who connect, and gives each
     /// authenticated connection to `on_connection`.
     ///
@@ -62,10 +81,7 @@ impl Listener {
         let failed = |kind| NetError::new(&name, kind);
         let listen_failed = |e| failed(NetErrorKind::Listen(Arc::new(e)));
         hello.encode().map_err(failed)?;
-        let addresses: Vec<_> = address.to_socket_addrs().map_err(listen_failed)?.collect();
-        if secret.is_none() && !addresses.iter().all(is_loopback) {
-            return Err(failed(NetErrorKind::NoSecret));
-        }
+        let addresses = allowed(&address, secret)?;
         let listener = TcpListener::bind(&*addresses).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
         let socket = OwnedFd::from(listener.try_clone().map_err(listen_failed)?).into();

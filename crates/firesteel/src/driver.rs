@@ -348,7 +348,8 @@ impl Driver {
                 if self.supplier.is_some() {
                     let order = Order::RemoveBlock(BlockId::Broadcast(broadcast));
                     self.executors.values_mut().for_each(|link| link.tell(order.clone()));
-                    self.pieces.retain(|piece, _| !matches!(piece, BlockId::BroadcastPiece(of, _) if *of == broadcast));
+                    let piece = |number| BlockId::BroadcastPiece(broadcast, number);
+                    self.pieces.extract_if(piece(0)..=piece(u32::MAX), |_, _| true).for_each(drop);
                 }
                 let _ = told.send(());
             }

@@ -6,6 +6,7 @@
 use super::state::{Command, ConnectionId, Event, Master, Rules, Saved};
 use crate::{
     blob::{self, Cache},
+    guests::served,
     protocol::{
         self, Caller, DriverDescription, FromSubmitter, Heard, ToApplication, ToSubmitter, ToWorker, encode, receive,
     },
@@ -27,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -101,22 +102,22 @@ impl MasterServer {
     /// [`Error::Config`] if the folder cannot be used, is another master's, or holds what no master wrote.
     pub fn start(settings: Settings) -> Result<MasterServer> {
         let Settings { address, secret, rules, folder, recovers } = settings;
+        // Before there is a folder for one that will not be.
+        Listener::check(&*address, secret.as_ref()).map_err(|e| Error::Other(Arc::new(e)))?;
         let memory = Memory::open(&folder)?;
         let files = Arc::new(Cache::open(folder.join("files"), MOST_FILES)?);
         let saved = if recovers { memory.load()? } else { Saved::default() };
         let silence = rules.worker_timeout;
         let (to_loop, inputs) = crossbeam_channel::bounded(MOST_EVENTS);
-        let door = Arc::new(Door {
-            to_loop: to_loop.clone(),
-            files: files.clone(),
-            connections: AtomicU64::new(0),
-            guests: AtomicUsize::new(0),
+        let door = Door { to_loop: to_loop.clone(), files: files.clone(), connections: AtomicU64::new(0) };
+        let serve = served("firesteel-master-peer", MOST_CONNECTIONS, move |connection| {
+            let peer = connection.peer().to_string();
+            if let Err(why) = door.serve(connection) {
+                tracing::warn!("{peer} is sent away: {why}");
+            }
         });
         let options = protocol::options(Some(silence));
-        let listener =
-            Listener::bind(&*address, secret.as_ref(), &protocol::hello(None), &options, move |connection| {
-                Door::open(&door, connection);
-            })
+        let listener = Listener::bind(&*address, secret.as_ref(), &protocol::hello(None), &options, serve)
             .map_err(|e| Error::Other(Arc::new(e)))?;
         let deciding = Deciding {
             master: Master::new(rules, saved, Duration::ZERO),
@@ -171,38 +172,9 @@ struct Door {
     to_loop: Sender<Input>,
     files: Arc<Cache>,
     connections: AtomicU64,
-    guests: AtomicUsize,
-}
-
-/// One of those who are in.
-struct Guest(Arc<Door>);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.0.guests.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Door {
-    /// Gives a connection a thread.
-    fn open(door: &Arc<Door>, connection: Connection) {
-        let peer = connection.peer().to_string();
-        let before = door.guests.fetch_add(1, Ordering::Relaxed);
-        let guest = Guest(door.clone());
-        if before >= MOST_CONNECTIONS {
-            return tracing::warn!("{peer} is sent away: {MOST_CONNECTIONS} others are connected");
-        }
-        let serving = move || {
-            let peer = connection.peer().to_string();
-            if let Err(why) = guest.0.serve(connection) {
-                tracing::warn!("{peer} is sent away: {why}");
-            }
-        };
-        if let Err(e) = std::thread::Builder::new().name("firesteel-master-peer".into()).spawn(serving) {
-            tracing::warn!("no thread for {peer}: {e}; see the limit on threads (`ulimit -u`)");
-        }
-    }
-
     fn serve(&self, connection: Connection) -> Result<(), String> {
         match protocol::caller(connection.hello())? {
             Caller::Files => {

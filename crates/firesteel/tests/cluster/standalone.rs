@@ -284,7 +284,44 @@ pub(crate) fn map_outputs_of_killed_executors_are_not_made_again() {
     assert!(!output_files(&cluster.ground, 0).is_empty());
     drop((sums, groups));
     soon("files go with their shuffles", || output_files(&cluster.ground, 0).is_empty());
+    let last = numbers(&sc).repartition(3);
+    assert_eq!(last.count().unwrap(), 20_000);
+    executors(&sc).into_iter().for_each(kill);
+    assert!(!output_files(&cluster.ground, 0).is_empty());
     sc.stop().unwrap();
+    soon("files go with their application", || output_files(&cluster.ground, 0).is_empty());
+}
+
+/// Text that cannot be compressed.
+fn noise(seed: u64) -> String {
+    let mut state = seed.wrapping_mul(2) + 1;
+    let bytes = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        b'0' + (state >> 58) as u8
+    });
+    String::from_utf8(bytes.take(64 << 10).collect()).unwrap()
+}
+
+pub(crate) fn an_executor_killed_while_it_is_read_from_is_read_on_from_its_worker() {
+    let cluster = Cluster::new(1);
+    let sc = cluster.builder().conf("firesteel.locality.wait", "0s").build().unwrap();
+    executors(&sc);
+    let made = sc.long_accumulator("made");
+    // 40 MiB, far more than waits in sockets.
+    let noises = sc.range_n(0..640, 8).map(|i| (std::process::id(), i, noise(i))).erase();
+    let all = counted(&noises, &made).repartition(1);
+    let mark = path(&cluster.ground, "mark").display().to_string();
+    let read = all.map_with(mark, |mark, (maker, i, text)| {
+        if maker != std::process::id() && fs::File::create_new(mark).is_ok() {
+            kill(maker);
+        }
+        (i, text == noise(i))
+    });
+    let mut read = read.collect().unwrap();
+    read.sort();
+    assert_eq!(read, (0..640).map(|i| (i, true)).collect::<Vec<_>>());
+    assert!(path(&cluster.ground, "mark").exists(), "nobody was killed");
+    assert_eq!(made.value(), 640, "nothing is made again");
 }
 
 pub(crate) fn damaged_files_of_killed_executors_cost_what_was_in_them() {
