@@ -154,7 +154,7 @@ fn body(i: u64) -> Body {
         mass: 0.5 + unit(0).abs(),
         place: [unit(1), unit(2), unit(3)],
         speed: [unit(4), unit(5), unit(6)],
-        alive: mix(i * 8 + 7) % 10 > 0,
+        alive: !mix(i * 8 + 7).is_multiple_of(10),
     }
 }
 

@@ -40,6 +40,8 @@ const COMBINE_TABLE_BYTES: u64 = 4 << 20;
 /// Memory for it is taken in such steps, whether there is any or not: where a table is flushed depends on the data alone, so that a
 /// task that runs again, or with another budget, writes the same.
 const COMBINE_STEP_BYTES: u64 = 64 << 10;
+/// When it seems to have doubled, and has grown by so much, its parts are looked at.
+const COMBINE_LOOK_BYTES: u64 = 1 << 20;
 /// A table that combines fewer than this many records into one is not worth its cost.
 const WORTHWHILE: u64 = 2;
 /// After a table that was not worth it, records go past it for so many tables' worth.
@@ -137,6 +139,8 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     /// What the table takes, by estimate, and with how much it is full.
     used: u64,
     limit: u64,
+    /// What it took when its parts were looked at.
+    weighed: u64,
     weigher: Weigher,
     memory: Reservation,
     seen: u64,
@@ -157,6 +161,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             capacity,
             used: 0,
             limit: capacity as u64 * Table::<K, Option<A::Part>>::IN_PLACE + COMBINE_TABLE_BYTES,
+            weighed: 0,
             weigher: Weigher::default(),
             memory: task.memory().reservation().named("map-side combine"),
             seen: 0,
@@ -232,11 +237,13 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     #[cold]
     #[inline(never)]
     fn reserve(&mut self) {
-        if self.used > self.limit {
+        if self.used > self.limit.min(2 * self.weighed + COMBINE_LOOK_BYTES) {
+            let full = self.used > self.limit;
             // Parts that change without growing look as if they had grown.
             let owned = self.table.owned(|part| part.as_ref().map_or(0, A::owned));
             self.used = self.table.len() as u64 * Table::<K, Option<A::Part>>::IN_PLACE + owned;
-            if self.used > self.limit / 2 {
+            self.weighed = self.used;
+            if full && self.used > self.limit / 2 {
                 return self.flush();
             }
         }
@@ -260,7 +267,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             self.write(entry.key, entry.value.expect("a table's parts are there between records"));
         }
         self.table = table;
-        (self.seen, self.used) = (0, 0);
+        (self.seen, self.used, self.weighed) = (0, 0, 0);
         if seen < sent * WORTHWHILE {
             self.bypass = sent * BYPASS_TABLES;
         }

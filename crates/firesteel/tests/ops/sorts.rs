@@ -1,12 +1,15 @@
 //! Orders and new partitions.
 
 use crate::{
-    masters::{any_context, config, kept, slices, spread},
+    masters::{any_context, config, kept, local4, slices, spread},
     model::{any_pairs, any_words, few_or_many, hashed, parts},
 };
 use firesteel::prelude::*;
 use proptest::prelude::*;
-use std::cmp::{Ordering, Reverse};
+use std::{
+    cmp::{Ordering, Reverse},
+    io::Write,
+};
 
 fn any_float() -> impl Strategy<Value = f64> {
     prop_oneof![
@@ -135,4 +138,40 @@ proptest! {
         let expected: Vec<Vec<usize>> = (0..together).map(|i| before[i * n / together..(i + 1) * n / together].concat()).collect();
         prop_assert_eq!(parts(&rdd.coalesce(into))?, expected);
     }
+}
+
+/// A text of 60,000 lines and more than 8 MiB, which is read in two splits or so.
+fn long_text() -> tempfile::NamedTempFile {
+    let text: String = (0..60_000u64).map(|i| format!("{:0>150}\n", i * 7_919 % 60_000)).collect();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn a_sort_of_text_looks_at_some_of_it_for_its_bounds_and_reads_the_rest_once() {
+    let (sc, file) = (local4(), long_text());
+    let parsed = sc.long_accumulator("parsed");
+    let numbers = sc.text_file(file.path().display().to_string()).map_with(parsed.clone(), |parsed, line| {
+        parsed.add(1);
+        line.parse::<u64>().unwrap()
+    });
+    let sorted = numbers.sort_by_n(|n| *n, true, 4);
+    let partitions = sorted.glom().collect().unwrap();
+    assert!(partitions.concat().into_iter().eq(0..60_000));
+    for partition in partitions {
+        assert!((10_000..20_000).contains(&partition.len()), "{} of 60,000 in one of four", partition.len());
+    }
+    let parsed = parsed.value();
+    assert!((60_001..90_000).contains(&parsed), "{parsed} lines were parsed");
+}
+
+#[test]
+fn what_a_glimpse_does_not_show_is_looked_for_everywhere() {
+    let (sc, file) = (local4(), long_text());
+    let rare = sc.text_file(file.path().display().to_string()).map(|line| line.parse::<u64>().unwrap());
+    let rare = rare.filter(|n| n % 500 == 0);
+    let partitions = rare.sort_by_n(|n| *n, true, 4).glom().collect().unwrap();
+    assert!(partitions.concat().into_iter().eq((0..60_000).step_by(500)));
+    assert!(partitions.iter().all(|partition| (20..=40).contains(&partition.len())), "{partitions:?}");
 }
