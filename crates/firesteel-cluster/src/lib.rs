@@ -5,6 +5,7 @@
 //! application reaches its master by [`client`]. What an executor has written for others outlives it by the [`shuffle_service`].
 
 pub mod blob;
+pub mod cgroup;
 pub mod client;
 pub mod content;
 mod guests;

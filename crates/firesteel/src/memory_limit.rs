@@ -1,9 +1,11 @@
 //! An executor's memory is a limit: user code that takes more ends its executor with a message, not the machine.
 //!
 //! What the allocator counts may be as much as the executor's memory. What the system says that the process holds may be more by the
-//! overhead: what is mapped otherwise, and what freed memory leaves between what is used.
+//! overhead: what is mapped otherwise, and what freed memory leaves between what is used. What the process and all that it starts take may be
+//! an eighth more, where the system can keep such a limit ([`firesteel_cluster::cgroup`]): who sees it itself can say why it ends.
 
 use crate::{allocator, cluster::note};
+use firesteel_cluster::cgroup::Cgroups;
 use firesteel_model::{
     Error, Result,
     conf::{Conf, keys},
@@ -56,6 +58,14 @@ impl Limit {
             "its process holds {taken} MiB, more than the executor's memory of {of} MiB ({memory}) and {and} MiB beyond ({overhead}): \
              {advice}"
         ))
+    }
+
+    /// Has the system keep the limit, too, where it can.
+    pub(crate) fn enter_cgroup(&self) {
+        let entered = Cgroups::here().and_then(|groups| groups.enter(self.resident.saturating_add(self.resident / 8)));
+        if let Err(why) = entered {
+            tracing::debug!("this executor has no cgroup of its own: {why}");
+        }
     }
 
     /// Has this process end when it passes the limit, after `tell` was called with the reason. Threads that would allocate more

@@ -3,6 +3,7 @@
 use super::{Worker, outputs::Kept, process::Life};
 use crate::{
     blob::fetch,
+    cgroup,
     protocol::{
         ApplicationDescription, Blob, DriverDescription, DriverEnd, DriverId, DriverState, ExecutorEnd, HowEnded,
         NamedFile, RunningExecutor,
@@ -24,6 +25,8 @@ use std::{
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The status of a process that took more memory than its group may.
+const TOOK_TOO_MUCH: i32 = 128 + rustix::process::Signal::KILL.as_raw();
 /// One that ran for so long begins with the first pause again.
 const GOOD_RUN: Duration = Duration::from_secs(5);
 
@@ -49,13 +52,17 @@ impl Worker {
         let name = &executor.name;
         let folder = self.folder.join(&name.application).join(name.executor.to_string());
         match self.try_executor(executor, application, kept, &folder, life) {
-            Ok(Some(status)) => {
+            Ok(Some((pid, status))) => {
+                let took_too_much = self.cgroups.as_ref().is_some_and(|groups| groups.leave(pid));
                 let how = match (life.is_killed(), status.code(), status.signal()) {
                     (true, ..) => HowEnded::Killed,
                     (false, Some(code), _) => HowEnded::Exited(code),
+                    // As shells say it: it has ended for what it did itself.
+                    (false, None, _) if took_too_much => HowEnded::Exited(TOOK_TOO_MUCH),
                     (false, None, signal) => HowEnded::Signalled(signal.unwrap_or(0)),
                 };
-                ExecutorEnd { how, message: self.how_it_ended(status, &folder) }
+                let why = if took_too_much { cgroup::TOOK_TOO_MUCH } else { "" };
+                ExecutorEnd { how, message: self.how_it_ended(status, &folder) + why }
             }
             Ok(None) => ExecutorEnd { how: HowEnded::Killed, message: "it was killed before it ran".into() },
             Err(e) => {
@@ -80,7 +87,7 @@ impl Worker {
         kept: &Kept,
         folder: &Path,
         life: &Life,
-    ) -> Result<Option<ExitStatus>> {
+    ) -> Result<Option<(u32, ExitStatus)>> {
         let name = &executor.name;
         let program = self.files.get(application.executable, |file| {
             fetch(&application.files_at, Some(&application.secret), application.executable, file)
@@ -119,7 +126,7 @@ impl Worker {
             let began = Instant::now();
             let end = match self.try_driver(id, description, &folder, life) {
                 _ if life.is_killed() => DriverEnd { state: DriverState::Killed, message: "it was killed".into() },
-                Ok(Some(status)) => {
+                Ok(Some((_, status))) => {
                     let state = if status.success() { DriverState::Finished } else { DriverState::Failed };
                     DriverEnd { state, message: self.how_it_ended(status, &folder) }
                 }
@@ -144,7 +151,7 @@ impl Worker {
         description: &DriverDescription,
         folder: &Path,
         life: &Life,
-    ) -> Result<Option<ExitStatus>> {
+    ) -> Result<Option<(u32, ExitStatus)>> {
         let bring = |blob: Blob| self.files.get(blob, |file| self.fetch_from_master(blob, file));
         let program = bring(description.executable)?;
         make_folder(folder, &description.files, bring)?;

@@ -15,6 +15,7 @@ pub use logs::Rolling;
 
 use crate::{
     blob::Cache,
+    cgroup::Cgroups,
     link::{MasterLink, Visitor},
     protocol::{
         ApplicationDescription, ApplicationId, Caller, DriverDescription, DriverEnd, DriverId, ExecutorEnd,
@@ -136,6 +137,7 @@ impl WorkerServer {
         let scratch = WorkerScratch::new(&local_dirs, &id.to_string())?;
         let worker = Arc::new(Worker {
             scratch: scratch.folders(),
+            cgroups: Cgroups::for_executors(),
             files: Cache::open(folder.join("files"), MOST_FILES)?,
             id,
             folder: folder.clone(),
@@ -182,6 +184,8 @@ struct Worker {
     folder: PathBuf,
     files: Cache,
     scratch: ScratchFolders,
+    /// Where executors have groups of their own, if they have.
+    cgroups: Option<Cgroups>,
     /// There as soon as the master has accepted this worker.
     link: OnceLock<Mutex<Option<MasterLink<Worker>>>>,
     on_refused: Box<dyn Fn(&str) + Send + Sync>,

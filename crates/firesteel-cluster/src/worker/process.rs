@@ -58,11 +58,17 @@ impl Life {
         let _ = self.changed.wait_timeout_while(self.lock(), time, |state| !state.killed);
     }
 
-    /// Runs a process to its end. What it prints goes to `stdout` and `stderr` in the folder in which it runs. None if it is not to run.
+    /// Runs a process to its end; says which it was. What it prints goes to `stdout` and `stderr` in the folder in which it runs. None if it
+    /// is not to run.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be started.
-    pub(super) fn run(&self, mut command: Command, folder: &Path, rolling: Rolling) -> Result<Option<ExitStatus>> {
+    pub(super) fn run(
+        &self,
+        mut command: Command,
+        folder: &Path,
+        rolling: Rolling,
+    ) -> Result<Option<(u32, ExitStatus)>> {
         let failed = |e| Error::io("start", format!("a process in {}", folder.display()), e);
         command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let (mut child, group) = {
@@ -93,7 +99,7 @@ impl Life {
         let status = self.wait(&mut child, group).map_err(failed)?;
         // Something that left the group may hold the pipes for longer.
         let _ = written.recv_timeout(LAST_WORDS);
-        Ok(Some(status))
+        Ok(Some((child.id(), status)))
     }
 
     fn wait(&self, child: &mut Child, group: Pid) -> io::Result<ExitStatus> {
@@ -148,7 +154,7 @@ mod tests {
     fn what_a_process_prints_is_in_its_folder_and_its_end_is_told() {
         let dir = TempDir::new().unwrap();
         let status = Life::default().run(shell("echo here; echo there >&2; exit 3"), dir.path(), ROLLING).unwrap();
-        assert_eq!(status.and_then(|status| status.code()), Some(3));
+        assert_eq!(status.and_then(|(_, status)| status.code()), Some(3));
         assert_eq!(fs::read_to_string(dir.path().join("stdout")).unwrap(), "here\n");
         assert_eq!(fs::read_to_string(dir.path().join("stderr")).unwrap(), "there\n");
     }
@@ -167,7 +173,7 @@ mod tests {
             std::thread::yield_now();
         }
         life.kill();
-        assert_eq!(waiting.join().unwrap().unwrap().and_then(|status| status.signal()), Some(9));
+        assert_eq!(waiting.join().unwrap().unwrap().and_then(|(_, status)| status.signal()), Some(9));
         // Ends when nobody holds the other end.
         assert_eq!(io::read_to_string(ours).unwrap(), "");
         // Nothing runs any more.

@@ -200,6 +200,9 @@ keys! {
         "at least 1m" |n| n.is_none_or(|n| n.0 >= 1 << 20);
     /// How much more than its memory an executor's process may hold: what is mapped besides, and what freed memory leaves between.
     EXECUTOR_MEMORY_OVERHEAD: Option<ByteSize> = "executor.memoryOverhead", unset "a tenth of `executor.memory`, at least 384m";
+    /// Whether an executor enters a cgroup (version 2) of its own where the system lets it make one: then what it and all that it starts take
+    /// has a limit, an eighth above its memory and overhead. Scratch files count where they are kept in memory (tmpfs).
+    EXECUTOR_CGROUP: bool = "executor.cgroup", default "true";
     /// How many tasks an executor of a standalone cluster runs at a time.
     EXECUTOR_CORES: Option<u32> = "executor.cores", unset "one executor on each worker, with all cores that it gets there",
         "at least 1" |n| n.is_none_or(|n| n >= 1);

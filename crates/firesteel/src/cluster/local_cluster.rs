@@ -7,7 +7,10 @@ use crate::{
     link::{Endings, Supplier},
 };
 use crossbeam_channel::Sender;
-use firesteel_cluster::role::Role;
+use firesteel_cluster::{
+    cgroup::{self, Cgroups},
+    role::Role,
+};
 use firesteel_model::{
     Error, ExecutorId, Result,
     conf::{Conf, keys},
@@ -46,6 +49,8 @@ struct Shared {
     keep_logs: bool,
     /// Where executors have their scratch files.
     local_dirs: Vec<PathBuf>,
+    /// Where executors have groups of their own, if they have.
+    cgroups: Option<Cgroups>,
     to_driver: Sender<Msg>,
     state: Mutex<State>,
     changed: Condvar,
@@ -77,8 +82,8 @@ impl LocalCluster {
         let folder = kept.map(PathBuf::from).or_else(|| local_dirs.first().cloned()).unwrap_or_else(|| ".".into());
         let folder = folder.join(format!("firesteel-work-{application}"));
         let state = Mutex::new(State { keepers: executors, ..State::default() });
-        let shared =
-            Shared { control, endings, folder, keep_logs, local_dirs, to_driver, state, changed: Condvar::new() };
+        let (cgroups, changed) = (Cgroups::for_executors(), Condvar::new());
+        let shared = Shared { control, endings, folder, keep_logs, local_dirs, cgroups, to_driver, state, changed };
         let cluster = Arc::new(LocalCluster { shared: Arc::new(shared), threads: Mutex::default() });
         for i in 0..executors {
             // The first is started here, so that what is wrong is an error of the context.
@@ -171,10 +176,11 @@ impl Shared {
     }
 
     /// What the driver is told of a process that has ended so.
-    fn how_ended(&self, executor: ExecutorId, status: ExitStatus) -> LossReason {
+    fn how_ended(&self, executor: ExecutorId, status: ExitStatus, took_too_much: bool) -> LossReason {
         // What others do to a process (kill it, the machine's memory being full) is not the program's fault.
-        let by_others = matches!(status.signal(), Some(KILL | TERM));
-        let message = format!("its process has ended ({status}); what it printed is in {}", self.log_of(executor));
+        let by_others = !took_too_much && matches!(status.signal(), Some(KILL | TERM));
+        let why = if took_too_much { cgroup::TOOK_TOO_MUCH } else { "" };
+        let message = format!("its process has ended ({status}); what it printed is in {}{why}", self.log_of(executor));
         LossReason::Exited { message, caused_by_app: !by_others }
     }
 
@@ -214,6 +220,7 @@ impl Shared {
             }
             // Not under the lock that whoever ends it needs.
             let status = wait(pid, &child);
+            let took_too_much = self.cgroups.as_ref().is_some_and(|groups| groups.leave(pid));
             Scratch::tidy(&self.local_dirs);
             let mut state = lock(&self.state);
             state.running.retain(|(id, _)| *id != executor);
@@ -223,7 +230,7 @@ impl Shared {
             drop(state);
             self.changed.notify_all();
             if let Some(status) = status {
-                self.endings.ended(executor, self.how_ended(executor, status));
+                self.endings.ended(executor, self.how_ended(executor, status, took_too_much));
             }
             if stopping {
                 return None;

@@ -265,7 +265,11 @@ impl Process {
     ) -> Result<(Self, u16, Option<u16>)> {
         crate::logging::apply(conf)?;
         let last_words = voice.clone();
-        Limit::new(conf, welcome.memory, welcome.budget)?.enforce(move |why| {
+        let limit = Limit::new(conf, welcome.memory, welcome.budget)?;
+        if conf.get(keys::EXECUTOR_CGROUP)? {
+            limit.enter_cgroup();
+        }
+        limit.enforce(move |why| {
             last_words.say(&FromExecutor::Failed(why.into()));
             last_words.outbox.flush(LAST_WORDS);
         })?;
