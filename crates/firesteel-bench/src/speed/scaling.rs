@@ -14,8 +14,8 @@ use std::{fmt::Write as _, fs, path::Path, time::Instant};
 const SIZES: [u64; 3] = [1, 10, 100];
 /// Numbers of different keys.
 const KEYS: [u64; 4] = [100, 10_000, 1_000_000, 10_000_000];
-/// Records at scale 1.
-const RECORDS: f64 = 20e6;
+/// The most records of an operation by key, at any scale.
+const RECORDS: u64 = 20_000_000;
 
 type Pairs = Rdd<(u64, u64)>;
 
@@ -47,27 +47,30 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     // Tasks and starts have no size.
     let grows = |name: &str| !["W1e", "W7e", "W13", "W14"].contains(&name) && name.starts_with('W');
     let workloads = || WORKLOADS.iter().filter(|workload| grows(workload.name) && options.wants(workload));
-    for (kind, sizes, threads) in [("threads", &SIZES[1..2], &[1, 2][..]), ("data", &SIZES[..], &[2])] {
-        for (size, threads) in sizes.iter().flat_map(|size| threads.iter().map(move |threads| (*size, *threads))) {
-            let scale = scale * size as f64 / 100.0;
-            let folder = folder.with_file_name(format!("firesteel-bench-{scale}"));
-            let setting = Setting { scale, threads, folder, patience: patience.min(1.0) };
-            inputs::make(&setting)?;
-            for workload in workloads() {
-                for way in ["engine", "limit"] {
-                    let mut runs = Runs::default();
-                    runs.add(workload, way, &setting)?;
-                    let at = if kind == "threads" { threads as f64 } else { scale };
-                    println!("{kind}\t{}\t{way}\t{at}\t{}", workload.name, short(runs.seconds()));
-                    let (kind, name, way) = (kind.into(), workload.name.into(), way.into());
-                    figures.push(Figure { kind, name, way, at, seconds: runs.seconds() });
-                }
+    for (size, threads) in [(SIZES[0], 2), (SIZES[1], 2), (SIZES[2], 2), (SIZES[2], 1)] {
+        let scale = scale * size as f64 / SIZES[2] as f64;
+        let folder = folder.with_file_name(format!("firesteel-bench-{scale}"));
+        let setting = Setting { scale, threads, folder, patience: patience.min(1.0) };
+        inputs::make(&setting)?;
+        for (workload, way) in workloads().flat_map(|workload| ["engine", "limit"].map(|way| (workload, way))) {
+            let mut runs = Runs::default();
+            runs.add(workload, way, &setting)?;
+            println!("{}\t{way}\tscale {scale}\t{threads} threads\t{}", workload.name, short(runs.seconds()));
+            let mut figure = |kind: &str, at| {
+                let (kind, name, way) = (kind.into(), workload.name.into(), way.into());
+                figures.push(Figure { kind, name, way, at, seconds: runs.seconds() });
+            };
+            if size == SIZES[2] {
+                figure("threads", threads as f64);
+            }
+            if threads == 2 {
+                figure("data", scale);
             }
         }
     }
     for (name, operation) in OPERATIONS.iter().filter(|_| options.only.is_none()) {
         for size in SIZES {
-            let n = (RECORDS * scale * size as f64 / 100.0) as u64;
+            let n = RECORDS * size / SIZES[2];
             for keys in KEYS.into_iter().filter(|keys| *keys <= n) {
                 let sc = Context::builder().master("local[2]").app_name("bench").build()?;
                 let pairs = sc.range_n(0..n, 8).map_with(keys, |keys, i| (mix(i) % keys, i)).erase();
