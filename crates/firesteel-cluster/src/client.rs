@@ -87,7 +87,9 @@ impl Application {
     /// Ends an executor.
     pub fn kill_executor(&self, executor: ExecutorId) {
         let mut state = self.registration.lock();
-        if state.executors.contains(&executor) && state.killed.insert(executor) {
+        // It may have come before the master's word of it.
+        let may_be_its = state.executors.contains(&executor) || executor.0 >= state.next_executor;
+        if may_be_its && state.killed.insert(executor) {
             drop(state);
             self.link.say(&FromApplication::KillExecutor(executor));
         }

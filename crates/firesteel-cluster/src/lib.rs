@@ -8,6 +8,9 @@ pub mod blob;
 pub mod cgroup;
 pub mod client;
 pub mod content;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guests;
 mod link;
 pub mod master;

@@ -24,7 +24,7 @@ use std::{
 };
 
 /// What the message that makes a process an executor begins with.
-const MAGIC: [u8; 16] = *b"firesteel role 1";
+pub(crate) const MAGIC: [u8; 16] = *b"firesteel role 1";
 /// The same for the driver of a cluster.
 const DRIVER: [u8; 16] = *b"firesteel driver";
 /// It is not longer than this.
@@ -98,7 +98,7 @@ impl Role {
         stdin(MAGIC, self)
     }
 
-    fn decode(message: &[u8]) -> Result<Role> {
+    pub(crate) fn decode(message: &[u8]) -> Result<Role> {
         let json = message.strip_prefix(&MAGIC).unwrap_or_default();
         serde_json::from_slice(json).map_err(|e| {
             Error::Config(format!(

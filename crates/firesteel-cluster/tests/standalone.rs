@@ -42,6 +42,7 @@ fn master_settings(folder: &Path, address: &str) -> server::Settings {
         spread_out: true,
         max_executor_retries: 3,
         worker_timeout: Duration::from_secs(20),
+        faults: Default::default(),
     };
     server::Settings {
         address: address.into(),

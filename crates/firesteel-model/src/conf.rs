@@ -21,6 +21,9 @@
 //! # Ok::<(), firesteel_model::Error>(())
 //! ```
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod known;
 mod load;
 mod master;

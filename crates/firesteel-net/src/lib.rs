@@ -49,6 +49,9 @@
 
 mod connection;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod hello;
 mod keys;

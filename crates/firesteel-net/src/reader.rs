@@ -55,7 +55,7 @@ impl FrameReader {
             State::Finished => return Ok(false),
             State::Failed => return Err(self.link.error(NetErrorKind::Closed)),
         }
-        match self.recv_frame(frame) {
+        match recv_frame(&mut self.bytes, &mut &self.link.stream, self.link.max_frame(), frame) {
             Ok(true) => Ok(true),
             Ok(false) => {
                 self.state = State::Finished;
@@ -77,34 +77,38 @@ impl FrameReader {
     pub fn closer(&self) -> Closer {
         Closer::new(&self.link)
     }
+}
 
-    fn recv_frame(&mut self, frame: &mut Vec<u8>) -> Result<bool, NetErrorKind> {
-        let mut stream = &self.link.stream;
-        let mut header = [0; HEADER];
-        self.bytes.read_exact(&mut stream, &mut header)?;
-        let length = u32::from_le_bytes(header);
-        if length == END {
-            return Ok(false);
-        }
-        let limit = self.link.max_frame();
-        if length as usize > limit {
-            return Err(NetErrorKind::FrameTooLong { length: length.into(), limit });
-        }
-        let length = length as usize;
-        let mut arrived = 0;
-        while arrived < length {
-            let next = length.min(arrived + arrived.max(STEP));
-            // What an earlier frame left there is overwritten: zeros are written only where the buffer grows.
-            if frame.len() < next {
-                frame.reserve_exact(next - frame.len());
-                frame.resize(next, 0);
-            }
-            self.bytes.read_exact(&mut stream, &mut frame[arrived..next])?;
-            arrived = next;
-        }
-        frame.truncate(length);
-        Ok(true)
+/// What [`FrameReader::recv`] does, wherever the bytes are from.
+pub(crate) fn recv_frame(
+    bytes: &mut Incoming,
+    stream: &mut impl Read,
+    limit: usize,
+    frame: &mut Vec<u8>,
+) -> Result<bool, NetErrorKind> {
+    let mut header = [0; HEADER];
+    bytes.read_exact(stream, &mut header)?;
+    let length = u32::from_le_bytes(header);
+    if length == END {
+        return Ok(false);
     }
+    if length as usize > limit {
+        return Err(NetErrorKind::FrameTooLong { length: length.into(), limit });
+    }
+    let length = length as usize;
+    let mut arrived = 0;
+    while arrived < length {
+        let next = length.min(arrived + arrived.max(STEP));
+        // What an earlier frame left there is overwritten: zeros are written only where the buffer grows.
+        if frame.len() < next {
+            frame.reserve_exact(next - frame.len());
+            frame.resize(next, 0);
+        }
+        bytes.read_exact(stream, &mut frame[arrived..next])?;
+        arrived = next;
+    }
+    frame.truncate(length);
+    Ok(true)
 }
 
 impl fmt::Debug for FrameReader {
@@ -114,7 +118,7 @@ impl fmt::Debug for FrameReader {
 }
 
 /// The bytes that the peer sent, decrypted where they are encrypted.
-struct Incoming {
+pub(crate) struct Incoming {
     sealing: Option<Sealing>,
     buffer: Box<[u8]>,
     /// What of the buffer can be handed out.
@@ -124,7 +128,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    fn new(sealing: Option<Sealing>) -> Incoming {
+    pub(crate) fn new(sealing: Option<Sealing>) -> Incoming {
         Incoming { sealing, buffer: vec![0; BUFFER].into(), ready: 0..0, sealed: 0..0 }
     }
 

@@ -14,6 +14,7 @@
 
 pub mod bench;
 mod checks;
+pub mod cluster;
 mod excluded;
 pub mod plan;
 pub mod rng;

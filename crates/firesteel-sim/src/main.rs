@@ -1,11 +1,11 @@
 //! Runs many seeds, replays one, or measures the scheduler.
 
-use firesteel_sim::{bench, simulate, world::Report};
-use std::{process::ExitCode, time::Instant};
+use firesteel_sim::{bench, cluster, simulate, world::Report};
+use std::{fmt::Debug, process::ExitCode, time::Instant};
 
 const USAGE: &str = "\
-usage: firesteel-sim --seeds COUNT [--from SEED]      live so many histories; stops at the first broken invariant
-       firesteel-sim --seed SEED [--trace]            live one history, and write down what happens
+usage: firesteel-sim [cluster] --seeds COUNT [--from SEED]  live so many histories; stops at the first broken invariant
+       firesteel-sim [cluster] --seed SEED [--trace]        live one history, and write down what happens
        firesteel-sim bench [--executors N] [--tasks N]  measure tasks scheduled per second";
 
 fn main() -> ExitCode {
@@ -22,8 +22,9 @@ fn main() -> ExitCode {
 fn run(arguments: &[String]) -> Result<(), String> {
     let (mut seeds, mut from, mut seed, mut trace) = (None, 0, None, false);
     let (mut executors, mut tasks) = (10_000, 1_000_000);
-    let bench = arguments.first().is_some_and(|first| first == "bench");
-    let mut rest = arguments.iter().skip(usize::from(bench));
+    let mode = arguments.first().map_or("", String::as_str);
+    let (bench, cluster) = (mode == "bench", mode == "cluster");
+    let mut rest = arguments.iter().skip(usize::from(bench || cluster));
     while let Some(option) = rest.next() {
         let mut number = || {
             let text = rest.next().ok_or_else(|| format!("{option} needs a number\n{USAGE}"))?;
@@ -46,14 +47,15 @@ fn run(arguments: &[String]) -> Result<(), String> {
             println!("{}", bench::run(executors, tasks));
             Ok(())
         }
-        (_, Some(seed), _) => one(seed, trace),
+        (_, Some(seed), _) if cluster => one(seed, cluster::simulate(seed, Default::default(), trace)),
+        (_, Some(seed), _) => one(seed, simulate(seed, Default::default(), trace)),
+        (_, None, Some(count)) if cluster => many_clusters(from, count),
         (_, None, Some(count)) => many(from, count),
         _ => Err(USAGE.into()),
     }
 }
 
-fn one(seed: u64, trace: bool) -> Result<(), String> {
-    let (result, history) = simulate(seed, Default::default(), trace);
+fn one<R: Debug>(seed: u64, (result, history): (Result<R, String>, Option<String>)) -> Result<(), String> {
     if let Some(history) = history {
         print!("{history}");
     }
@@ -85,6 +87,35 @@ fn many(from: u64, count: u64) -> Result<(), String> {
         sum.succeeded,
         sum.ended_otherwise,
         sum.rolled_back,
+    );
+    Ok(())
+}
+
+fn many_clusters(from: u64, count: u64) -> Result<(), String> {
+    let start = Instant::now();
+    let mut sum = cluster::Report::default();
+    for seed in from..from.saturating_add(count) {
+        let report = cluster::simulate(seed, Default::default(), false)
+            .0
+            .map_err(|broken| format!("seed {seed}: {broken}\nreplay it with: cluster --seed {seed} --trace"))?;
+        sum.events += report.events;
+        sum.commands += report.commands;
+        sum.executors += report.executors;
+        sum.applications += report.applications;
+        sum.removed += report.removed;
+        sum.jobs += report.jobs;
+        sum.attempts += report.attempts;
+    }
+    println!(
+        "{count} seeds in {:.1} s: {} events, {} commands, {} executors, {} applications ended, {} were removed, {} jobs succeeded in {} attempts",
+        start.elapsed().as_secs_f64(),
+        sum.events,
+        sum.commands,
+        sum.executors,
+        sum.applications,
+        sum.removed,
+        sum.jobs,
+        sum.attempts,
     );
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{
 use firesteel_model::{AttemptId, ExecutorId, JobId, PartitionIndex, RddId, ShuffleId, StageId};
 use firesteel_scheduler::{
     Command, Event, Failure, FetchFailure, Input, JobSpec, LossReason, MapOutputs, MapRef, MapSizes, Scheduler,
-    SchedulerEvent, StageOutput, StageSpec, Success, TaskLaunch,
+    SchedulerEvent, StageOutput, StageSpec, Success, TaskEndReason, TaskLaunch,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,6 +91,16 @@ enum Order {
     Go,
 }
 
+/// What a driver asks of the cluster that supplies its executors.
+pub(crate) enum Ask {
+    /// The executor was given up.
+    GiveUp(ExecutorId),
+    /// A task has succeeded there.
+    Works(ExecutorId),
+    /// Its process has ended by itself.
+    Ended(ExecutorId),
+}
+
 /// How a history went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -128,6 +138,8 @@ pub struct World {
     checks: Checks,
     report: Report,
     trace: Option<String>,
+    /// What is asked of a cluster; without one, executors come by themselves.
+    asks: Option<Vec<Ask>>,
 }
 
 /// More steps than any history needs.
@@ -150,6 +162,7 @@ impl World {
             checks: Checks::new(&plan),
             report: Report::default(),
             trace: trace.then(String::new),
+            asks: None,
             plan,
         };
         let Plan { config, mischief, random_shuffles, shuffle_service, heartbeat, .. } = world.plan.clone();
@@ -157,14 +170,16 @@ impl World {
         world.note(format_args!("trouble, in a thousand: {mischief:?}"));
         world.note(format_args!("shuffles that come out different: {random_shuffles:?}"));
         world.note(format_args!("shuffle service: {shuffle_service}, heartbeats every {heartbeat:?}"));
-        for executor in world.plan.executors.clone() {
-            let at = world.rng.millis(0, 50);
-            world.at(at, Action::Register(executor));
-        }
         for index in 0..world.plan.jobs.len() {
             world.at(world.plan.jobs[index].at, Action::Submit(index));
         }
         world
+    }
+
+    /// The world of a plan whose executors a cluster supplies; it begins at `now`.
+    pub(crate) fn in_cluster(seed: u64, mut plan: Plan, trace: bool, now: Duration) -> Self {
+        plan.jobs.iter_mut().for_each(|job| job.at += now);
+        World { asks: Some(Vec::new()), now, ..World::new(seed, plan, trace) }
     }
 
     /// Lives it to its end.
@@ -172,40 +187,87 @@ impl World {
     /// # Errors
     /// The invariant that was broken, and when.
     pub fn run(mut self) -> (Result<Report, String>, Option<String>) {
+        for executor in self.plan.executors.clone() {
+            let at = self.rng.millis(0, 50);
+            self.at(at, Action::Register(executor));
+        }
         let result = self.live().map_err(|broken| format!("at {:?}: {broken}", self.now));
         (result.map(|()| self.report.clone()), self.trace)
     }
 
     fn live(&mut self) -> Result<(), String> {
         for _ in 0..STEPS {
-            let deadline = self.scheduler.next_deadline();
             if self.is_over() {
                 return self.finish();
             }
-            let next = self.queue.first_key_value().map(|((at, _), _)| *at);
-            match (next, deadline) {
-                (Some(next), Some(deadline)) if deadline < next => self.deadline(deadline)?,
-                (None, Some(deadline)) => self.deadline(deadline)?,
-                (None, None) => {
-                    return Err(format!("nothing more happens, and jobs {:?} have not ended", self.open_jobs));
-                }
-                (Some(_), _) => {
-                    let ((at, _), action) = self.queue.pop_first().expect("it was just seen");
-                    self.now = self.now.max(at);
-                    self.act(action)?;
-                }
+            if self.next().is_none() {
+                return Err(format!("nothing more happens, and jobs {:?} have not ended", self.open_jobs));
             }
+            self.step()?;
         }
         Err(format!("no end in sight; jobs {:?} have not ended", self.open_jobs))
     }
 
-    fn is_over(&self) -> bool {
+    /// When something happens next by itself.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        [queued, self.scheduler.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Lives through what happens next.
+    pub(crate) fn step(&mut self) -> Result<(), String> {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        match self.scheduler.next_deadline() {
+            Some(deadline) if queued.is_none_or(|at| deadline < at) => self.deadline(deadline),
+            _ => {
+                let Some(((at, _), action)) = self.queue.pop_first() else { return Ok(()) };
+                self.now = self.now.max(at);
+                self.act(action)
+            }
+        }
+    }
+
+    /// A cluster's executor registers.
+    pub(crate) fn executor_comes(&mut self, now: Duration, id: ExecutorId, plan: ExecutorPlan) -> Result<(), String> {
+        self.now = self.now.max(now);
+        self.register(id, plan)
+    }
+
+    /// A cluster's executor has ended.
+    pub(crate) fn executor_ends(&mut self, now: Duration, id: ExecutorId) {
+        self.now = self.now.max(now);
+        if self.nodes.get(&id).is_some_and(|node| node.alive) {
+            self.crash(id);
+        }
+    }
+
+    /// What the cluster is asked for since it was last looked at.
+    pub(crate) fn take_asks(&mut self) -> Vec<Ask> {
+        self.asks.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn tell_cluster(&mut self, ask: Ask) {
+        if let Some(asks) = &mut self.asks {
+            asks.push(ask);
+        }
+    }
+
+    /// What was written down since it was last looked at.
+    pub(crate) fn take_trace(&mut self) -> Option<String> {
+        self.trace.as_mut().map(std::mem::take)
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
         self.open_jobs.is_empty()
             && self.scheduler.footprint().attempts == 0
             && self.queue.values().all(|action| matches!(action, Action::Heartbeat(_) | Action::Register(_)))
     }
 
-    fn finish(&mut self) -> Result<(), String> {
+    pub(crate) fn finish(&mut self) -> Result<(), String> {
         for shuffle in self.shuffles() {
             self.tell(Event::ShuffleReleased(shuffle))?;
         }
@@ -372,9 +434,15 @@ impl World {
                 self.open_jobs.remove(&job);
                 self.release_unused();
             }
+            Command::Publish(SchedulerEvent::ExecutorRemoved { executor, .. }) if self.asks.is_some() => {
+                self.tell_cluster(Ask::GiveUp(executor));
+            }
             Command::Publish(SchedulerEvent::ExecutorRemoved { executor, .. }) => {
                 let plan = self.nodes[&executor].plan.clone();
                 self.later(5, 100, Action::Register(plan));
+            }
+            Command::Publish(SchedulerEvent::TaskEnded { launch, reason: TaskEndReason::Success, .. }) => {
+                self.tell_cluster(Ask::Works(launch.executor));
             }
             Command::Publish(SchedulerEvent::StageCompleted { failure: Some(failure), .. })
                 if failure.contains("made again") =>
@@ -460,7 +528,7 @@ impl World {
                 };
                 return self.tell(event);
             }
-            Action::Register(plan) => return self.register(plan),
+            Action::Register(plan) => return self.register(ExecutorId(self.nodes.len() as u64), plan),
             Action::Reconnect(executor) => {
                 self.nodes.get_mut(&executor).expect("executors stay listed").reachable = true;
             }
@@ -468,8 +536,7 @@ impl World {
         Ok(())
     }
 
-    fn register(&mut self, plan: ExecutorPlan) -> Result<(), String> {
-        let executor = ExecutorId(self.nodes.len() as u64);
+    fn register(&mut self, executor: ExecutorId, plan: ExecutorPlan) -> Result<(), String> {
         let event = Event::ExecutorRegistered { executor, host: plan.host, rack: plan.rack, slots: plan.slots };
         let node = Node {
             plan,
@@ -534,7 +601,10 @@ impl World {
             Order::DropBlock(rdd, partition) => {
                 node.blocks.remove(&(rdd, partition));
             }
-            Order::Go => node.alive = false,
+            Order::Go => {
+                node.alive = false;
+                self.tell_cluster(Ask::Ended(id));
+            }
         }
     }
 
@@ -704,6 +774,7 @@ impl World {
                     self.nodes.iter().filter(|(_, n)| n.alive && n.plan.host == host).map(|(id, _)| *id).collect();
                 for executor in all {
                     self.nodes.get_mut(&executor).expect("it is alive").alive = false;
+                    self.tell_cluster(Ask::Ended(executor));
                 }
                 for node in self.nodes.values_mut().filter(|node| node.plan.host == host) {
                     node.outputs.clear();
@@ -761,6 +832,7 @@ impl World {
         if !outputs_survive {
             node.outputs.clear();
         }
+        self.tell_cluster(Ask::Ended(executor));
         if self.plan.heartbeat.is_some() && self.rng.per_mille(400) {
             return;
         }

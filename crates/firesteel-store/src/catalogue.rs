@@ -163,8 +163,9 @@ impl OutputPlace {
         for part in parts.clone() {
             for (piece, index) in self.pieces.iter().zip(indices) {
                 let (bytes, records) = piece.bounds.extent(entries_of(index, &parts, part), part)?;
-                located.records += records;
-                located.bytes += bytes.end - bytes.start;
+                let records = located.records.checked_add(records);
+                let total = located.bytes.checked_add(bytes.end - bytes.start);
+                (located.records, located.bytes) = records.zip(total).ok_or("its indices contradict each other")?;
                 match located.ranges.last_mut() {
                     Some(last)
                         if (last.folder, &last.file, last.bytes.end) == (piece.folder, &piece.file, bytes.start) =>
@@ -225,7 +226,7 @@ pub(crate) fn remove(scratch: &Scratch, shuffle: ShuffleId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Memory, Room, RunFiles, RunWriter, ShuffleStore};
+    use crate::{Memory, Room, RunFiles, RunWriter, ShuffleStore, flushed::entry_crc};
     use proptest::prelude::*;
     use std::{io::Read, os::unix::fs::FileExt};
     use tempfile::TempDir;
@@ -255,6 +256,21 @@ mod tests {
         }
         store.put(S, M, A, writer.finish().0);
         (store, dirs)
+    }
+
+    #[test]
+    fn indices_that_promise_more_records_than_can_be_are_refused() {
+        let bounds: Bounds = record::from_slice(&record::to_vec(&(0u64, 0u64, 40u64, 1u64)).unwrap()).unwrap();
+        let piece = || PiecePlace { folder: 0, file: String::new(), bounds };
+        let place = OutputPlace { spread: 0, pieces: vec![piece(), piece()] };
+        let entry = |partition: usize, records: u64| {
+            let numbers = [[0; 8], records.to_le_bytes()].concat();
+            [&numbers[..], &entry_crc(&numbers, 0, partition).to_le_bytes()].concat()
+        };
+        let index = [entry(0, 0), entry(1, u64::MAX)].concat();
+        assert_eq!(place.locate(0, Wanted::All, std::slice::from_ref(&index)).unwrap().records, u64::MAX);
+        let both = place.locate(0, Wanted::All, &[index.clone(), index]);
+        assert_eq!(both.unwrap_err(), "its indices contradict each other");
     }
 
     fn read(dirs: &[TempDir; 2], range: &FileRange) -> Vec<u8> {

@@ -204,7 +204,7 @@ fn entry(index: &mut Vec<u8>, start: u64, partition: usize, offset: u64, records
     index.extend_from_slice(&crc.to_le_bytes());
 }
 
-fn entry_crc(numbers: &[u8], start: u64, partition: usize) -> u32 {
+pub(crate) fn entry_crc(numbers: &[u8], start: u64, partition: usize) -> u32 {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&start.to_le_bytes()), &(partition as u64).to_le_bytes());
     crc32c::crc32c_append(crc, numbers)
 }
@@ -219,7 +219,7 @@ impl fmt::Debug for RunFiles {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Bounds {
     /// Its first page, its index and its end.
-    start: u64,
+    pub(crate) start: u64,
     index_at: u64,
     end: u64,
     partitions: u64,

@@ -9,6 +9,9 @@ mod cached_block;
 mod catalogue;
 mod error;
 mod flushed;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod heap;
 #[cfg(all(test, shuttle))]
 mod interleavings;

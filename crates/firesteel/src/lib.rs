@@ -68,6 +68,8 @@ pub use tracker::{PersistentRdd, Pool, StatusTracker};
 /// What `#[firesteel::main]` expands to, and hooks for Firesteel's own tests. Nothing here is promised.
 #[doc(hidden)]
 pub mod __private {
+    #[cfg(fuzzing)]
+    pub use crate::cluster::fuzzing;
     pub use crate::{
         allocator::Allocator,
         clock::ManualClock,

@@ -78,6 +78,7 @@ impl Settings {
                 spread_out: conf.get(keys::DEPLOY_SPREAD_OUT_APPS)?,
                 max_executor_retries: conf.get(keys::DEPLOY_MAX_EXECUTOR_RETRIES)?,
                 worker_timeout: Duration::from_secs(conf.get(keys::WORKER_TIMEOUT)?),
+                faults: Default::default(),
             },
             folder: conf.get(keys::DEPLOY_RECOVERY_DIRECTORY)?.into(),
             recovers: conf.get(keys::DEPLOY_RECOVERY_MODE)? == "FILESYSTEM",

@@ -53,6 +53,23 @@ pub struct Rules {
     pub max_executor_retries: u32,
     /// Who says nothing for so long is lost.
     pub worker_timeout: Duration,
+    /// Faults that a test puts in on purpose.
+    #[doc(hidden)]
+    pub faults: Faults,
+}
+
+/// Deliberate mistakes, so that a test can show that the simulator finds such mistakes.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Faults {
+    /// Give away what an application had before its executors have ended.
+    pub give_away_early: bool,
+    /// After a restart wait for nobody.
+    pub wait_for_nobody: bool,
+    /// Do not look who waits when an executor has ended.
+    pub forget_who_waits: bool,
+    /// Start a supervised driver again that has ended well.
+    pub start_again: bool,
 }
 
 /// One connection.
@@ -188,6 +205,8 @@ struct Application {
     /// Those of both that it wants to end: their workers may not have heard it yet.
     killed: BTreeSet<ExecutorId>,
     next_executor: u64,
+    /// It was told of all executors with lower numbers, as it said when it came.
+    told: u64,
     /// How many executors have ended since the last sign that they work.
     failures: u32,
     /// Where executors have ended, and until when there are no more.
@@ -241,7 +260,7 @@ impl Master {
         // A driver's worker is waited for also if the list of workers does not have it.
         let of_drivers = master.drivers.values().filter_map(|driver| driver.worker.clone());
         let workers: BTreeSet<_> = workers.into_iter().chain(of_drivers).collect();
-        if !workers.is_empty() || !applications.is_empty() {
+        if (!workers.is_empty() || !applications.is_empty()) && !master.rules.faults.wait_for_nobody {
             let until = now + master.rules.worker_timeout.min(TIME_TO_RETURN);
             master.recovery = Some(Recovery { until, workers, applications });
         }
@@ -255,6 +274,9 @@ impl Master {
             event,
             Event::Worker(_, FromWorker::Heartbeat) | Event::Application(_, FromApplication::Heartbeat)
         );
+        let is_forgotten =
+            self.rules.faults.forget_who_waits && matches!(event, Event::Worker(_, FromWorker::ExecutorEnded(..)));
+        let is_heartbeat = is_heartbeat || is_forgotten;
         let changes_nothing = is_heartbeat && self.next_deadline().is_none_or(|deadline| deadline > now);
         match event {
             Event::Worker(connection, message) => self.worker_says(now, connection, message),

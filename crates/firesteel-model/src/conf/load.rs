@@ -104,7 +104,7 @@ impl Conf {
 }
 
 /// The lines of `FIRESTEEL_CONF`.
-fn parse_lines(text: &str) -> Result<Vec<(String, String)>> {
+pub(super) fn parse_lines(text: &str) -> Result<Vec<(String, String)>> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| match line.split_once('=') {

@@ -20,7 +20,7 @@ use firesteel_scheduler::LossReason;
 use firesteel_store::BlockStatus;
 use std::{
     cell::Cell,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, atomic::AtomicU64},
@@ -107,6 +107,8 @@ pub(crate) struct Places {
 
 #[derive(Default)]
 struct Known {
+    /// The numbers of all executors that have come.
+    numbers: BTreeSet<ExecutorId>,
     living: BTreeMap<ExecutorId, Served>,
     /// Of executors that have died, where their map outputs are served.
     dead: BTreeMap<ExecutorId, String>,
@@ -155,6 +157,11 @@ impl Places {
         let dead = &mut lock(&self.known).dead;
         let unwanted = dead.extract_if(.., |executor, _| !is_wanted(*executor));
         unwanted.map(|(executor, address)| Holder { executor, address, is_dead: true }).collect()
+    }
+    /// Whether no executor of this number has come before: a master that was restarted, or that could not reach the application, may have
+    /// given it to two.
+    fn is_first(&self, executor: ExecutorId) -> bool {
+        lock(&self.known).numbers.insert(executor)
     }
     /// Adds an executor and tells of it, unless it comes too late; says whether it did.
     fn add(&self, executor: ExecutorId, served: Served, tell: impl FnOnce()) -> bool {
@@ -331,6 +338,9 @@ impl Door {
             other => return Err(format!("it began with {other:?}")),
         };
         let executor = introduction.executor;
+        if !self.directory.is_first(executor) {
+            return Err(format!("another one has come with its number {executor}, and it is sent away"));
+        }
         let (alive, end) = crossbeam_channel::bounded(0);
         let (given_up, stages, outputs) = Default::default();
         let link = RemoteLink { executor, outbox, closer, end, given_up, stages, outputs };

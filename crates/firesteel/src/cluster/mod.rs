@@ -6,6 +6,8 @@
 
 mod blocks;
 mod control;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod local_cluster;
 mod messages;
 mod process;

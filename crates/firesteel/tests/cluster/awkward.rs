@@ -2,11 +2,13 @@
 
 use crate::{Ground, TWO, chaos::children_of, dying, executors, files, numbers};
 use firesteel::{events::Event, prelude::*};
+use rustix::process::{Pid, Signal};
 use std::{
     fs::{self, OpenOptions},
+    io::Read,
     os::unix::fs::FileExt,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -30,6 +32,78 @@ pub(crate) fn executor_killed_while_it_writes_output_leaves_each_line_once() {
         sc.range_n(0..10_000, 6).map_with(mark, |mark, i| dying(mark, i == 4_321, i)).map(|i| format!("line {i}"));
     text.save_as_text_file(folder.display().to_string()).unwrap();
     assert_eq!(lines(&folder), (0..10_000).map(|i| format!("line {i}")).collect::<Vec<_>>());
+}
+
+/// How many partitions of a job's output have been committed, and not yet the job.
+fn committed(folder: &Path) -> usize {
+    let jobs = fs::read_dir(folder.join("_temporary")).into_iter().flatten().flatten();
+    jobs.filter_map(|job| fs::read_dir(job.path().join("committed")).ok()).flatten().count()
+}
+
+pub(crate) fn executors_killed_as_they_commit_output_leave_each_line_once() {
+    let ground = Ground::new();
+    let sc = ground.cluster();
+    for parts in 1..=3 {
+        let folder = ground.dir().join(parts.to_string());
+        let text = sc.range_n(0..60_000, 40).map(|i| format!("line {i}")).erase();
+        let pids: Vec<_> = executors(&sc).into_iter().filter_map(|pid| Pid::from_raw(pid as i32)).collect();
+        std::thread::scope(|scope| {
+            let saving = scope.spawn(|| text.save_as_text_file(folder.display().to_string()));
+            // Looked at again at once: who has renamed a file is to have no time to say so.
+            while committed(&folder) < parts {
+                assert!(!saving.is_finished(), "the job has ended before {parts} partitions were seen");
+            }
+            pids.iter().for_each(|pid| rustix::process::kill_process(*pid, Signal::KILL).unwrap());
+            saving.join().unwrap().unwrap();
+        });
+        assert_eq!(lines(&folder), (0..60_000).map(|i| format!("line {i}")).collect::<Vec<_>>());
+    }
+}
+
+/// Where executors may write, as what is left of a disk of one mebibyte, and what becomes of a shuffle that needs more.
+fn shuffled_to(small: &Path, folders: &str) -> Option<String> {
+    let mount = "mount -t tmpfs -o size=1m none \"$0\"";
+    let in_namespaces = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script]).arg(small).arg(std::env::current_exe().unwrap());
+        command
+    };
+    if !in_namespaces(mount).status().is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let mut command = in_namespaces(&format!("{mount} && exec \"$1\" --be shuffler \"$2\""));
+    let mut part = command.arg(folders).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    part.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    part.wait().unwrap();
+    Some(said)
+}
+
+/// A driver whose executors shuffle 6 MB that get no smaller by compression, with next to no memory; what it comes to.
+pub(crate) fn shuffle_to(folders: &str) -> String {
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.local.dir", folders).conf("firesteel.memory.budget", "1m").build();
+    let noise = sc.unwrap().range_n(0..10_000, 4).map(|i| {
+        let mixed = |i: u64| (i ^ (i >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed(i), (0..80).map(|j| mixed(i * 80 + j)).collect::<Vec<_>>())
+    });
+    noise.group_by_key_into(4).count().map_or_else(|e| e.to_string(), |count| count.to_string())
+}
+
+pub(crate) fn a_full_disk_of_executors_is_passed_over_or_fails_the_job_with_the_reason() {
+    let ground = Ground::new();
+    let [small, large] = ["small", "large"].map(|name| ground.dir().join(name));
+    fs::create_dir(&small).unwrap();
+    fs::create_dir(&large).unwrap();
+    let (small_alone, both) = (small.display().to_string(), format!("{},{}", small.display(), large.display()));
+    let Some(passed) = shuffled_to(&small, &both) else {
+        return println!("not tested: no file system can be mounted here (`unshare -rm` does not work)");
+    };
+    assert_eq!(passed.trim(), "10000");
+    let failed = shuffled_to(&small, &small_alone).unwrap();
+    for part in ["job ", "No space left on device", &small_alone, "`firesteel.local.dir`"] {
+        assert!(failed.contains(part), "{failed}");
+    }
 }
 
 pub(crate) fn executor_killed_while_it_fetches_a_broadcast_costs_time_only() {

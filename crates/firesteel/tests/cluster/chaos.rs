@@ -45,11 +45,16 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     ours.collect()
 }
 
-/// Lets something die every now and then until it is told to stop; how often something did.
-fn let_die(mut random: Random, over: &Receiver<()>, mut one_dies: impl FnMut(&mut Random) -> bool) -> u64 {
+/// Lets something die every now and then until it is told to stop, and then not for longer than `pause` milliseconds; how often something did.
+fn let_die(
+    mut random: Random,
+    pause: usize,
+    over: &Receiver<()>,
+    mut one_dies: impl FnMut(&mut Random) -> bool,
+) -> u64 {
     let mut died = 0;
     loop {
-        let pause = Duration::from_millis(20 + random.below(400) as u64);
+        let pause = Duration::from_millis(20 + random.below(pause) as u64);
         if over.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return died;
         }
@@ -140,7 +145,7 @@ fn round_of_executors(seed: u64, until: Instant) -> (usize, u64) {
     let fates = Random::new(random.next());
     let killer = std::thread::spawn(move || {
         let all = || children_of(std::process::id());
-        let_die(fates, &over, |random| executor_dies(random, all()))
+        let_die(fates, 400, &over, |random| executor_dies(random, all()))
     });
     let programs = arena.run(&mut random, until);
     drop(end);
@@ -244,7 +249,7 @@ fn round_of_a_cluster(seed: u64, until: Instant) -> (usize, u64) {
         let mut fates = fates;
         let mut dying = Dying { cluster, master: None, workers: Vec::new(), standing: Vec::new(), held: None };
         dying.spoil(Random::new(fates.next()));
-        let died = let_die(fates, &over, |random| dying.one(random));
+        let died = let_die(fates, 1_200, &over, |random| dying.one(random));
         dying.revive(Instant::now() + Duration::from_secs(60));
         if let Some(relay) = &dying.cluster.relay {
             relay.fates(|_| Fate::default());

@@ -2,6 +2,7 @@
 
 use crate::{
     Ground, answers,
+    awkward::shuffle_to,
     chaos::children_of,
     counted, executors, files, kill, numbers,
     relay::{self, Relay},
@@ -100,6 +101,10 @@ pub(crate) fn be_a_part() {
             let pids = executors(&sc);
             println!("{}", pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
             stays();
+        }
+        ["shuffler", folders] => {
+            println!("{}", shuffle_to(folders));
+            std::process::exit(0);
         }
         _ => panic!("there is no such part: {words:?}"),
     }
@@ -255,6 +260,39 @@ pub(crate) fn killed_worker_takes_its_executors_along_and_costs_what_they_held()
     soon("executors end with their worker", || !its.iter().any(|pid| is_there(*pid)));
     assert_eq!(sums.collect().unwrap(), expected);
     sc.stop().unwrap();
+}
+
+/// Kills the worker of the executor that gets here, if that is the first to, and with it the executor itself.
+fn orphaned<T>(mark: &String, here: bool, item: T) -> T {
+    if here && fs::create_dir(mark).is_ok() {
+        kill(std::os::unix::process::parent_id());
+        stays();
+    }
+    item
+}
+
+pub(crate) fn worker_killed_while_its_executors_map_and_read_costs_time_only() {
+    let cluster = Cluster::new(3);
+    let sc = cluster.builder().build().unwrap();
+    let counted_by = sc.long_accumulator("counted");
+    for stage in 0..2 {
+        let mark = path(&cluster.ground, &format!("mark-{stage}")).display().to_string();
+        let numbers = numbers(&sc);
+        let sums = match stage {
+            0 => numbers
+                .map_with(mark.clone(), |mark, pair| orphaned(mark, pair.1 == 12_345, pair))
+                .reduce_by_key_into(4, |a, b| a + b)
+                .erase(),
+            _ => numbers
+                .reduce_by_key_into(4, |a, b| a + b)
+                .map_with(mark.clone(), |mark, pair| orphaned(mark, pair.0 == 50, pair))
+                .erase(),
+        };
+        let sum = counted(&sums, &counted_by).values().sum().unwrap();
+        assert_eq!(sum, (0..20_000u64).sum::<u64>() as f64);
+        assert_eq!(counted_by.value(), 97 * (stage + 1), "exactly once in an action");
+        assert!(Path::new(&mark).exists());
+    }
 }
 
 /// The files of map outputs that executors of a worker have written.

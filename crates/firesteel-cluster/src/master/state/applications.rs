@@ -74,11 +74,11 @@ impl Master {
             ApplicationId::try_from(name).expect("the stamp has nothing that an id may not have")
         });
         let deadline = now + self.rules.worker_timeout;
-        let known = self.applications.contains_key(&id);
+        let is_new = !self.applications.contains_key(&id);
         if let Some(recovery) = &mut self.recovery {
             recovery.applications.remove(&id);
         }
-        if !known {
+        if is_new {
             self.unsaved = true;
             self.commands.push(Command::Log(format!("application {id} has come: {:?}", description.name)));
             // Who comes back was there before all that come for the first time, and after those who came back before.
@@ -93,6 +93,7 @@ impl Master {
                     missing: BTreeSet::new(),
                     killed: BTreeSet::new(),
                     next_executor: 0,
+                    told: 0,
                     failures: 0,
                     held_back: BTreeMap::new(),
                     waits: None,
@@ -126,13 +127,15 @@ impl Master {
             .chain(run.iter().map(|(executor, ..)| executor))
             .map(|executor| executor.0.saturating_add(1))
             .max();
+        application.told = next_executor;
         application.next_executor = application.next_executor.max(next_executor).max(highest.unwrap_or(0));
         run.sort();
         let (mut grant, mut over) = (Vec::new(), Vec::new());
         for (executor, worker, host, cores) in run {
             let known = knows.contains(&executor);
-            // It was told that this one has ended.
-            if !known && executor.0 < next_executor {
+            // It was told that this one has ended, or it was given up while there was no connection.
+            let given_up = !is_new && !application.executors.contains_key(&executor);
+            if given_up || !known && executor.0 < next_executor {
                 application.executors.remove(&executor);
                 over.push((worker, ExecutorName { application: id.clone(), executor }));
                 continue;
@@ -144,11 +147,12 @@ impl Master {
             }
         }
         application.missing = knows.into_iter().filter(|id| !application.executors.contains_key(id)).collect();
-        grant.into_iter().for_each(|message| self.tell(&id, message));
-        over.into_iter().for_each(|(worker, name)| self.kill(&worker, name));
+        // Ends first: so that it never seems to have more than it may.
         if self.recovery.is_none() {
             self.give_up_missing(&id);
         }
+        grant.into_iter().for_each(|message| self.tell(&id, message));
+        over.into_iter().for_each(|(worker, name)| self.kill(&worker, name));
     }
 
     /// Executors whose workers have not come back are lost.
@@ -185,6 +189,10 @@ impl Master {
         let Some(application) = self.applications.remove(id) else { return };
         self.unsaved = true;
         self.commands.push(Command::Log(format!("application {id} has ended: {why}")));
+        if self.rules.faults.give_away_early {
+            let of_it = |holder: &Holder| holder.application() == Some(id);
+            self.workers.values_mut().for_each(|worker| worker.holdings.retain(|holder, _| !of_it(holder)));
+        }
         for worker in self.workers.keys().cloned().collect::<Vec<_>>() {
             self.tell_of_ended_applications(&worker);
         }

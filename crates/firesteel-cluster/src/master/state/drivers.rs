@@ -143,14 +143,23 @@ impl Master {
         if let Some(worker) = self.workers.get_mut(worker) {
             worker.holdings.remove(&Holder::Driver(id.clone()));
         }
-        if self.driver(id).is_some_and(|driver| !driver.has_ended() && driver.worker.as_ref() == Some(worker)) {
+        let Some(driver) = self.driver(id).filter(|driver| !driver.has_ended()) else { return };
+        let runs_on = driver.worker.clone();
+        // One that was lost, and has ended well all the same, need not be started again, or is ended where it was.
+        if runs_on.as_ref() == Some(worker) || end.state == DriverState::Finished {
             let state = if matches!(end.state, DriverState::Submitted | DriverState::Running | DriverState::Relaunching)
             {
                 DriverState::Failed
             } else {
                 end.state
             };
+            if self.rules.faults.start_again {
+                return self.driver_lost(id, worker);
+            }
             self.driver_over(id, state, &end.message);
+            if let Some(other) = runs_on.filter(|other| other != worker) {
+                self.tell_kill(&other, id);
+            }
         }
     }
 

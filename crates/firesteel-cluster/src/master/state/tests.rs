@@ -1,4 +1,4 @@
-//! A test for each rule, and random histories with peers that lose connections, die and come back.
+//! A test for each rule. Histories of peers that lose connections, die and come back are in the simulator (firesteel-sim).
 
 use super::*;
 use crate::{
@@ -6,8 +6,6 @@ use crate::{
     protocol::{Blob, DriverEnd, ExecutorEnd, HowEnded, RunningDriver, RunningExecutor},
 };
 use firesteel_net::Secret;
-use proptest::prelude::*;
-use std::collections::VecDeque;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -18,6 +16,7 @@ fn rules() -> Rules {
         spread_out: true,
         max_executor_retries: 3,
         worker_timeout: TIMEOUT,
+        faults: Faults::default(),
     }
 }
 
@@ -82,24 +81,8 @@ struct Program {
     removed: Option<String>,
 }
 
-/// What the master says on a connection.
-enum Answer {
-    Worker(ToWorker),
-    Application(ToApplication),
-    Close,
-}
-
-/// What is under way on a connection, in both directions; lost with it.
-#[derive(Default)]
-struct Wire {
-    events: VecDeque<Event>,
-    answers: VecDeque<Answer>,
-}
-
-/// A master and everybody around it; messages arrive at once, or, in a slow world, when they are delivered.
+/// A master and everybody around it; messages arrive at once.
 struct World {
-    slow: bool,
-    wires: BTreeMap<ConnectionId, Wire>,
     master: Master,
     saved: Saved,
     now: Duration,
@@ -113,8 +96,7 @@ impl World {
     fn new(rules: Rules) -> World {
         let (saved, now) = (Saved::default(), Duration::ZERO);
         let master = Master::new(rules, saved.clone(), now);
-        let (slow, wires) = (false, BTreeMap::new());
-        World { slow, wires, master, saved, now, connections: 0, machines: vec![], programs: vec![], answers: vec![] }
+        World { master, saved, now, connections: 0, machines: vec![], programs: vec![], answers: vec![] }
     }
 
     fn connection(&mut self) -> ConnectionId {
@@ -125,63 +107,13 @@ impl World {
     fn event(&mut self, event: Event) {
         for command in self.master.handle(self.now, event) {
             match command {
-                Command::ToWorker(connection, message) => self.answer(connection, Answer::Worker(message)),
-                Command::ToApplication(connection, message) => self.answer(connection, Answer::Application(message)),
-                Command::Close(connection) => self.answer(connection, Answer::Close),
+                Command::ToWorker(connection, message) => self.worker_hears(connection, message),
+                Command::ToApplication(connection, message) => self.program_hears(connection, message),
+                Command::Close(connection) => self.closed(connection),
                 Command::ToSubmitter(_, message) => self.answers.push(message),
                 Command::Save(saved) => self.saved = saved,
                 Command::Log(_) => {}
             }
-        }
-    }
-
-    fn say(&mut self, connection: ConnectionId, event: Event) {
-        match self.slow {
-            true => self.wires.entry(connection).or_default().events.push_back(event),
-            false => self.event(event),
-        }
-    }
-
-    fn answer(&mut self, connection: ConnectionId, answer: Answer) {
-        let is_there = |of: &Option<ConnectionId>| *of == Some(connection);
-        if self.slow {
-            // Nobody reads a connection that is lost.
-            let mut ends =
-                self.machines.iter().map(|m| &m.connection).chain(self.programs.iter().map(|p| &p.connection));
-            if ends.any(is_there) {
-                self.wires.entry(connection).or_default().answers.push_back(answer);
-            }
-            return;
-        }
-        self.hear(connection, answer);
-    }
-
-    fn hear(&mut self, connection: ConnectionId, answer: Answer) {
-        match answer {
-            Answer::Worker(message) => self.worker_hears(connection, message),
-            Answer::Application(message) => self.program_hears(connection, message),
-            Answer::Close => self.closed(connection),
-        }
-    }
-
-    /// One message arrives, of one of the connections that have some under way.
-    fn deliver(&mut self, n: usize) {
-        self.wires.retain(|_, wire| !wire.events.is_empty() || !wire.answers.is_empty());
-        let Some(connection) = self.wires.keys().nth(n / 2 % self.wires.len().max(1)).copied() else { return };
-        let Some(wire) = self.wires.get_mut(&connection) else { return };
-        let event = if n.is_multiple_of(2) || wire.answers.is_empty() { wire.events.pop_front() } else { None };
-        match event {
-            Some(event) => self.event(event),
-            None => {
-                let answer = wire.answers.pop_front();
-                answer.into_iter().for_each(|answer| self.hear(connection, answer));
-            }
-        }
-    }
-
-    fn deliver_all(&mut self) {
-        while self.wires.values().any(|wire| !wire.events.is_empty() || !wire.answers.is_empty()) {
-            self.deliver(0);
         }
     }
 
@@ -219,11 +151,9 @@ impl World {
         match message {
             ToApplication::Registered { id, .. } => program.id = Some(id),
             ToApplication::ExecutorGranted { executor, .. } => {
-                assert!(
-                    program.executors.insert(executor) && executor.0 >= program.next,
-                    "{executor} is granted twice"
-                );
-                program.next = executor.0 + 1;
+                let had = program.ended.iter().any(|(ended, _)| *ended == executor);
+                assert!(program.executors.insert(executor) && !had, "{executor} is granted twice");
+                program.next = program.next.max(executor.0 + 1);
                 program.waits = None;
             }
             ToApplication::ExecutorEnded(executor, end) => {
@@ -240,7 +170,6 @@ impl World {
     }
 
     fn closed(&mut self, connection: ConnectionId) {
-        self.wires.remove(&connection);
         self.machines.iter_mut().filter(|m| m.connection == Some(connection)).for_each(|m| m.connection = None);
         self.programs.iter_mut().filter(|p| p.connection == Some(connection)).for_each(|p| p.connection = None);
     }
@@ -266,12 +195,11 @@ impl World {
             drivers_ended: vec![],
             applications: machine.keeps.iter().cloned().collect(),
         };
-        self.say(connection, Event::Worker(connection, register));
+        self.event(Event::Worker(connection, register));
     }
 
     fn disconnect_worker(&mut self, i: usize) {
         if let Some(connection) = self.machines[i].connection.take() {
-            self.wires.remove(&connection);
             self.event(Event::Disconnected(connection));
         }
     }
@@ -302,19 +230,18 @@ impl World {
             executors: program.executors.iter().copied().collect(),
             next_executor: program.next,
         };
-        self.say(connection, Event::Application(connection, register));
+        self.event(Event::Application(connection, register));
     }
 
     fn disconnect_program(&mut self, i: usize) {
         if let Some(connection) = self.programs[i].connection.take() {
-            self.wires.remove(&connection);
             self.event(Event::Disconnected(connection));
         }
     }
 
     fn program_says(&mut self, i: usize, message: FromApplication) {
         if let Some(connection) = self.programs[i].connection {
-            self.say(connection, Event::Application(connection, message));
+            self.event(Event::Application(connection, message));
         }
     }
 
@@ -324,7 +251,7 @@ impl World {
         let executor = machine.runs.remove(n);
         let end = ExecutorEnd { how, message: "the log is there".into() };
         if let Some(connection) = machine.connection {
-            self.say(connection, Event::Worker(connection, FromWorker::ExecutorEnded(executor.name, end)));
+            self.event(Event::Worker(connection, FromWorker::ExecutorEnded(executor.name, end)));
         }
     }
 
@@ -359,20 +286,18 @@ impl World {
         while self.now < until {
             for i in 0..self.machines.len() {
                 if let Some(connection) = self.machines[i].connection {
-                    self.say(connection, Event::Worker(connection, FromWorker::Heartbeat));
+                    self.event(Event::Worker(connection, FromWorker::Heartbeat));
                 }
             }
             for i in 0..self.programs.len() {
                 self.program_says(i, FromApplication::Heartbeat);
             }
-            self.deliver_all();
             self.passes((TIMEOUT / 4).min(until - self.now));
         }
     }
 
     /// The master dies, and another begins with what was kept.
     fn restart(&mut self) {
-        self.wires.clear();
         self.machines.iter_mut().for_each(|machine| machine.connection = None);
         self.programs.iter_mut().for_each(|program| program.connection = None);
         self.master = Master::new(self.master.rules.clone(), self.saved.clone(), self.now);
@@ -385,24 +310,6 @@ impl World {
             his.map(|e| e.cores).collect()
         };
         self.machines.iter().map(of).collect()
-    }
-
-    /// No application waits that could be served.
-    fn is_fair(&self) -> bool {
-        if self.master.recovery.is_some() {
-            return true;
-        }
-        let open = self.master.open_workers();
-        self.master.applications.values().filter(|app| app.connection.is_some()).all(|app| {
-            let has: u32 = app.executors.values().map(|executor| executor.cores).sum();
-            let most = app.description.cores_max.unwrap_or(u32::MAX);
-            let size = app.description.executor_cores.unwrap_or(1);
-            let held_back = |id: &WorkerId| app.held_back.get(id).is_some_and(|held| held.until.is_some());
-            most - has < size
-                || open.iter().all(|(id, room)| {
-                    held_back(id) || room.cores < size || room.memory_mib < app.description.executor_memory_mib
-                })
-        })
     }
 }
 
@@ -751,6 +658,69 @@ fn a_supervised_driver_of_a_lost_worker_starts_again_and_another_does_not() {
 }
 
 #[test]
+fn a_driver_that_has_ended_well_is_not_started_again_though_its_worker_was_lost() {
+    let mut world = World::new(rules());
+    world.worker(1, 1024);
+    let driver = world.submit(driver(true));
+    world.disconnect_worker(0);
+    world.passes(TIME_TO_RECONNECT);
+    assert_eq!(world.state(&driver), DriverState::Relaunching);
+    world.worker(1, 1024);
+    assert_eq!(world.machines[1].drives.len(), 1);
+    // The lost worker comes back: there it has ended well meanwhile.
+    let connection = world.connection();
+    world.machines[0].connection = Some(connection);
+    let end = DriverEnd { state: DriverState::Finished, message: String::new() };
+    let register = FromWorker::Register {
+        worker: world.machines[0].description.clone(),
+        executors: vec![],
+        drivers: vec![],
+        ended: vec![],
+        drivers_ended: vec![(driver.clone(), end)],
+        applications: vec![],
+    };
+    world.event(Event::Worker(connection, register));
+    assert_eq!(world.state(&driver), DriverState::Finished);
+    assert_eq!(world.machines[1].doomed, [Holder::Driver(driver)].into());
+}
+
+#[test]
+fn executors_of_which_an_application_was_not_told_before_a_restart_are_its_in_whatever_order_their_workers_come() {
+    let mut world = World::new(Rules { spread_out: true, ..rules() });
+    world.worker(1, 1024);
+    world.worker(1, 1024);
+    let program = world.program(wants(None, Some(1), 512));
+    assert_eq!(world.programs[program].executors.len(), 2);
+    // The master dies before its words arrive.
+    world.restart();
+    (world.programs[program].executors, world.programs[program].next) = (BTreeSet::new(), 0);
+    world.connect_program(program);
+    let second = world.machines.iter().position(|machine| machine.runs[0].name.executor == ExecutorId(1)).unwrap();
+    world.connect_worker(second);
+    world.connect_worker(1 - second);
+    assert_eq!(world.programs[program].executors, [ExecutorId(0), ExecutorId(1)].into());
+    assert!(world.machines.iter().all(|machine| machine.doomed.is_empty()));
+}
+
+#[test]
+fn an_executor_that_was_given_up_while_its_application_was_away_is_not_its_again() {
+    let mut world = World::new(rules());
+    world.worker(2, 1024);
+    let program = world.program(wants(Some(2), None, 512));
+    world.worker(2, 1024);
+    world.disconnect_program(program);
+    world.disconnect_worker(0);
+    world.passes(TIME_TO_RECONNECT);
+    // Its worker comes back, and is told to end it; it has not ended yet when the application comes.
+    world.connect_worker(0);
+    assert_eq!(world.machines[0].doomed.len(), 1);
+    world.connect_program(program);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::WorkerLost)]);
+    assert_eq!(world.programs[program].executors, [ExecutorId(1)].into());
+    assert_eq!(world.cores(program), [vec![2], vec![2]], "one of them ends");
+}
+
+#[test]
 fn files_are_needed_until_their_driver_has_ended() {
     let mut world = World::new(rules());
     let id = world.submit(driver(false));
@@ -781,225 +751,4 @@ fn who_speaks_out_of_turn_is_refused() {
     };
     let said = world.master.handle(world.now, Event::Worker(connection, register));
     assert!(matches!(&said[..], [Command::ToWorker(_, ToWorker::Refused(_))]), "{said:?}");
-}
-
-/// What may happen in a random history. Numbers are taken modulo how many there are.
-#[derive(Clone, Debug)]
-enum Step {
-    NewWorker(u32, u64),
-    NewProgram(Option<u32>, Option<u32>, u64),
-    DisconnectWorker(usize),
-    ConnectWorker(usize),
-    DisconnectProgram(usize),
-    ConnectProgram(usize),
-    Unregister(usize),
-    ExecutorEnds(usize, usize, bool),
-    Works(usize),
-    Submit(bool),
-    DriverEnds(usize),
-    Kill(usize),
-    /// Time passes, and nobody says that it is there.
-    Pass(u64),
-    Live(u64),
-    Restart,
-    /// A connection is lost, and the master does not see it.
-    CutWorker(usize),
-    CutProgram(usize),
-    /// Messages arrive.
-    Deliver(Vec<usize>),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let any = || 0..8usize;
-    prop_oneof![
-        1 => (1..5u32, 1..5u64).prop_map(|(cores, memory)| Step::NewWorker(cores, memory * 512)),
-        2 => (prop::option::of(1..6u32), prop::option::of(1..4u32), 1..3u64)
-            .prop_map(|(max, cores, memory)| Step::NewProgram(max, cores, memory * 512)),
-        2 => any().prop_map(Step::DisconnectWorker),
-        4 => any().prop_map(Step::ConnectWorker),
-        2 => any().prop_map(Step::DisconnectProgram),
-        4 => any().prop_map(Step::ConnectProgram),
-        1 => any().prop_map(Step::Unregister),
-        5 => (any(), any(), proptest::bool::ANY).prop_map(|(worker, n, killed)| Step::ExecutorEnds(worker, n, killed)),
-        3 => any().prop_map(Step::Works),
-        1 => proptest::bool::ANY.prop_map(Step::Submit),
-        1 => any().prop_map(Step::DriverEnds),
-        1 => any().prop_map(Step::Kill),
-        2 => (0..40_000u64).prop_map(Step::Pass),
-        3 => (0..100_000u64).prop_map(Step::Live),
-        1 => Just(Step::Restart),
-        1 => any().prop_map(Step::CutWorker),
-        1 => any().prop_map(Step::CutProgram),
-        12 => prop::collection::vec(0..64usize, 1..8).prop_map(Step::Deliver),
-    ]
-}
-
-impl World {
-    fn step(&mut self, step: Step) {
-        let (machines, programs) = (self.machines.len().max(1), self.programs.len().max(1));
-        match step {
-            Step::NewWorker(cores, memory) => drop(self.worker(cores, memory)),
-            Step::NewProgram(max, cores, memory) => drop(self.program(wants(max, cores, memory))),
-            Step::DisconnectWorker(i) if i % machines < self.machines.len() => self.disconnect_worker(i % machines),
-            Step::ConnectWorker(i) if self.machines.get(i % machines).is_some_and(|m| m.connection.is_none()) => {
-                self.connect_worker(i % machines);
-            }
-            Step::DisconnectProgram(i) if i % programs < self.programs.len() => self.disconnect_program(i % programs),
-            Step::ConnectProgram(i) if i % programs < self.programs.len() => {
-                let program = &self.programs[i % programs];
-                if program.connection.is_none() && program.removed.is_none() {
-                    self.connect_program(i % programs);
-                }
-            }
-            Step::Unregister(i) if i % programs < self.programs.len() => {
-                self.program_says(i % programs, FromApplication::Unregister);
-                self.programs[i % programs].removed = Some("by itself".into());
-            }
-            Step::ExecutorEnds(i, n, killed) if i % machines < self.machines.len() => {
-                let runs = self.machines[i % machines].runs.len();
-                if runs > 0 {
-                    let how = if killed { HowEnded::Killed } else { HowEnded::Exited(1) };
-                    self.executor_ends(i % machines, n % runs, how);
-                }
-            }
-            Step::Works(i) if i % programs < self.programs.len() => {
-                if let Some(executor) = self.programs[i % programs].executors.first().copied() {
-                    self.program_says(i % programs, FromApplication::Works(executor));
-                }
-            }
-            Step::Submit(supervise) => drop(self.submit(driver(supervise))),
-            Step::DriverEnds(i) if i % machines < self.machines.len() => {
-                let machine = &mut self.machines[i % machines];
-                if let (Some(driver), Some(connection)) = (machine.drives.pop(), machine.connection) {
-                    let end = DriverEnd { state: DriverState::Finished, message: String::new() };
-                    self.say(connection, Event::Worker(connection, FromWorker::DriverEnded(driver.driver, end)));
-                }
-            }
-            Step::Kill(i) => {
-                if let Some(driver) = self.master.drivers.values().nth(i) {
-                    let id = driver.id.clone();
-                    self.submits(FromSubmitter::Kill(id));
-                }
-            }
-            Step::Pass(ms) => self.passes(Duration::from_millis(ms)),
-            Step::Live(ms) => self.heartbeats_pass(Duration::from_millis(ms)),
-            Step::Restart => self.restart(),
-            Step::CutWorker(i) if i % machines < self.machines.len() => {
-                let connection = self.machines[i % machines].connection.take();
-                connection.into_iter().for_each(|connection| drop(self.wires.remove(&connection)));
-            }
-            Step::CutProgram(i) if i % programs < self.programs.len() => {
-                let connection = self.programs[i % programs].connection.take();
-                connection.into_iter().for_each(|connection| drop(self.wires.remove(&connection)));
-            }
-            Step::Deliver(which) => which.into_iter().for_each(|n| self.deliver(n)),
-            _ => {}
-        }
-    }
-}
-
-impl World {
-    /// Everything arrives, everybody is there, and what was told to end has ended.
-    fn settle(&mut self) {
-        for _ in 0..4 {
-            self.deliver_all();
-            for i in 0..self.machines.len() {
-                if self.machines[i].connection.is_none() {
-                    self.connect_worker(i);
-                }
-            }
-            for i in 0..self.programs.len() {
-                if self.programs[i].connection.is_none() && self.programs[i].removed.is_none() {
-                    self.connect_program(i);
-                }
-            }
-            self.heartbeats_pass(TIMEOUT * 2);
-            self.end_those_who_are_to_end();
-            self.deliver_all();
-        }
-    }
-
-    fn end_those_who_are_to_end(&mut self) {
-        for i in 0..self.machines.len() {
-            let doomed = std::mem::take(&mut self.machines[i].doomed);
-            let is_doomed = |e: &RunningExecutor| doomed.contains(&Holder::Executor(e.name.clone()));
-            while let Some(n) = self.machines[i].runs.iter().position(is_doomed) {
-                self.executor_ends(i, n, HowEnded::Killed);
-            }
-            let is_doomed = |d: &RunningDriver| doomed.contains(&Holder::Driver(d.driver.clone()));
-            while let Some(n) = self.machines[i].drives.iter().position(is_doomed) {
-                let driver = self.machines[i].drives.remove(n).driver;
-                let end = DriverEnd { state: DriverState::Killed, message: String::new() };
-                if let Some(connection) = self.machines[i].connection {
-                    self.say(connection, Event::Worker(connection, FromWorker::DriverEnded(driver, end)));
-                }
-            }
-        }
-    }
-
-    /// All sides know the same, and nobody runs what nobody wants.
-    fn agree(&self) {
-        for machine in &self.machines {
-            let known = &self.master.workers[&machine.description.id];
-            let executors = machine.runs.iter().map(|executor| Holder::Executor(executor.name.clone()));
-            let drivers = machine.drives.iter().map(|driver| Holder::Driver(driver.driver.clone()));
-            let runs: BTreeSet<Holder> = executors.chain(drivers).collect();
-            assert_eq!(known.holdings.keys().cloned().collect::<BTreeSet<_>>(), runs);
-            assert!(known.applications.is_superset(&machine.keeps), "files that nobody will have removed");
-            for executor in &machine.runs {
-                let application = self.master.applications.get(&executor.name.application);
-                let of = application.and_then(|app| app.executors.get(&executor.name.executor));
-                assert_eq!(of.map(|of| &of.worker), Some(&machine.description.id), "{} is nobody's", executor.name);
-            }
-            for RunningDriver { driver, .. } in &machine.drives {
-                let status = self.master.status(driver).expect("it is remembered for as long as it runs");
-                assert_eq!((status.state, status.worker), (DriverState::Running, Some(machine.description.id.clone())));
-            }
-        }
-        for program in self.programs.iter().filter(|program| program.removed.is_none()) {
-            let id = program.id.as_ref().expect("it is registered");
-            let known: BTreeSet<_> = self.master.applications[id].executors.keys().copied().collect();
-            assert_eq!(known, program.executors);
-        }
-    }
-}
-
-proptest! {
-    // Some faults show in one history of a thousand.
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1500), ..ProptestConfig::default() })]
-
-    /// `Master::check` holds after every event; beyond it: nobody waits who could be served, nobody has more than it may, all sides agree
-    /// when messages have had time to arrive, and everything is free when everybody has gone.
-    #[test]
-    fn whatever_happens_nothing_is_given_twice_or_lost(
-        steps in prop::collection::vec(step(), 1..160), spread_out: bool, slow: bool,
-    ) {
-        let mut world = World::new(Rules { spread_out, ..rules() });
-        world.slow = slow;
-        for step in steps {
-            let shown = format!("{step:?}");
-            world.step(step);
-            prop_assert!(world.is_fair(), "after {}: {:#?}", shown, world.master);
-            for app in world.master.applications.values() {
-                let has: u32 = app.executors.values().map(|executor| executor.cores).sum();
-                prop_assert!(has <= app.description.cores_max.unwrap_or(u32::MAX));
-            }
-        }
-        world.settle();
-        world.agree();
-        for driver in world.master.drivers.values().map(|driver| driver.id.clone()).collect::<Vec<_>>() {
-            world.submits(FromSubmitter::Kill(driver));
-        }
-        for i in 0..world.programs.len() {
-            world.program_says(i, FromApplication::Unregister);
-            world.programs[i].removed = Some("by itself".into());
-        }
-        world.settle();
-        world.agree();
-        prop_assert!(world.machines.iter().all(|machine| machine.runs.is_empty() && machine.drives.is_empty()));
-        prop_assert!(world.machines.iter().all(|machine| machine.keeps.is_empty()), "files of what has ended stay");
-        for worker in world.master.workers.values() {
-            prop_assert_eq!(worker.free().cores, worker.description.cores);
-        }
-    }
 }

@@ -140,9 +140,9 @@ impl Master {
         };
         let number = name.executor.0;
         // Started before a restart, and the application was not told. Later another may have its place.
-        let is_news = number >= application.next_executor;
+        let is_adopted =
+            recovering && number >= application.told && !application.executors.contains_key(&name.executor);
         application.next_executor = application.next_executor.max(number.saturating_add(1));
-        let is_adopted = is_news && recovering;
         if application.missing.remove(&name.executor) || is_adopted {
             let executor = Executor { worker: worker.clone(), cores: holding.cores, works: true };
             application.executors.insert(name.executor, executor);

@@ -1,0 +1,46 @@
+//! Messages of master, workers, applications and submitters, a line each; and what a master does when they are said to it.
+
+#![no_main]
+
+use firesteel_cluster::{
+    fuzzing,
+    master::state::{ConnectionId, Event, Faults, Master, Rules, Saved},
+    protocol::{Caller, FromApplication, FromSubmitter, FromWorker, ToApplication, ToSubmitter, ToWorker, decode},
+};
+use libfuzzer_sys::fuzz_target;
+use std::time::Duration;
+
+fuzz_target!(|bytes: &[u8]| {
+    let rules = Rules {
+        stamp: "t".into(),
+        default_cores: u32::MAX,
+        spread_out: true,
+        max_executor_retries: 3,
+        worker_timeout: Duration::from_secs(60),
+        faults: Faults::default(),
+    };
+    let (mut master, mut now) = (Master::new(rules, Saved::default(), Duration::ZERO), Duration::ZERO);
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let _ = decode::<Caller>(line);
+        let _ = decode::<ToWorker>(line);
+        let _ = decode::<ToApplication>(line);
+        let _ = decode::<ToSubmitter>(line);
+        let _ = decode::<Saved>(line);
+        fuzzing::role(line);
+        // The first byte says who speaks, and how much later.
+        let Some((who, message)) = line.split_first() else { continue };
+        now += Duration::from_millis(u64::from(who >> 4) * 500);
+        let connection = ConnectionId(u64::from(who & 3));
+        let event = match who & 12 {
+            0 => decode::<FromWorker>(message).map(|message| Event::Worker(connection, message)),
+            4 => decode::<FromApplication>(message)
+                .map(|message| Event::Application(ConnectionId(connection.0 + 4), message)),
+            8 => decode::<FromSubmitter>(message)
+                .map(|message| Event::Submitter(ConnectionId(connection.0 + 8), message)),
+            _ => Ok(Event::Disconnected(ConnectionId(u64::from(who & 3) + u64::from(message.len() as u32 % 3 * 4)))),
+        };
+        if let Ok(event) = event {
+            master.handle(now, event);
+        }
+    }
+});
