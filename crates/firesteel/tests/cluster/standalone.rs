@@ -80,6 +80,8 @@ pub(crate) fn be_a_part() {
         ["master", address, folder] => {
             conf.set("firesteel.deploy.recoveryDirectory", folder);
             conf.set("firesteel.deploy.recoveryMode", "FILESYSTEM");
+            // Who kills executors at random may kill one before it works, again and again.
+            conf.set("firesteel.deploy.maxExecutorRetries", "1000");
             let server = MasterServer::start(Settings::new(&conf, address.into()).unwrap()).unwrap();
             println!("{}", server.address());
             stays();
