@@ -141,11 +141,9 @@ impl Checks {
     }
 
     fn count(&mut self, launch: &TaskLaunch) {
-        if !self.is_current(launch) {
-            return;
-        }
-        self.excluded.failed(launch, self.now);
-        if !self.done.contains(&(launch.stage, launch.index)) {
+        // Attempts at a task that is done were told to stop, also those whose result is being fetched.
+        if self.is_current(launch) && !self.done.contains(&(launch.stage, launch.index)) {
+            self.excluded.failed(launch, self.now);
             *self.failures.entry((launch.stage, launch.stage_attempt, launch.index)).or_default() += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! A simulator that drives Firesteel's scheduler through seeded histories of failure.
+//! A simulator that leads Firesteel's scheduler, and [whole clusters](cluster) with their master, through seeded histories of failure.
 //!
 //! A seed stands for a cluster, some shuffles, cached RDDs and jobs, and all that goes wrong: executors crash, messages are
 //! late, lost or repeated, map outputs vanish, tasks fail, give other data when they are repeated, or are slow, users

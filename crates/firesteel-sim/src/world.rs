@@ -327,9 +327,7 @@ impl World {
 
     /// A message from an executor to the driver.
     fn say(&mut self, from: ExecutorId, event: Event) {
-        if self.trouble(self.plan.mischief.repeated) {
-            self.later(0, 100, Action::Tell(event.clone()));
-        }
+        let repeated = self.trouble(self.plan.mischief.repeated);
         if self.trouble(self.plan.mischief.lost) {
             return self.note(format_args!("lost on its way from executor {from}: {event:?}"));
         }
@@ -337,6 +335,11 @@ impl World {
         let node = self.nodes.get_mut(&from).expect("who says something exists");
         let at = (self.now + delay).max(node.outbox + Duration::from_micros(1));
         node.outbox = at;
+        if repeated {
+            // After the first, which came in order.
+            let again = at + self.rng.millis(0, 100);
+            self.at(again, Action::Tell(event.clone()));
+        }
         self.at(at, Action::Tell(event));
     }
 
