@@ -38,6 +38,9 @@ use std::{
 const UNSENT: usize = 256 << 20;
 /// How long the driver may take to be told why this process ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The status with which an executor ends whose connection to the driver has, which is nobody's fault; of `sysexits.h`, for a failure that
+/// will pass.
+pub(super) const DRIVER_GONE: i32 = 75;
 /// How long tasks may take to end when the driver has gone.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -339,7 +342,7 @@ impl Process {
         }
         if !in_time || !orderly {
             // Threads that do not end would keep the process.
-            std::process::exit(if orderly { 0 } else { 1 });
+            std::process::exit(if orderly { 0 } else { DRIVER_GONE });
         }
     }
 
