@@ -266,10 +266,14 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         for entry in table.drain() {
             self.write(entry.key, entry.value.expect("a table's parts are there between records"));
         }
-        self.table = table;
         (self.seen, self.used, self.weighed) = (0, 0, 0);
         if seen < sent * WORTHWHILE {
+            // Nobody needs its room for a long while.
             self.bypass = sent * BYPASS_TABLES;
+            self.memory.shrink_to(0);
+        } else {
+            self.table = table;
+            self.memory.shrink_to(sent * Table::<K, Option<A::Part>>::IN_PLACE);
         }
     }
 }
