@@ -129,9 +129,11 @@ pub(crate) fn page(recorded: &str, folder: &str) -> Result<()> {
     let record = Record::parse(&fs::read_to_string(recorded.join("speed.tsv"))?)?;
     marked(folder, "speed", &table(&record))?;
     fs::write(folder.join("speed.svg"), picture(&record))?;
-    scaling::page(&recorded.join("scaling.tsv"), folder)?;
-    peers::page(&recorded.join("peers.tsv"), &record, folder)?;
-    build::page(&recorded.join("build.tsv"), folder)
+    // What has not been recorded has no table.
+    let found = |name: &str| Some(recorded.join(name)).filter(|path| path.exists());
+    found("scaling.tsv").map_or(Ok(()), |path| scaling::page(&path, folder))?;
+    found("peers.tsv").map_or(Ok(()), |path| peers::page(&path, &record, folder))?;
+    found("build.tsv").map_or(Ok(()), |path| build::page(&path, folder))
 }
 
 /// Puts a table into its place in `speed.md`.
