@@ -310,7 +310,12 @@ impl Scheduler {
                     executor.outputs_lost = Some(self.epoch);
                 }
                 self.next_epoch();
-                self.outputs_lost(map.executor, out);
+                // Outputs of attempts that began after the reader are none that it could have failed to reach.
+                for (shuffle, output) in self.tracker.held_by(map.executor) {
+                    if output.attempt < launch.attempt {
+                        self.lose_output(shuffle, output, out);
+                    }
+                }
             }
         }
         if !matters {

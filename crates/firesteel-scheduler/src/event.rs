@@ -307,8 +307,8 @@ pub struct FetchFailure {
     pub map: Option<MapRef>,
     /// The reduce partition that was being read.
     pub reduce: PartitionIndex,
-    /// Whether the executor that holds the output could not be reached at all. Then everything that it holds is taken
-    /// as lost; otherwise (a block is missing or corrupt) only this output.
+    /// Whether the executor that holds the output could not be reached at all. Then everything that it made before the reader
+    /// began is taken as lost; otherwise (a block is missing or corrupt) only this output.
     pub unreachable: bool,
     /// What the reader saw.
     pub message: String,

@@ -199,6 +199,26 @@ fn a_completion_from_before_the_loss_of_an_executors_outputs_is_no_output() {
 }
 
 #[test]
+fn an_unreachable_executor_keeps_what_it_made_after_the_reader_began() {
+    let mut hand = Hand::new(Config::default(), 2, 2);
+    hand.submit(job(0, &[map_stage(0, 0, 4, Inputs::default()), result_stage(1, 2, reads(&[0]))]));
+    hand.succeed_all(0);
+    let outputs: Vec<_> = (0..4).map(|map| hand.output(0, map)).collect();
+    let (readers, first) = ([hand.attempt(1, 0), hand.attempt(1, 1)], outputs[0]);
+    let second = *outputs.iter().find(|output| output.executor != first.executor).unwrap();
+    // Two executors do not reach each other, and the one is known before the other.
+    hand.fetch_failed(readers[0], 0, first, true);
+    let again = *hand.running.iter().find(|task| task.stage.0 == 0 && task.executor == second.executor).unwrap();
+    hand.succeed(again);
+    hand.fetch_failed(readers[1], 0, second, true);
+    assert_eq!(hand.output(0, again.partition.0).attempt, again.attempt);
+    assert!(hand.scheduler.map_output(ShuffleId(0), second.partition).is_none());
+    hand.succeed_all(0);
+    hand.succeed_all(1);
+    assert!(hand.succeeded(0));
+}
+
+#[test]
 fn a_lost_executor_costs_its_outputs_unless_they_survive() {
     for survive in [false, true] {
         let mut hand = Hand::new(Config::default(), 2, 1);
