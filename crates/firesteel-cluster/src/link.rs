@@ -20,6 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long it may take to say the last words, and to end.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+/// So many heartbeats are said while silence may last.
+const BEATS: u32 = 4;
 /// How long the master may take to answer a registration.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -72,7 +74,8 @@ struct State {
 struct Line {
     outbox: Outbox,
     closer: Closer,
-    heard: Instant,
+    /// So many heartbeats were said since something was heard: not for how long, since this process may have stood still.
+    unheard: u32,
 }
 
 /// Why there is no connection, and whether it makes sense to try again.
@@ -215,7 +218,7 @@ impl<V: Visitor> Shared<V> {
             // Under the lock: what changes from here on is said after the introduction.
             let introduction = encode(&self.visitor.introduction());
             outbox.try_send(introduction).map_err(|e| later(e.to_string()))?;
-            state.line = Some(Line { outbox, closer: closer.clone(), heard: Instant::now() });
+            state.line = Some(Line { outbox, closer: closer.clone(), unheard: 0 });
         }
         let answer = within(PATIENCE, &closer, || receive(&mut reader, &mut Vec::new()));
         let failure = match answer {
@@ -249,7 +252,7 @@ impl<V: Visitor> Shared<V> {
                 match receive(&mut reader, &mut frame) {
                     Heard::Message(message) => {
                         if let Some(line) = &mut self.lock().line {
-                            line.heard = Instant::now();
+                            line.unheard = 0;
                         }
                         if !self.visitor.heard(message) {
                             self.lock().stopping = true;
@@ -285,17 +288,19 @@ impl<V: Visitor> Shared<V> {
     /// Says that it is there, and looks whether the master is.
     fn beat(&self) {
         loop {
-            let quarter = self.lock().silence / 4;
-            if !self.pause(quarter) {
+            let between = self.lock().silence / BEATS;
+            if !self.pause(between) {
                 return;
             }
-            let state = self.lock();
-            let Some(line) = &state.line else { continue };
-            if line.heard.elapsed() > state.silence {
-                tracing::warn!("the master has said nothing for {:?}", state.silence);
+            let mut state = self.lock();
+            let silence = state.silence;
+            let Some(line) = &mut state.line else { continue };
+            if line.unheard > BEATS {
+                tracing::warn!("the master has said nothing for {silence:?}");
                 line.closer.close();
                 continue;
             }
+            line.unheard += 1;
             drop(state);
             // Not under the lock: the visitor has one of its own.
             let heartbeat = self.visitor.heartbeat();

@@ -49,8 +49,8 @@ fn run(arguments: &[String]) -> Result<(), String> {
         }
         (_, Some(seed), _) if cluster => one(seed, cluster::simulate(seed, Default::default(), trace)),
         (_, Some(seed), _) => one(seed, simulate(seed, Default::default(), trace)),
-        (_, None, Some(count)) if cluster => many_clusters(from, count),
-        (_, None, Some(count)) => many(from, count),
+        (_, None, Some(count)) if cluster => many_of_clusters((from, count)),
+        (_, None, Some(count)) => many_of_the_scheduler((from, count)),
         _ => Err(USAGE.into()),
     }
 }
@@ -64,40 +64,54 @@ fn one<R: Debug>(seed: u64, (result, history): (Result<R, String>, Option<String
     Ok(())
 }
 
-fn many(from: u64, count: u64) -> Result<(), String> {
+/// Lives many seeds, adds up how they went with `add`, and shows the sum; `command` replays one.
+fn many<R: Default>(
+    (from, count): (u64, u64),
+    command: &str,
+    simulate: impl Fn(u64) -> Result<R, String>,
+    add: impl Fn(&mut R, R),
+    show: impl Fn(R) -> String,
+) -> Result<(), String> {
     let start = Instant::now();
-    let mut sum = Report::default();
+    let mut sum = R::default();
     for seed in from..from.saturating_add(count) {
-        let report = simulate(seed, Default::default(), false)
-            .0
-            .map_err(|broken| format!("seed {seed}: {broken}\nreplay it with: --seed {seed} --trace"))?;
+        let report = simulate(seed);
+        add(
+            &mut sum,
+            report
+                .map_err(|broken| format!("seed {seed}: {broken}\nreplay it with: {command}--seed {seed} --trace"))?,
+        );
+    }
+    println!("{count} seeds in {:.1} s: {}", start.elapsed().as_secs_f64(), show(sum));
+    Ok(())
+}
+
+fn many_of_the_scheduler(seeds: (u64, u64)) -> Result<(), String> {
+    let add = |sum: &mut Report, report: Report| {
         sum.events += report.events;
         sum.commands += report.commands;
         sum.attempts += report.attempts;
         sum.succeeded += report.succeeded;
         sum.ended_otherwise += report.ended_otherwise;
         sum.rolled_back += report.rolled_back;
-    }
-    println!(
-        "{count} seeds in {:.1} s: {} events, {} commands, {} attempts, {} jobs succeeded, {} ended otherwise, {} stage attempts rolled back",
-        start.elapsed().as_secs_f64(),
-        sum.events,
-        sum.commands,
-        sum.attempts,
-        sum.succeeded,
-        sum.ended_otherwise,
-        sum.rolled_back,
-    );
-    Ok(())
+    };
+    many(
+        seeds,
+        "",
+        |seed| simulate(seed, Default::default(), false).0,
+        add,
+        |sum| {
+            let Report { events, commands, attempts, succeeded, ended_otherwise, rolled_back, .. } = sum;
+            format!(
+                "{events} events, {commands} commands, {attempts} attempts, {succeeded} jobs succeeded, {ended_otherwise} ended otherwise, \
+             {rolled_back} stage attempts rolled back"
+            )
+        },
+    )
 }
 
-fn many_clusters(from: u64, count: u64) -> Result<(), String> {
-    let start = Instant::now();
-    let mut sum = cluster::Report::default();
-    for seed in from..from.saturating_add(count) {
-        let report = cluster::simulate(seed, Default::default(), false)
-            .0
-            .map_err(|broken| format!("seed {seed}: {broken}\nreplay it with: cluster --seed {seed} --trace"))?;
+fn many_of_clusters(seeds: (u64, u64)) -> Result<(), String> {
+    let add = |sum: &mut cluster::Report, report: cluster::Report| {
         sum.events += report.events;
         sum.commands += report.commands;
         sum.executors += report.executors;
@@ -105,17 +119,18 @@ fn many_clusters(from: u64, count: u64) -> Result<(), String> {
         sum.removed += report.removed;
         sum.jobs += report.jobs;
         sum.attempts += report.attempts;
-    }
-    println!(
-        "{count} seeds in {:.1} s: {} events, {} commands, {} executors, {} applications ended, {} were removed, {} jobs succeeded in {} attempts",
-        start.elapsed().as_secs_f64(),
-        sum.events,
-        sum.commands,
-        sum.executors,
-        sum.applications,
-        sum.removed,
-        sum.jobs,
-        sum.attempts,
-    );
-    Ok(())
+    };
+    many(
+        seeds,
+        "cluster ",
+        |seed| cluster::simulate(seed, Default::default(), false).0,
+        add,
+        |sum| {
+            let cluster::Report { events, commands, executors, applications, removed, jobs, attempts } = sum;
+            format!(
+                "{events} events, {commands} commands, {executors} executors, {applications} applications ended, {removed} were removed, \
+             {jobs} jobs succeeded in {attempts} attempts"
+            )
+        },
+    )
 }

@@ -29,6 +29,8 @@ const OPEN_FILES: usize = 128;
 /// A file is removed when its last holder lets go of it, a folder with its last file. At most 128 files stay open.
 pub struct Scratch {
     dirs: Vec<PathBuf>,
+    /// What is done when all of them are gone that somebody else has made; none if they are made here.
+    when_gone: Option<Box<dyn Fn() + Send + Sync>>,
     state: Mutex<State>,
     open: Arc<OpenFiles>,
 }
@@ -170,8 +172,18 @@ impl Scratch {
     /// processes left there. Without any folder nothing can be written.
     pub fn new(dirs: Vec<PathBuf>) -> Arc<Self> {
         Scratch::tidy(&dirs);
+        Scratch::with(dirs, None)
+    }
+
+    /// Files will lie under `dirs`, which whoever started this process has made, and removes when it has ended. A folder that is gone is
+    /// not made again, since nobody would remove it; when all are, `when_gone` is called.
+    pub fn given(dirs: Vec<PathBuf>, when_gone: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Scratch::with(dirs, Some(Box::new(when_gone)))
+    }
+
+    fn with(dirs: Vec<PathBuf>, when_gone: Option<Box<dyn Fn() + Send + Sync>>) -> Arc<Self> {
         let state = Mutex::new(State { folders: dirs.iter().map(|_| None).collect(), ..State::default() });
-        Arc::new(Scratch { state, dirs, open: Arc::default() })
+        Arc::new(Scratch { state, dirs, when_gone, open: Arc::default() })
     }
 
     /// Removes what processes left in scratch folders that were killed. Costs reading the folders' lists.
@@ -226,6 +238,11 @@ impl Scratch {
                 Err(e) => return Err(e),
             }
         }
+        if let Some(gone) = &self.when_gone
+            && self.dirs.iter().all(|dir| !dir.exists())
+        {
+            gone();
+        }
         Err(if errors.is_empty() { StoreError::NoScratch } else { StoreError::Scratch(errors.join("; ")) })
     }
 
@@ -261,11 +278,19 @@ impl Scratch {
         }
         let folder = match &state.folders[turn] {
             Some(folder) => folder.clone(),
-            None => state.folders[turn].insert(Arc::new(make_folder(&self.dirs[turn])?)).clone(),
+            None => state.folders[turn].insert(Arc::new(self.make_folder(&self.dirs[turn])?)).clone(),
         };
         drop(state);
         let path = folder.path.join(format!("block-{number}"));
         Ok(ScratchFile { path, number, handle: Arc::default(), open: self.open.clone(), _folder: folder })
+    }
+
+    fn make_folder(&self, dir: &Path) -> Result<Folder, StoreError> {
+        if self.when_gone.is_none() {
+            // A fresh machine has no scratch folder.
+            fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        }
+        make_folder(dir)
     }
 
     /// Lets go of the folders: each is removed with its last file. No more files from now on.
@@ -285,8 +310,6 @@ impl fmt::Debug for Scratch {
 }
 
 fn make_folder(dir: &Path) -> Result<Folder, StoreError> {
-    // The scratch folder itself is made too: a fresh machine has none.
-    fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
     let random = RandomState::new().hash_one(std::process::id());
     let path = dir.join(format!("{PREFIX}{}-{random:016x}", std::process::id()));
     let mut builder = fs::DirBuilder::new();
@@ -392,6 +415,29 @@ mod tests {
         let lost = scratch.write(one_byte).unwrap().0;
         fs::remove_dir_all(lost.path.parent().unwrap()).unwrap();
         assert!(scratch.write(one_byte).unwrap().0.path.exists());
+    }
+
+    #[test]
+    fn given_folder_that_is_gone_is_not_made_again() {
+        use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+        let dir = tempfile::tempdir().unwrap();
+        let dirs: Vec<_> = ["a", "b"].map(|name| dir.path().join("worker").join(name)).into();
+        dirs.iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
+        let gone = Arc::<AtomicU32>::default();
+        let told = gone.clone();
+        let scratch = Scratch::given(dirs.clone(), move || {
+            told.fetch_add(1, Relaxed);
+        });
+        scratch.write(one_byte).unwrap();
+        fs::remove_dir_all(&dirs[0]).unwrap();
+        for _ in 0..2 {
+            assert!(scratch.write(one_byte).unwrap().0.path.starts_with(&dirs[1]), "the other is left");
+        }
+        assert_eq!(gone.load(Relaxed), 0);
+        fs::remove_dir_all(dir.path().join("worker")).unwrap();
+        let error = scratch.write(one_byte).unwrap_err().to_string();
+        assert!(dirs.iter().all(|dir| error.contains(dir.to_str().unwrap())), "{error}");
+        assert_eq!((gone.load(Relaxed), folders(dir.path())), (1, 0));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use firesteel_rdd::{
     MAX_PARTITIONS, Parallelize, RangeOf, StepRangeOf, TextFile, slice_bounds,
 };
 use firesteel_scheduler::Scheduler;
+use firesteel_store::Scratch;
 use std::{
     ops::Range,
     sync::{Arc, OnceLock},
@@ -128,7 +129,12 @@ impl ContextBuilder {
         let mut app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
         let budget = crate::settings::budget(&conf)?;
-        let stores = Stores::new(&conf, budget, None)?;
+        let scratch = match DriverRole::of_this_process()?.is_empty() {
+            true => Scratch::new(conf.local_dirs()?),
+            // A worker has made these. It has ended if they are gone, and this process does, too.
+            false => Scratch::given(conf.local_dirs()?, || {}),
+        };
+        let stores = Stores::new(&conf, budget, scratch, None)?;
         let files = AddedFiles::new(stores.scratch.clone(), None);
         let added = conf.get(keys::FILES)?;
         added.iter().try_for_each(|path| files.add(path, true).map(drop))?;

@@ -23,7 +23,6 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    path::PathBuf,
     sync::{Arc, Mutex},
     thread::JoinHandle,
     time::Instant,
@@ -203,15 +202,13 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// With so many bytes of memory, in the scratch folders of the configuration; map outputs in folders where they outlive this process,
-    /// if there are any.
-    pub(crate) fn new(conf: &Conf, budget: u64, outputs: Option<Vec<PathBuf>>) -> Result<Self> {
-        let scratch = Scratch::new(conf.local_dirs()?);
+    /// With so many bytes of memory, in these scratch folders; map outputs in `outputs`, where they outlive this process, if there is that.
+    pub(crate) fn new(conf: &Conf, budget: u64, scratch: Arc<Scratch>, outputs: Option<Arc<Scratch>>) -> Result<Self> {
         let memory = Memory::new(budget, conf.get(keys::MEMORY_STORAGE_FRACTION)?);
         let blocks = Arc::new(BlockStore::new(scratch.clone(), memory.clone()));
         let compress = conf.get(keys::SHUFFLE_COMPRESS)?;
         let runs = match outputs {
-            Some(folders) => RunFiles::catalogued(Scratch::new(folders), compress),
+            Some(outputs) => RunFiles::catalogued(outputs, compress),
             None => RunFiles::new(scratch.clone(), compress),
         };
         let shuffles = Arc::new(ShuffleStore::new(runs));

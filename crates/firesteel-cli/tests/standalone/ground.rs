@@ -27,7 +27,7 @@ pub(crate) fn kill(pid: u32) {
     signal("-KILL", pid);
 }
 
-fn signal(signal: &str, pid: u32) {
+pub(crate) fn signal(signal: &str, pid: u32) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
@@ -94,12 +94,7 @@ impl Ground {
         if workers > 0 {
             ground.start_master();
             let log = ground.master.as_ref().unwrap().stderr.clone();
-            for number in 0..workers {
-                let folder = ground.path(&format!("work-{number}")).display().to_string();
-                let args = ["worker", &ground.url(), "-c", "1", "-m", "2g", "-d", &folder, "--host", "here"];
-                let worker = ground.command(&args);
-                ground.workers.push(ground.run(worker));
-            }
+            (0..workers).for_each(|number| ground.start_worker(number));
             until("all workers have come", || fs::read_to_string(&log).unwrap().matches("has come").count() == workers);
         }
         ground
@@ -119,6 +114,14 @@ impl Ground {
         self.master = Some(master);
     }
 
+    /// The worker of this number, for the first time or when it has been killed and those after it have not.
+    pub(crate) fn start_worker(&mut self, number: usize) {
+        let folder = self.path(&format!("work-{number}")).display().to_string();
+        let args = ["worker", &self.url(), "-c", "1", "-m", "2g", "-d", &folder, "--host", "here"];
+        let worker = self.run(self.command(&args));
+        self.workers.insert(number, worker);
+    }
+
     pub(crate) fn kill_master(&mut self) {
         self.master = None;
     }
@@ -133,6 +136,13 @@ impl Ground {
 
     pub(crate) fn kill_worker(&mut self, number: usize) {
         drop(self.workers.remove(number));
+    }
+
+    /// Asks a worker to end, and waits for it.
+    pub(crate) fn end_worker(&mut self, number: usize) {
+        let worker = self.workers.remove(number);
+        signal("-TERM", worker.pid());
+        assert_eq!(worker.ends().code, Some(0));
     }
 
     pub(crate) fn url(&self) -> String {
@@ -252,7 +262,13 @@ impl Ground {
         logs.map(|path| fs::read_to_string(path).unwrap()).collect()
     }
 
-    /// What lies in the scratch folder.
+    /// The folders in the scratch folder.
+    pub(crate) fn scratch_folders(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("scratch")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// The files in the scratch folder.
     pub(crate) fn scratch(&self) -> Vec<PathBuf> {
         files(&self.path("scratch"))
     }

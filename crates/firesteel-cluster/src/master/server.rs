@@ -40,10 +40,6 @@ const MOST_CONNECTIONS: usize = 4096;
 const MOST_EVENTS: usize = 1024;
 /// So many bytes may wait for somebody who does not read; who lets more wait is cut off.
 const UNSENT: usize = 64 << 20;
-/// A master that comes so late has stood still: it was stopped, or its machine was.
-const LATE: Duration = Duration::from_secs(2);
-/// Others have so long to be heard then, before anybody is taken for lost.
-const TIME_TO_BE_HEARD: Duration = Duration::from_secs(5);
 /// So many files of drivers are kept, beside those that are still needed.
 const MOST_FILES: usize = 64;
 
@@ -122,7 +118,7 @@ impl MasterServer {
             .map_err(|e| Error::Other(Arc::new(e)))?;
         let deciding = Deciding {
             master: Master::new(rules, saved, Duration::ZERO),
-            clock: Clock { began: Instant::now(), stood_still: Duration::ZERO },
+            began: Instant::now(),
             lines: BTreeMap::new(),
             memory,
             saves: recovers,
@@ -273,7 +269,7 @@ fn pass_on<T: DeserializeOwned>(
 /// The thread that decides.
 struct Deciding {
     master: Master,
-    clock: Clock,
+    began: Instant,
     lines: BTreeMap<ConnectionId, Line>,
     memory: Memory,
     saves: bool,
@@ -286,21 +282,17 @@ impl Deciding {
         loop {
             let input = match self.master.next_deadline() {
                 None => inputs.recv().unwrap_or(Input::Stop),
-                Some(deadline) => {
-                    let input = inputs.recv_deadline(self.clock.instant(deadline));
-                    self.clock.wakes(deadline);
-                    match input {
-                        Ok(input) => input,
-                        Err(crossbeam_channel::RecvTimeoutError::Timeout) => Input::Event(Event::Tick),
-                        Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Input::Stop,
-                    }
-                }
+                Some(deadline) => match inputs.recv_deadline(self.began + deadline) {
+                    Ok(input) => input,
+                    Err(crossbeam_channel::RecvTimeoutError::Timeout) => Input::Event(Event::Tick),
+                    Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Input::Stop,
+                },
             };
             match input {
                 Input::Opened(id, line) => drop(self.lines.insert(id, line)),
                 Input::Event(event) => {
                     let gone = if let Event::Disconnected(id) = event { Some(id) } else { None };
-                    for command in self.master.handle(self.clock.now(), event) {
+                    for command in self.master.handle(self.began.elapsed(), event) {
                         self.obey(command);
                     }
                     gone.into_iter().for_each(|id| self.close(id));
@@ -355,31 +347,6 @@ impl Deciding {
     }
 }
 
-/// The time in which this master was awake: what others said while it stood still is heard before they are taken for lost.
-struct Clock {
-    began: Instant,
-    stood_still: Duration,
-}
-
-impl Clock {
-    fn now(&self) -> Duration {
-        self.began.elapsed().saturating_sub(self.stood_still)
-    }
-
-    fn instant(&self, time: Duration) -> Instant {
-        self.began + self.stood_still + time
-    }
-
-    /// The master goes on, having wanted to at this time at the latest.
-    fn wakes(&mut self, deadline: Duration) {
-        let late = self.now().saturating_sub(deadline);
-        if late > LATE {
-            tracing::warn!("this master has stood still for {late:?} or longer; nobody is lost for that");
-            self.stood_still += late + TIME_TO_BE_HEARD;
-        }
-    }
-}
-
 /// What the next master must know, on disk.
 struct Memory {
     path: PathBuf,
@@ -425,24 +392,5 @@ impl Memory {
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
         file.write_all(&encode(saved)).and_then(|()| file.sync_data()).map_err(failed)?;
         fs::rename(&new, &self.path).map_err(failed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_in_which_the_master_stood_still_has_not_passed() {
-        let ago = |seconds| Clock { began: Instant::now() - Duration::from_secs(seconds), stood_still: Duration::ZERO };
-        let mut clock = ago(100);
-        clock.wakes(Duration::from_secs(40));
-        let now = clock.now();
-        assert!((Duration::from_secs(35)..Duration::from_secs(36)).contains(&now), "{now:?}");
-        assert!(clock.instant(now) <= Instant::now());
-        // A little late is what anybody may be.
-        let mut clock = ago(100);
-        clock.wakes(Duration::from_secs(99));
-        assert!(clock.now() >= Duration::from_secs(100));
     }
 }

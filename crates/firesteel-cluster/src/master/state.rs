@@ -10,8 +10,9 @@
 //!   never has more to do than it offered, also when applications go or come back in between.
 //! - Who loses the connection has time to come back; what it runs goes on meanwhile. A worker that does not come back is lost with what
 //!   it ran.
-//! - After a restart the master knows which workers and applications there were. It gives nothing away until all are back or their time is
-//!   over; they say themselves what they run.
+//! - Nobody is lost for time in which the master itself stood still: what was said to it meanwhile it has not heard yet.
+//! - After a restart the master knows which workers and applications there were. It gives nothing away until all workers are back, which say
+//!   themselves what they run, or their time is over; what others have who are not back stays theirs until then.
 
 mod applications;
 mod drivers;
@@ -39,6 +40,8 @@ const TIME_TO_RECONNECT: Duration = Duration::from_secs(5);
 /// How long those who were there before a restart may take to come back, if `worker.timeout` is not shorter: who lives tries every two
 /// seconds, or waits ten for a network that swallows everything.
 const TIME_TO_RETURN: Duration = Duration::from_secs(15);
+/// A master that comes so late says so.
+const LATE: Duration = Duration::from_secs(2);
 
 /// How a master decides.
 #[derive(Clone, Debug)]
@@ -66,6 +69,10 @@ pub struct Faults {
     pub give_away_early: bool,
     /// After a restart wait for nobody.
     pub wait_for_nobody: bool,
+    /// After a restart wait for applications, too, before anything is given away.
+    pub wait_for_applications: bool,
+    /// Count the time in which the master stood still.
+    pub count_all_time: bool,
     /// Do not look who waits when an executor has ended.
     pub forget_who_waits: bool,
     /// Start a supervised driver again that has ended well.
@@ -130,6 +137,7 @@ pub struct Saved {
 #[derive(Debug)]
 pub struct Master {
     rules: Rules,
+    clock: Clock,
     workers: BTreeMap<WorkerId, Worker>,
     applications: BTreeMap<ApplicationId, Application>,
     /// In the order of their coming; those that have ended are remembered for a while.
@@ -142,6 +150,18 @@ pub struct Master {
     commands: Vec<Command>,
     /// What must be kept has changed.
     unsaved: bool,
+}
+
+/// The time in which the master was awake. It wants to be called so often that of a pause in which it stood still only a small part counts, a
+/// fraction of what anybody has to be heard in.
+#[derive(Debug)]
+struct Clock {
+    /// When it was called last, for whoever calls.
+    called: Duration,
+    /// What had passed then, for all deadlines in here.
+    passed: Duration,
+    /// More than that does not count of any pause.
+    step: Duration,
 }
 
 #[derive(Debug)]
@@ -254,14 +274,16 @@ impl Master {
             recovery: None,
             commands: Vec::new(),
             unsaved: false,
+            clock: Clock { called: now, passed: Duration::ZERO, step: rules.worker_timeout.min(TIME_TO_RECONNECT) / 8 },
             rules,
         };
         master.drivers = (0..).zip(drivers.into_iter().map(Driver::from)).collect();
         // A driver's worker is waited for also if the list of workers does not have it.
-        let of_drivers = master.drivers.values().filter_map(|driver| driver.worker.clone());
+        let run = master.drivers.values().filter(|driver| !driver.has_ended());
+        let of_drivers = run.filter_map(|driver| driver.worker.clone());
         let workers: BTreeSet<_> = workers.into_iter().chain(of_drivers).collect();
         if (!workers.is_empty() || !applications.is_empty()) && !master.rules.faults.wait_for_nobody {
-            let until = now + master.rules.worker_timeout.min(TIME_TO_RETURN);
+            let until = master.rules.worker_timeout.min(TIME_TO_RETURN);
             master.recovery = Some(Recovery { until, workers, applications });
         }
         master
@@ -269,6 +291,7 @@ impl Master {
 
     /// Takes what happened at the time `now` (since some fixed point), and says what is to be done, in this order.
     pub fn handle(&mut self, now: Duration, event: Event) -> Vec<Command> {
+        let now = self.awake(now);
         // Most events say only that somebody is there, which frees and takes nothing.
         let is_heartbeat = matches!(
             event,
@@ -277,7 +300,7 @@ impl Master {
         let is_forgotten =
             self.rules.faults.forget_who_waits && matches!(event, Event::Worker(_, FromWorker::ExecutorEnded(..)));
         let is_heartbeat = is_heartbeat || is_forgotten;
-        let changes_nothing = is_heartbeat && self.next_deadline().is_none_or(|deadline| deadline > now);
+        let changes_nothing = is_heartbeat && self.deadline().is_none_or(|deadline| deadline > now);
         match event {
             Event::Worker(connection, message) => self.worker_says(now, connection, message),
             Event::Application(connection, message) => self.application_says(now, connection, message),
@@ -302,6 +325,25 @@ impl Master {
 
     /// When it must be called at the latest, for the passing of time.
     pub fn next_deadline(&self) -> Option<Duration> {
+        let Clock { called, passed, step } = self.clock;
+        self.deadline().map(|deadline| called + deadline.saturating_sub(passed).min(step))
+    }
+
+    /// It is called: how much time has passed in which it was awake.
+    fn awake(&mut self, now: Duration) -> Duration {
+        let pause = now.saturating_sub(self.clock.called);
+        if pause > self.clock.step + LATE && self.deadline().is_some() {
+            self.commands
+                .push(Command::Log(format!("this master has stood still for {pause:?}; nobody is lost for that")));
+        }
+        let counts = if self.rules.faults.count_all_time { pause } else { pause.min(self.clock.step) };
+        self.clock.called = self.clock.called.max(now);
+        self.clock.passed += counts;
+        self.clock.passed
+    }
+
+    /// When something happens because nothing else does.
+    fn deadline(&self) -> Option<Duration> {
         let workers = self.workers.values().map(|worker| worker.deadline);
         let applications = self.applications.values().map(|application| application.deadline);
         let held_back = self.applications.values().flat_map(|app| app.held_back.values().filter_map(|held| held.until));
@@ -383,7 +425,16 @@ impl Master {
         let over = |r: &Recovery| r.until <= now || r.workers.is_empty() && r.applications.is_empty();
         if self.recovery.as_ref().is_some_and(over) {
             self.recovered();
+        } else if !self.waits_for_workers() {
+            self.give_up_all_missing();
         }
+    }
+
+    /// Whether it does not know yet what is taken.
+    fn waits_for_workers(&self) -> bool {
+        let applications = self.rules.faults.wait_for_applications;
+        let waits = |r: &Recovery| !r.workers.is_empty() || applications && !r.applications.is_empty();
+        self.recovery.as_ref().is_some_and(waits)
     }
 
     /// Who was there before the restart is back, or lost.
@@ -399,9 +450,7 @@ impl Master {
             of(recovery.workers.len(), "workers"),
             of(recovery.applications.len(), "applications")
         )));
-        for id in self.applications.keys().cloned().collect::<Vec<_>>() {
-            self.give_up_missing(&id);
-        }
+        self.give_up_all_missing();
         self.give_up_strays();
         for id in self.workers.keys().cloned().collect::<Vec<_>>() {
             self.tell_of_ended_applications(&id);

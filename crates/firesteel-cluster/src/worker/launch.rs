@@ -95,7 +95,10 @@ impl Worker {
         fs::create_dir_all(folder).map_err(|e| Error::io("make", folder.display(), e))?;
         let scratch = self.scratch.process(&format!("{}-{}", name.application, name.executor))?;
         let outputs = match kept.outputs(&name.application, application, &self.scratch, self.settings.shuffle_service) {
-            Some(outputs) => Some(outputs.folders(name.executor)?),
+            Some(outputs) => outputs
+                .folders(name.executor)
+                .map_err(|e| tracing::warn!("map outputs of {name} will not outlive it: {e}"))
+                .ok(),
             None => None,
         };
         let role = Role {

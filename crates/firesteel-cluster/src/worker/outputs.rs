@@ -57,7 +57,7 @@ impl Outputs {
         for folder in self.scratch.folders() {
             let folder = folder_of(folder, executor);
             // Other users of the machine have no business with what will be here.
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            let made = fs::DirBuilder::new().mode(0o700).create(&folder);
             made.map_err(|e| Error::io("make the scratch folder", folder.display(), e))?;
             folders.push(folder.display().to_string());
         }

@@ -3,7 +3,7 @@
 //! The master is the real one, with a disk that keeps what it saves; an application's driver is the real scheduler, in the world that
 //! [`simulate`](crate::simulate) leads it through, with the cluster's executors. Workers and the clients in drivers are models of the
 //! real ones, in the words of the protocol: who loses the connection makes another and begins with all that it knows. A seed stands
-//! for what they offer and want, and for what goes wrong: the master dies (in the middle of what it does, too) and comes back, connections end on one side
+//! for what they offer and want, and for what goes wrong: the master dies (in the middle of what it does, too) and comes back, or stands still, connections end on one side
 //! or both, are cut for a while, messages are late or lost with them, workers die, stand still and return, executors and drivers die.
 //!
 //! What is checked: no worker has more to do than it offers; no application has more cores than it may, and none goes without an

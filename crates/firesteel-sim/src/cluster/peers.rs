@@ -144,6 +144,8 @@ pub(super) struct Application {
     pub(super) reached: Duration,
     /// Since when it could have had another executor.
     pub(super) starving: Option<Duration>,
+    /// Since when it could have had one, and nothing stood in the way.
+    pub(super) starving_at_once: Option<Duration>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,6 +172,7 @@ impl Application {
             failures: 0,
             reached: Duration::ZERO,
             starving: None,
+            starving_at_once: None,
         }
     }
 

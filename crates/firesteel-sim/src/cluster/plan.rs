@@ -51,6 +51,8 @@ pub(super) struct DriverPlan {
 pub(super) enum Trouble {
     /// The master is killed, perhaps in the middle of what it does, and another begins after a while.
     MasterDies { midway: bool, until: Duration },
+    /// The master stands still.
+    MasterStops { until: Duration },
     /// Nothing goes between somebody and the master for a while.
     Cut { whom: usize, until: Duration },
     /// Somebody's connection ends; it makes another.
@@ -73,7 +75,7 @@ pub(super) struct ClusterPlan {
     pub(super) applications: Vec<ApplicationPlan>,
     pub(super) drivers: Vec<DriverPlan>,
     pub(super) troubles: Vec<(Duration, Trouble)>,
-    /// Nothing but the master dies, and tasks do not fail: then no executor is lost.
+    /// Nothing but the master dies or stands still, and tasks do not fail: then no executor is lost.
     pub(super) restarts_only: bool,
     /// Messages take up to so many milliseconds.
     pub(super) slowest: u64,
@@ -176,13 +178,14 @@ impl ClusterPlan {
                 let until = until();
                 calm = calm.max(until);
                 let which = rng.between(0, 100) as usize;
-                let trouble = match if restarts_only { 0 } else { rng.between(0, 9) } {
+                let trouble = match rng.between(0, if restarts_only { 2 } else { 10 }) {
                     0 | 1 => Trouble::MasterDies { midway: rng.per_mille(600), until },
-                    2 | 3 => Trouble::Cut { whom: which, until },
-                    4 => Trouble::HangUp { whom: which },
-                    5 => Trouble::WorkerDies { which, until },
-                    6 => Trouble::WorkerStops { which, until },
-                    7 | 8 => Trouble::ExecutorDies { which },
+                    2 => Trouble::MasterStops { until },
+                    3 | 4 => Trouble::Cut { whom: which, until },
+                    5 => Trouble::HangUp { whom: which },
+                    6 => Trouble::WorkerDies { which, until },
+                    7 => Trouble::WorkerStops { which, until },
+                    8 | 9 => Trouble::ExecutorDies { which },
                     _ => Trouble::ApplicationDies { which },
                 };
                 (at, trouble)

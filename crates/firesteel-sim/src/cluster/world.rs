@@ -14,7 +14,7 @@ use firesteel_cluster::{
     master::state::{Command, ConnectionId, Event, Master, Saved},
     protocol::{
         DriverDescription, DriverEnd, DriverId, DriverState, ExecutorEnd, ExecutorName, FromApplication, FromSubmitter,
-        FromWorker, HowEnded, RunningDriver, ToApplication, ToSubmitter, ToWorker,
+        FromWorker, HowEnded, RunningDriver, ToApplication, ToSubmitter, ToWorker, WorkerId,
     },
 };
 use firesteel_model::HostId;
@@ -30,6 +30,9 @@ const STEPS: u64 = 200_000;
 const LONG: Duration = Duration::from_secs(300);
 /// The first pause of a master where executors have ended; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A master that stood still looks at the time before it hears what was said meanwhile.
+const LATE_TO_HEAR: Duration = Duration::from_millis(1);
 
 /// One direction of a connection keeps its order.
 struct Line {
@@ -92,8 +95,12 @@ pub(super) struct Cluster {
     sequence: u64,
     queue: BTreeMap<(Duration, u64), Happening>,
     master: Option<Master>,
-    /// When it began.
+    /// When it began, or went on after it stood still; zero of the first.
     began: Duration,
+    /// Until when it stands still.
+    stopped: Duration,
+    /// The workers that it was told of when it began, and that have not come back to it.
+    missing: BTreeSet<WorkerId>,
     disk: Saved,
     /// The next event is the master's last.
     dies_midway: Option<Duration>,
@@ -131,6 +138,8 @@ impl Cluster {
             queue: BTreeMap::new(),
             master: Some(Master::new(plan.rules.clone(), disk.clone(), Duration::ZERO)),
             began: Duration::ZERO,
+            stopped: Duration::ZERO,
+            missing: BTreeSet::new(),
             disk,
             dies_midway: None,
             lines: BTreeMap::new(),
@@ -181,7 +190,7 @@ impl Cluster {
                 return Ok(());
             }
             let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let deadline = self.master.as_ref().and_then(Master::next_deadline);
+            let deadline = self.master.as_ref().and_then(Master::next_deadline).map(|at| at.max(self.stopped));
             let worlds = self.applications.iter().enumerate();
             let world = worlds.filter_map(|(i, app)| Some((app.world.as_ref()?.next()?, i))).min();
             let next = [queued, deadline, world.map(|(at, _)| at)].into_iter().flatten().min();
@@ -192,8 +201,15 @@ impl Cluster {
             }
             match world {
                 _ if queued == Some(next) => {
-                    let (_, happening) = self.queue.pop_first().expect("it was just seen");
-                    self.happens(happening)?;
+                    let ((_, sequence), happening) = self.queue.pop_first().expect("it was just seen");
+                    let is_masters = matches!(happening, Happening::MasterHears(..) | Happening::MasterNotices(_));
+                    let hears = self.stopped + LATE_TO_HEAR;
+                    if is_masters && !self.stopped.is_zero() && self.now < hears {
+                        // In the order in which it was said.
+                        self.queue.insert((hears, sequence), happening);
+                    } else {
+                        self.happens(happening)?;
+                    }
                 }
                 Some((at, application)) if at == next => self.step(application)?,
                 _ => self.tell_master(Event::Tick)?,
@@ -274,6 +290,7 @@ impl Cluster {
     fn master_dies(&mut self, until: Duration) {
         self.note(format_args!("the master dies"));
         self.master = None;
+        self.stopped = Duration::ZERO;
         self.disturb_all();
         self.floor = ConnectionId(self.connections);
         for connection in self.lines.keys().copied().collect::<Vec<_>>() {
@@ -286,7 +303,7 @@ impl Cluster {
                 self.later(0, 20, Happening::PeerNotices(peer, connection));
             }
         }
-        self.applications.iter_mut().for_each(|app| app.starving = None);
+        self.applications.iter_mut().for_each(|app| (app.starving, app.starving_at_once) = (None, None));
         self.at(until.max(self.now), Happening::MasterBegins);
     }
 
@@ -570,6 +587,7 @@ impl Cluster {
                 self.note(format_args!("a master begins"));
                 self.lines.retain(|connection, _| *connection > self.floor);
                 self.began = self.now;
+                self.missing = self.disk.workers.clone();
                 self.disturb_all();
                 self.master = Some(Master::new(self.plan.rules.clone(), self.disk.clone(), self.now));
             }
@@ -615,7 +633,10 @@ impl Cluster {
         }
         match (line.peer, &event) {
             (Peer::Application(index), _) => self.applications[index].reached = self.now,
-            (peer, Event::Worker(_, FromWorker::Register { .. })) => self.disturb(peer, self.now),
+            (peer, Event::Worker(_, FromWorker::Register { worker, .. })) => {
+                self.missing.remove(&worker.id);
+                self.disturb(peer, self.now);
+            }
             _ => {}
         }
         self.tell_master(event)
@@ -942,6 +963,10 @@ impl Cluster {
             Trouble::MasterDies { midway: true, until } => self.dies_midway = Some(until),
             Trouble::MasterDies { midway: false, until } if self.master.is_some() => self.master_dies(until),
             Trouble::MasterDies { .. } => {}
+            Trouble::MasterStops { until } if self.master.is_some() => {
+                self.stopped = self.stopped.max(until);
+                self.began = if self.began.is_zero() { self.began } else { self.stopped };
+            }
             Trouble::Cut { whom, until } if !peers.is_empty() => self.cut(peers[whom % peers.len()], until),
             Trouble::HangUp { whom } if !peers.is_empty() => self.hang_up(peers[whom % peers.len()]),
             Trouble::WorkerDies { which, until } if !alive.is_empty() => {
@@ -994,19 +1019,25 @@ impl Cluster {
     fn look(&mut self) -> Result<(), String> {
         self.later(50, 50, Happening::Look);
         for index in 0..self.applications.len() {
-            let could = self.master.is_some() && self.could_grow(index);
+            let could = self.master.is_some() && self.stopped <= self.now && self.could_grow(index, |_| true);
+            // Who knows what is free, and reaches all, has nothing to wait for.
+            let at_once =
+                could && self.missing.is_empty() && self.could_grow(index, |line| line.is_some_and(|line| !line.cut));
             let (now, timeout) = (self.now, self.timeout());
             let app = &mut self.applications[index];
-            if !could {
-                app.starving = None;
-                continue;
+            let pause = FIRST_PAUSE * (1 << app.failures.min(10)) + Duration::from_millis(500);
+            for (could, starving, longest) in
+                [(could, &mut app.starving, timeout * 3 + pause), (at_once, &mut app.starving_at_once, pause)]
+            {
+                if !could {
+                    *starving = None;
+                    continue;
+                }
+                let since = *starving.get_or_insert(now);
+                ensure(now - since <= longest, || {
+                    format!("application {index} could have had another executor since {since:?}: {:?}", app.executors)
+                })?;
             }
-            let since = *app.starving.get_or_insert(now);
-            let pause = FIRST_PAUSE * (1 << app.failures.min(10));
-            let longest = timeout * 3 + Duration::from_millis(500) + pause;
-            ensure(now - since <= longest, || {
-                format!("application {index} could have had another executor since {since:?}: {:?}", app.executors)
-            })?;
         }
         let calm = self.now >= self.plan.calm && self.dies_midway.is_none();
         self.looks += 1;
@@ -1034,13 +1065,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether there is room for another executor of an application that may have one.
-    fn could_grow(&self, index: usize) -> bool {
+    /// Whether there is room for another executor of an application that may have one, on lines that are as they should.
+    fn could_grow(&self, index: usize, is_good: impl Fn(Option<&Line>) -> bool) -> bool {
         let app = &self.applications[index];
         let wants = &app.plan.wants;
         let size = wants.executor_cores.unwrap_or(1);
         let has: u32 = app.executors.values().sum();
-        let connected = |visit: &Visit| visit.connection.is_some() && visit.cut <= self.now;
+        let is_good = |connection: ConnectionId| is_good(self.lines.get(&connection));
+        let connected = |visit: &Visit| visit.connection.is_some_and(is_good) && visit.cut <= self.now;
         app.state == Stage::Runs
             && app.id.is_some()
             && connected(&app.visit)

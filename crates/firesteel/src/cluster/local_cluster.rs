@@ -1,6 +1,6 @@
 //! Executors in processes of this machine: `local-cluster[executors,cores,MiB]`.
 
-use super::{Control, process::DRIVER_GONE};
+use super::{Control, process::FORSAKEN};
 use crate::{
     driver::Msg,
     graph::lock,
@@ -178,7 +178,7 @@ impl Shared {
     /// What the driver is told of a process that has ended so.
     fn how_ended(&self, executor: ExecutorId, status: ExitStatus, took_too_much: bool) -> LossReason {
         // What others do to a process (kill it, the machine's memory being full) is not the program's fault.
-        let by_others = matches!(status.signal(), Some(KILL | TERM)) || status.code() == Some(DRIVER_GONE);
+        let by_others = matches!(status.signal(), Some(KILL | TERM)) || status.code() == Some(FORSAKEN);
         let why = if took_too_much { cgroup::TOOK_TOO_MUCH } else { "" };
         let message = format!("its process has ended ({status}); what it printed is in {}{why}", self.log_of(executor));
         LossReason::Exited { message, caused_by_app: took_too_much || !by_others }

@@ -19,7 +19,7 @@ use firesteel_model::{
 };
 use firesteel_net::{FrameReader, Hello, Options, Outbox, connect};
 use firesteel_rdd::{Holder, Output};
-use firesteel_store::BlockStatus;
+use firesteel_store::{BlockStatus, Scratch};
 use std::{
     collections::HashMap,
     fmt::Display,
@@ -38,9 +38,9 @@ use std::{
 const UNSENT: usize = 256 << 20;
 /// How long the driver may take to be told why this process ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// The status with which an executor ends whose connection to the driver has, which is nobody's fault; of `sysexits.h`, for a failure that
-/// will pass.
-pub(super) const DRIVER_GONE: i32 = 75;
+/// The status with which an executor ends that has lost its driver or its scratch folders, which is not the program's fault; of
+/// `sysexits.h`, for a failure that will pass.
+pub(super) const FORSAKEN: i32 = 75;
 /// How long tasks may take to end when the driver has gone.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -245,6 +245,12 @@ impl Welcome {
     }
 }
 
+/// The scratch folders are gone that the worker had made for this process: the worker is gone, too, or makes new ones for the next.
+fn homeless() {
+    note("its scratch folders are gone, and so it ends");
+    std::process::exit(FORSAKEN);
+}
+
 struct Process {
     runner: Arc<Runner>,
     threads: Threads,
@@ -281,8 +287,13 @@ impl Process {
         }
         let uses_service = conf.get(keys::SHUFFLE_SERVICE_ENABLED)?;
         let outliving = role.outputs.as_ref().filter(|_| uses_service);
-        let folders = outliving.map(|outputs| outputs.folders.iter().map(PathBuf::from).collect());
-        let stores = Stores::new(conf, welcome.budget, folders)?;
+        let outputs =
+            outliving.map(|outputs| Scratch::given(outputs.folders.iter().map(PathBuf::from).collect(), homeless));
+        let scratch = match role.local_dirs.is_empty() {
+            true => Scratch::new(conf.local_dirs()?),
+            false => Scratch::given(conf.local_dirs()?, homeless),
+        };
+        let stores = Stores::new(conf, welcome.budget, scratch, outputs)?;
         let secret = role.secret.clone();
         let told = voice.clone();
         let keeps = Arc::new(move |block, status| told.block(block, Some(status)));
@@ -342,7 +353,7 @@ impl Process {
         }
         if !in_time || !orderly {
             // Threads that do not end would keep the process.
-            std::process::exit(if orderly { 0 } else { DRIVER_GONE });
+            std::process::exit(if orderly { 0 } else { FORSAKEN });
         }
     }
 

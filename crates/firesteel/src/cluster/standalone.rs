@@ -1,6 +1,6 @@
 //! Executors of a standalone cluster: its master grants them, its workers start them.
 
-use super::{Control, control::Address, process::DRIVER_GONE};
+use super::{Control, control::Address, process::FORSAKEN};
 use crate::{
     driver::Msg,
     graph::lock,
@@ -173,7 +173,7 @@ fn why(end: ExecutorEnd) -> LossReason {
         HowEnded::WorkerLost => LossReason::HostLost { message },
         HowEnded::Killed => LossReason::Released,
         // What others do to a process (kill it, the machine's memory being full) is not the program's fault.
-        HowEnded::Signalled(KILL | TERM) | HowEnded::Exited(DRIVER_GONE) | HowEnded::NotStarted => {
+        HowEnded::Signalled(KILL | TERM) | HowEnded::Exited(FORSAKEN) | HowEnded::NotStarted => {
             LossReason::Exited { message, caused_by_app: false }
         }
         HowEnded::Exited(_) | HowEnded::Signalled(_) => LossReason::Exited { message, caused_by_app: true },

@@ -148,7 +148,7 @@ impl Master {
         }
         application.missing = knows.into_iter().filter(|id| !application.executors.contains_key(id)).collect();
         // Ends first: so that it never seems to have more than it may.
-        if self.recovery.is_none() {
+        if !self.waits_for_workers() {
             self.give_up_missing(&id);
         }
         grant.into_iter().for_each(|message| self.tell(&id, message));
@@ -156,7 +156,14 @@ impl Master {
     }
 
     /// Executors whose workers have not come back are lost.
-    pub(super) fn give_up_missing(&mut self, id: &ApplicationId) {
+    pub(super) fn give_up_all_missing(&mut self) {
+        let with = self.applications.iter().filter(|(_, application)| !application.missing.is_empty());
+        for id in with.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.give_up_missing(&id);
+        }
+    }
+
+    fn give_up_missing(&mut self, id: &ApplicationId) {
         let Some(application) = self.applications.get(id) else { return };
         for executor in application.missing.clone() {
             let name = ExecutorName { application: id.clone(), executor };

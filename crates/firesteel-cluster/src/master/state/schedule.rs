@@ -14,7 +14,8 @@ use std::{cmp::Reverse, num::NonZeroU32};
 impl Master {
     /// Gives what is free to drivers, then to applications, in the order of their coming; tells those that get nothing why.
     pub(super) fn schedule(&mut self) {
-        if self.recovery.is_none() {
+        let waits = self.waits_for_workers();
+        if !waits {
             for turn in
                 self.drivers.iter().filter(|(_, driver)| driver.waits()).map(|(turn, _)| *turn).collect::<Vec<_>>()
             {
@@ -24,7 +25,7 @@ impl Master {
         let mut order: Vec<_> = self.applications.iter().map(|(id, app)| (app.turn, id.clone())).collect();
         order.sort();
         for (_, id) in order {
-            if self.recovery.is_none() {
+            if !waits {
                 self.place_executors(&id);
             }
             self.tell_what_it_waits_for(&id);
@@ -134,8 +135,8 @@ impl Master {
     }
 
     fn why_it_waits(&self, wants: &ApplicationDescription) -> String {
-        if self.recovery.is_some() {
-            return "the master was restarted, and waits for the workers and applications that it knew".into();
+        if self.waits_for_workers() {
+            return "the master was restarted, and waits for the workers that it knew".into();
         }
         let offers = || self.workers.values().map(|worker| &worker.description);
         let (memory, cores) = (wants.executor_memory_mib, wants.executor_cores.unwrap_or(1));

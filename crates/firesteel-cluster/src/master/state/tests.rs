@@ -586,6 +586,74 @@ fn a_restarted_master_finds_everything_again_and_gives_nothing_away_before() {
 }
 
 #[test]
+fn a_restarted_master_gives_away_what_is_free_as_soon_as_all_workers_are_back() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    world.worker(2, 4096);
+    let gone = world.program(wants(Some(1), None, 1024));
+    let first = world.program(wants(Some(2), Some(2), 1024));
+    let waiting = world.program(wants(None, None, 1024));
+    let cores = [0, 1, 2].map(|program| world.cores(program));
+    world.restart();
+    let id = world.programs[gone].id.clone();
+    world.programs[first].executors.insert(ExecutorId(7));
+    world.connect_program(first);
+    world.connect_program(waiting);
+    world.connect_worker(0);
+    assert_eq!(world.programs[first].ended, [], "what it has may be on the other");
+    world.connect_worker(1);
+    // The first application is not back, and has its executor still.
+    assert!(world.master.recovery.is_some() && !world.master.applications.contains_key(id.as_ref().unwrap()));
+    assert_eq!(world.programs[first].ended, [(ExecutorId(7), HowEnded::WorkerLost)], "no worker has it");
+    assert_eq!([0, 1, 2].map(|program| world.cores(program)), cores);
+    assert!(world.machines.iter().all(|machine| machine.doomed.is_empty()));
+    // What somebody gives back is another's at once.
+    world.program_says(first, FromApplication::Unregister);
+    world.executor_ends(1, 0, HowEnded::Killed);
+    assert_eq!(world.cores(waiting).concat().iter().sum::<u32>(), 3);
+    world.passes(TIME_TO_RETURN);
+    assert!(world.master.recovery.is_none());
+    assert_eq!(world.machines[0].doomed.len(), 1, "the first one's ends");
+}
+
+#[test]
+fn a_restarted_master_does_not_wait_for_workers_whose_drivers_have_ended() {
+    let mut world = World::new(rules());
+    world.worker(1, 1024);
+    let driver = world.submit(driver(false));
+    world.disconnect_worker(0);
+    world.passes(TIME_TO_RECONNECT);
+    assert_eq!(world.state(&driver), DriverState::Error);
+    world.restart();
+    assert!(world.master.recovery.is_none());
+}
+
+#[test]
+fn nobody_is_lost_for_time_in_which_the_master_stood_still() {
+    let mut world = World::new(rules());
+    world.worker(2, 4096);
+    let program = world.program(wants(None, None, 1024));
+    // However short, and whenever it begins: its eyes open at the wrong moment, before its ears.
+    for pause in [1, 10, 100, 1000, 10_000].map(|tenths| TIMEOUT * tenths / 10) {
+        world.heartbeats_pass(TIMEOUT);
+        world.passes(TIMEOUT / 4);
+        world.now += pause;
+        world.event(Event::Tick);
+        world.heartbeats_pass(TIMEOUT);
+        assert_eq!((world.programs[program].ended.len(), world.cores(program)), (0, vec![vec![2]]), "{pause:?}");
+    }
+    // One that is waited for is waited for.
+    world.disconnect_worker(0);
+    world.passes(TIME_TO_RECONNECT / 2);
+    world.now += TIMEOUT;
+    world.event(Event::Tick);
+    assert!(world.programs[program].ended.is_empty());
+    // It is lost all the same when it does not come.
+    world.passes(TIME_TO_RECONNECT / 2);
+    assert_eq!(world.programs[program].ended, [(ExecutorId(0), HowEnded::WorkerLost)]);
+}
+
+#[test]
 fn who_does_not_come_back_to_a_restarted_master_is_lost() {
     let mut world = World::new(rules());
     world.worker(2, 4096);

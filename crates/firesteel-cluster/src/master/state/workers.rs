@@ -80,9 +80,7 @@ impl Master {
                 holdings.len()
             )));
         }
-        if let Some(recovery) = &mut self.recovery {
-            recovery.workers.remove(&id);
-        }
+        let was_missing = self.recovery.as_mut().is_some_and(|recovery| recovery.workers.remove(&id));
         // What it was to start and does not run never reached it, or has ended without a word.
         let known = before.map(|worker| worker.holdings).unwrap_or_default();
         let not_there: Vec<_> = known.into_keys().filter(|holder| !holdings.contains_key(holder)).collect();
@@ -101,7 +99,7 @@ impl Master {
         }
         for (holder, holding) in runs {
             match holder {
-                Holder::Executor(name) => self.executor_runs(&id, name, holding),
+                Holder::Executor(name) => self.executor_runs(&id, name, holding, was_missing),
                 Holder::Driver(driver) => self.driver_runs(&id, &driver),
             }
         }
@@ -128,9 +126,8 @@ impl Master {
         }
     }
 
-    /// A worker that has come says that it runs this.
-    fn executor_runs(&mut self, worker: &WorkerId, name: ExecutorName, holding: Holding) {
-        let recovering = self.recovery.is_some();
+    /// A worker that has come says that it runs this; for the first time since a restart if it `was_missing`.
+    fn executor_runs(&mut self, worker: &WorkerId, name: ExecutorName, holding: Holding, was_missing: bool) {
         let Some(application) = self.applications.get_mut(&name.application) else {
             // It may come back.
             if self.recovery.as_ref().is_none_or(|recovery| !recovery.applications.contains(&name.application)) {
@@ -141,7 +138,7 @@ impl Master {
         let number = name.executor.0;
         // Started before a restart, and the application was not told. Later another may have its place.
         let is_adopted =
-            recovering && number >= application.told && !application.executors.contains_key(&name.executor);
+            was_missing && number >= application.told && !application.executors.contains_key(&name.executor);
         application.next_executor = application.next_executor.max(number.saturating_add(1));
         if application.missing.remove(&name.executor) || is_adopted {
             let executor = Executor { worker: worker.clone(), cores: holding.cores, works: true };

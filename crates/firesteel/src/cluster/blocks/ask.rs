@@ -381,7 +381,13 @@ impl FileSource for DriversFiles {
 /// Writes a file, or makes a folder, that is arriving.
 fn receive(talk: &mut Talk, frame: &mut Vec<u8>, to: &Path, file: Option<(u32, u64)>) -> Result<(), String> {
     let failed = |e: io::Error| format!("{}: {e}", to.display());
-    let Some((mode, mut left)) = file else { return fs::create_dir_all(to).map_err(failed) };
+    let Some((mode, mut left)) = file else {
+        return match fs::create_dir(to) {
+            // What came before the connection was cut.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map_err(failed),
+        };
+    };
     let mut file = fs::File::create(to).map_err(failed)?;
     while left > 0 {
         talk.frame(frame)?;

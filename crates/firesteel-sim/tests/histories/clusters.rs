@@ -1,0 +1,53 @@
+//! Those of clusters.
+
+use crate::{all_hold, all_replay_exactly, is_found};
+use firesteel_sim::cluster::{Faults, simulate};
+
+/// So many histories have one in which a fault shows.
+const ENOUGH: u64 = 2_000;
+
+#[test]
+fn everything_holds_in_a_thousand_histories() {
+    all_hold(simulate, 1_000, "cluster ");
+}
+
+#[test]
+fn a_history_replays_exactly() {
+    all_replay_exactly(simulate, 20);
+}
+
+#[test]
+fn a_master_that_gives_cores_away_before_they_are_free_is_found() {
+    let faults = Faults { give_away_early: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "has more to do than it offers");
+}
+
+#[test]
+fn a_master_that_waits_for_nobody_after_a_restart_is_found() {
+    let faults = Faults { wait_for_nobody: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "nothing but the master has died");
+}
+
+#[test]
+fn a_master_that_waits_for_applications_after_a_restart_is_found() {
+    let faults = Faults { wait_for_applications: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "could have had another executor");
+}
+
+#[test]
+fn a_master_that_counts_the_time_in_which_it_stood_still_is_found() {
+    let faults = Faults { count_all_time: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "nothing but the master has died");
+}
+
+#[test]
+fn a_master_that_forgets_who_waits_is_found() {
+    let faults = Faults { forget_who_waits: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "could have had another executor");
+}
+
+#[test]
+fn a_master_that_starts_drivers_again_that_have_ended_well_is_found() {
+    let faults = Faults { start_again: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "has ended, and is launched");
+}

@@ -1,0 +1,42 @@
+//! The scheduler's.
+
+use crate::{all_hold, all_replay_exactly, is_found};
+use firesteel_scheduler::Faults;
+use firesteel_sim::simulate;
+
+/// So many histories have one in which a fault shows.
+const ENOUGH: u64 = 20_000;
+
+#[test]
+fn invariants_hold_in_five_thousand_histories() {
+    all_hold(simulate, 5_000, "");
+}
+
+#[test]
+fn a_history_replays_exactly() {
+    all_replay_exactly(simulate, 200);
+}
+
+#[test]
+fn a_scheduler_that_forgets_the_epoch_is_found() {
+    let faults = Faults { forget_epoch: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "lost at or after its epoch");
+}
+
+#[test]
+fn a_scheduler_that_counts_a_zombies_failure_is_found() {
+    let faults = Faults { count_zombie_failure: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "failures of a task");
+}
+
+#[test]
+fn a_scheduler_that_lets_two_attempts_commit_is_found() {
+    let faults = Faults { commit_twice: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "may commit the same output");
+}
+
+#[test]
+fn a_scheduler_that_excludes_nobody_is_found() {
+    let faults = Faults { forget_exclusion: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "is excluded for it");
+}
