@@ -1,4 +1,4 @@
-//! Messages of master, workers, applications and submitters, a line each; and what a master does when they are said to it.
+//! Messages of master, workers, applications, submitters and shuffle services, a line each; and what a master does when they are said to it.
 
 #![no_main]
 
@@ -27,6 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = decode::<ToSubmitter>(line);
         let _ = decode::<Saved>(line);
         fuzzing::role(line);
+        fuzzing::shuffle_service(line);
         // The first byte says who speaks, and how much later.
         let Some((who, message)) = line.split_first() else { continue };
         now += Duration::from_millis(u64::from(who >> 4) * 500);

@@ -51,7 +51,7 @@ pub struct Bytes {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Ask {
+pub(crate) enum Ask {
     /// These bytes of an executor's files, each after its own answer.
     Read { executor: ExecutorId, ranges: Vec<Bytes> },
     /// Nobody will read an executor's files any more.
@@ -59,7 +59,7 @@ enum Ask {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(crate) enum Answer {
     /// So many bytes follow. A frame without any says that no more can be read, and ends the connection.
     Bytes(u64),
     /// They are not there; why.

@@ -3,10 +3,11 @@
 use firesteel_events::{
     AppState, Event, JobStatus, Listener, Retained, StageStatus,
     event::{
-        BlockManagerAdded, BlockManagerId, BlockUpdated, ExceptionFailure, ExecutorAdded, ExecutorExcludedForStage,
-        ExecutorInfo, ExecutorMetrics, ExecutorRemoved, FetchFailed, JOB_DESCRIPTION, JOB_GROUP_ID, JOB_TAGS, JobEnd,
-        JobResult, JobStart, Properties, RddInfo, SCHEDULER_POOL, StageCompleted, StageInfo, StageSubmitted, TaskEnd,
-        TaskEndReason, TaskInfo, TaskLocality, TaskStart, TaskType, UnpersistRdd,
+        BlockManagerAdded, BlockManagerId, BlockUpdated, ExceptionFailure, ExecutorAdded, ExecutorExcluded,
+        ExecutorExcludedForStage, ExecutorInfo, ExecutorMetrics, ExecutorRemoved, ExecutorUnexcluded, FetchFailed,
+        JOB_DESCRIPTION, JOB_GROUP_ID, JOB_TAGS, JobEnd, JobResult, JobStart, NodeExcluded, NodeUnexcluded, Properties,
+        RddInfo, SCHEDULER_POOL, StageCompleted, StageInfo, StageSubmitted, TaskEnd, TaskEndReason, TaskInfo,
+        TaskLocality, TaskStart, TaskType, UnpersistRdd,
     },
 };
 use firesteel_model::{
@@ -304,6 +305,23 @@ fn an_exclusion_for_a_stage_ends_with_the_stage() {
     assert_eq!(state.executors()[0].excluded_in_stages.len(), 1);
     state.on_event(&completed(4, 0, 1, None));
     assert!(state.executors()[0].excluded_in_stages.is_empty());
+}
+
+#[test]
+fn an_excluded_executor_stays_so_when_its_host_is_not_excluded_any_more() {
+    let state = &mut AppState::default();
+    executor_added(state, "1");
+    executor_added(state, "2");
+    let (time, host) = (1, state.executors()[0].host.clone());
+    let excluded = |state: &AppState| state.executors().iter().map(|e| e.is_excluded).collect::<Vec<_>>();
+    state.on_event(&ExecutorExcluded { time, executor: "1".into(), task_failures: 2 }.into());
+    state.on_event(&NodeExcluded { time, host: host.clone(), executor_failures: 2 }.into());
+    executor_added(state, "3");
+    assert_eq!(excluded(state), [true, true, true]);
+    state.on_event(&NodeUnexcluded { time, host }.into());
+    assert_eq!(excluded(state), [true, false, false]);
+    state.on_event(&ExecutorUnexcluded { time, executor: "1".into() }.into());
+    assert_eq!(excluded(state), [false, false, false]);
 }
 
 #[test]

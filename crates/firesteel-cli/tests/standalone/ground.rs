@@ -27,7 +27,7 @@ pub(crate) fn kill(pid: u32) {
     signal("-KILL", pid);
 }
 
-pub(crate) fn signal(signal: &str, pid: u32) {
+fn signal(signal: &str, pid: u32) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 

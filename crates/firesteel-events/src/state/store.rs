@@ -36,6 +36,7 @@ pub(super) struct Store {
     /// With the number of their end: a skipped stage attempt may run later, and end again.
     ended_stages: VecDeque<(StageId, StageAttempt, u64)>,
     dead_executors: VecDeque<Arc<str>>,
+    excluded: Excluded,
     ends: u64,
 }
 
@@ -51,6 +52,19 @@ pub(super) struct LiveStage {
 impl Default for Store {
     fn default() -> Self {
         Self::new(Retained::default())
+    }
+}
+
+/// Who gets no more tasks of the application: an executor that was excluded stays so when its host is not any more.
+#[derive(Debug, Default)]
+struct Excluded {
+    executors: BTreeSet<Arc<str>>,
+    hosts: BTreeSet<Arc<str>>,
+}
+
+impl Excluded {
+    fn has(&self, executor: &ExecutorData) -> bool {
+        self.executors.contains(&executor.id) || self.hosts.contains(&executor.host)
     }
 }
 
@@ -77,6 +91,7 @@ impl Store {
             ended_jobs: VecDeque::new(),
             ended_stages: VecDeque::new(),
             dead_executors: VecDeque::new(),
+            excluded: Excluded::default(),
             ends: 0,
         }
     }
@@ -120,12 +135,14 @@ impl Store {
                 executor.cores = e.info.cores;
                 executor.added = e.time;
                 executor.log_urls = e.info.log_urls.clone();
+                // Its host may be.
+                self.exclude(|_| false);
             }
             Event::ExecutorRemoved(e) => self.executor_removed(&e.executor, e.time, &e.reason),
-            Event::ExecutorExcluded(e) => self.exclude(&e.executor, true),
-            Event::ExecutorUnexcluded(e) => self.exclude(&e.executor, false),
-            Event::NodeExcluded(e) => self.exclude_host(&e.host, true),
-            Event::NodeUnexcluded(e) => self.exclude_host(&e.host, false),
+            Event::ExecutorExcluded(e) => self.exclude(|excluded| excluded.executors.insert(e.executor.clone())),
+            Event::ExecutorUnexcluded(e) => self.exclude(|excluded| excluded.executors.remove(&e.executor)),
+            Event::NodeExcluded(e) => self.exclude(|excluded| excluded.hosts.insert(e.host.clone())),
+            Event::NodeUnexcluded(e) => self.exclude(|excluded| excluded.hosts.remove(&e.host)),
             Event::ExecutorExcludedForStage(e) => {
                 if let Some(executor) = self.executors.get_mut(&e.executor) {
                     executor.excluded_in_stages.insert(e.stage);
@@ -188,15 +205,11 @@ impl Store {
         }
     }
 
-    fn exclude(&mut self, id: &Arc<str>, excluded: bool) {
-        if let Some(executor) = self.executors.get_mut(id) {
-            executor.is_excluded = excluded;
-        }
-    }
-
-    fn exclude_host(&mut self, host: &Arc<str>, excluded: bool) {
-        for executor in self.executors.values_mut().filter(|x| x.host == *host) {
-            executor.is_excluded = excluded;
+    fn exclude(&mut self, change: impl FnOnce(&mut Excluded) -> bool) {
+        change(&mut self.excluded);
+        self.excluded.executors.retain(|id| self.executors.contains_key(id));
+        for executor in self.executors.values_mut() {
+            executor.is_excluded = self.excluded.has(executor);
         }
     }
 

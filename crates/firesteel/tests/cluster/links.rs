@@ -36,13 +36,14 @@ struct Shuffled {
 }
 
 impl Shuffled {
-    fn new() -> Shuffled {
+    /// Fetches are tried again so often.
+    fn new(retries: u32) -> Shuffled {
         let cluster = Cluster::by_way_of(Some(Relay::start()), 1);
         let sc = cluster
             .builder()
             .conf("firesteel.network.timeout", format!("{LIMIT:?}"))
             .conf("firesteel.executor.heartbeatInterval", "200ms")
-            .conf("firesteel.shuffle.io.maxRetries", 1)
+            .conf("firesteel.shuffle.io.maxRetries", retries)
             .conf("firesteel.locality.wait", "0s")
             .build()
             .unwrap();
@@ -103,7 +104,7 @@ impl Shuffled {
 }
 
 pub(crate) fn connections_that_are_cut_while_a_shuffle_is_read_are_made_again_and_nothing_is_computed_twice() {
-    let ground = Shuffled::new();
+    let ground = Shuffled::new(1);
     // Connections that rest are cut, too, and those that follow again and again: more often than fetches are tried.
     let (ports, before) = (ground.ports.clone(), ground.relay().cuts());
     ground.relay().fates(move |port| Fate { cut_after: ports.contains(&port).then_some(300 << 10), ..Fate::default() });
@@ -115,8 +116,18 @@ pub(crate) fn connections_that_are_cut_while_a_shuffle_is_read_are_made_again_an
     assert_eq!(ground.computed.value(), RECORDS as i64);
 }
 
+pub(crate) fn connections_that_ended_while_they_rested_cost_no_try() {
+    let ground = Shuffled::new(0);
+    let before = ground.relay().cuts();
+    ground.relay().cut_those_to(&ground.ports);
+    soon("those that rest are cut", || ground.relay().cuts() > before);
+    ground.read(|| {});
+    assert_eq!(ground.told(), Vec::<String>::new());
+    assert_eq!(ground.computed.value(), RECORDS as i64);
+}
+
 pub(crate) fn a_network_that_is_slow_and_silent_for_less_than_the_limit_costs_time_only() {
-    let ground = Shuffled::new();
+    let ground = Shuffled::new(1);
     ground.is_slow();
     ground.read(|| {
         ground.relay().hold(|_| true);
@@ -128,7 +139,7 @@ pub(crate) fn a_network_that_is_slow_and_silent_for_less_than_the_limit_costs_ti
 }
 
 pub(crate) fn executors_out_of_each_others_reach_are_fetch_failures_with_the_reason() {
-    let ground = Shuffled::new();
+    let ground = Shuffled::new(1);
     ground.is_slow();
     let ports = ground.ports.clone();
     let took = ground.read(|| {
@@ -143,7 +154,7 @@ pub(crate) fn executors_out_of_each_others_reach_are_fetch_failures_with_the_rea
 }
 
 pub(crate) fn a_network_that_is_silent_for_longer_than_the_limit_costs_executors_and_is_named() {
-    let ground = Shuffled::new();
+    let ground = Shuffled::new(1);
     ground.is_slow();
     ground.read(|| {
         ground.relay().hold(|_| true);

@@ -529,6 +529,7 @@ tests!(
     killed_driver_leaves_no_executors_behind,
     jobs_that_no_cluster_can_run_end_with_the_reason,
     connections_that_are_cut_while_a_shuffle_is_read_are_made_again_and_nothing_is_computed_twice,
+    connections_that_ended_while_they_rested_cost_no_try,
     a_network_that_is_slow_and_silent_for_less_than_the_limit_costs_time_only,
     executors_out_of_each_others_reach_are_fetch_failures_with_the_reason,
     a_network_that_is_silent_for_longer_than_the_limit_costs_executors_and_is_named,

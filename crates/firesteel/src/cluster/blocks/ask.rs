@@ -79,6 +79,8 @@ pub(super) struct Shared {
 pub(super) struct Talk {
     reader: FrameReader,
     writer: FrameWriter,
+    /// It has rested, and nothing was heard on it since: it may have ended meanwhile.
+    pub(super) rested: bool,
 }
 
 impl Talk {
@@ -90,13 +92,12 @@ impl Talk {
         self.frame(frame)?;
         decode(frame).map_err(|e| e.to_string())
     }
-    fn asked(&mut self, ask: &Ask, frame: &mut Vec<u8>) -> Result<Answer, String> {
-        self.ask(ask).map_err(|e| e.to_string())?;
-        self.answer(frame)
-    }
     pub(super) fn frame(&mut self, frame: &mut Vec<u8>) -> Result<(), String> {
         match self.reader.recv(frame) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                self.rested = false;
+                Ok(())
+            }
             Ok(false) => Err("it ended the connection".into()),
             Err(e) => Err(e.to_string()),
         }
@@ -125,21 +126,29 @@ impl Client {
         }))
     }
 
-    pub(super) fn talk(&self, address: &str) -> Result<Talk, NetError> {
-        if let Some(talk) = lock(&self.0.idle).get_mut(address).and_then(Vec::pop) {
-            return Ok(talk);
+    /// Asks on a connection that rests, if there is one, or on a new one.
+    pub(super) fn talk(&self, address: &str, ask: &Ask) -> Result<Talk, NetError> {
+        let rested = lock(&self.0.idle).get_mut(address).and_then(Vec::pop);
+        if let Some(mut talk) = rested {
+            if talk.ask(ask).is_ok() {
+                return Ok(talk);
+            }
+            self.end_rested(address);
         }
-        self.connect(address)
+        let mut talk = self.connect(address)?;
+        talk.ask(ask)?;
+        Ok(talk)
     }
 
     fn connect(&self, address: &str) -> Result<Talk, NetError> {
         let hello = Hello::new(PROTOCOL.0, PROTOCOL.1);
         let (reader, writer) = connect(address, Some(&self.0.secret), &hello, &self.0.options)?.split();
-        Ok(Talk { reader, writer })
+        Ok(Talk { reader, writer, rested: false })
     }
 
     /// Keeps a connection whose answers were all read.
-    pub(super) fn rest(&self, address: &str, talk: Talk) {
+    pub(super) fn rest(&self, address: &str, mut talk: Talk) {
+        talk.rested = true;
         let mut idle = lock(&self.0.idle);
         let waiting = idle.entry(address.to_string()).or_default();
         if waiting.len() < IDLE {
@@ -150,16 +159,14 @@ impl Client {
     /// Asks on a connection that rests, or on a new one if that has ended meanwhile: then all that rest there probably have.
     fn ask(&self, address: &str, ask: &Ask) -> Result<(Talk, Answer, Vec<u8>), String> {
         let mut frame = Vec::new();
-        let rested = lock(&self.0.idle).get_mut(address).and_then(Vec::pop);
-        if let Some(mut talk) = rested {
-            if let Ok(answer) = talk.asked(ask, &mut frame) {
-                return Ok((talk, answer, frame));
+        loop {
+            let mut talk = self.talk(address, ask).map_err(|e| e.to_string())?;
+            match talk.answer(&mut frame) {
+                Ok(answer) => return Ok((talk, answer, frame)),
+                Err(_) if talk.rested => self.end_rested(address),
+                Err(what) => return Err(what),
             }
-            self.end_rested(address);
         }
-        let mut talk = self.connect(address).map_err(|e| e.to_string())?;
-        let answer = talk.asked(ask, &mut frame)?;
-        Ok((talk, answer, frame))
     }
 
     /// Waits before what a holder has is asked for again, since it did not answer, which is `what`; who is to be asked then. An error if
@@ -182,8 +189,8 @@ impl Client {
         }
     }
 
-    /// Ends the connections that rest.
-    fn end_rested(&self, address: &str) {
+    /// Ends the connections that rest, since one of them has ended.
+    pub(super) fn end_rested(&self, address: &str) {
         lock(&self.0.idle).remove(address);
     }
 

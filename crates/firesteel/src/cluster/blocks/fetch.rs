@@ -79,11 +79,10 @@ impl Fetch {
             return FromService::open(&self.client, &self.holder, self.wish, &self.maps, skip).map(Line::Service);
         }
         let reach = |e: firesteel_net::NetError| Failed::Reach(e.to_string());
-        let mut talk = self.client.talk(&self.holder.address).map_err(reach)?;
         let Wish { shuffle, partition, wanted } = self.wish;
         let maps = self.maps.iter().copied().collect();
-        talk.ask(&Ask::Outputs { shuffle, partition, wanted, maps, skip }).map_err(reach)?;
-        Ok(Line::Executor(talk))
+        let ask = Ask::Outputs { shuffle, partition, wanted, maps, skip };
+        self.client.talk(&self.holder.address, &ask).map(Line::Executor).map_err(reach)
     }
 
     /// Does something with the connection; when that fails, makes it anew and goes on from where it was. Where the holder has died, what
@@ -95,8 +94,10 @@ impl Fetch {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
-            self.line = None;
+            let had_rested = matches!(self.line.take(), Some(Line::Executor(talk)) if talk.rested);
             match failed {
+                // That says nothing about the holder.
+                Failed::Reach(_) if had_rested => self.client.end_rested(&self.holder.address),
                 Failed::Data(what) => {
                     let (map, attempt) = self.maps.front().copied().unwrap_or_default();
                     let place = format!("the output of map task {map} (attempt {attempt}) on {}", self.holder);
