@@ -69,7 +69,11 @@ fn driver_state(maps: u32) -> u64 {
     let mut scheduler = Scheduler::new(Config::default());
     let mut commands = Vec::new();
     let (now, executor, host) = (Duration::ZERO, ExecutorId(0), HostId(0));
-    scheduler.handle(now, Event::ExecutorRegistered { executor, host, rack: None, slots: 2 }, &mut commands);
+    scheduler.handle(
+        now,
+        Event::ExecutorRegistered { executor, host, rack: None, slots: 2, outputs_outlive: false },
+        &mut commands,
+    );
     let (stage, shuffle) = (StageId(0), ShuffleId(0));
     let output = StageOutput::Shuffle(shuffle);
     let spec = Arc::new(StageSpec { stage, output, tasks: maps, inputs: Inputs::default(), preferences: None });

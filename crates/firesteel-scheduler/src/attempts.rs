@@ -362,9 +362,10 @@ impl Scheduler {
         host: HostId,
         rack: Option<RackId>,
         slots: u32,
+        outputs_outlive: bool,
         out: &mut Vec<Command>,
     ) {
-        if !self.executors.add(executor, host, rack, slots, self.now) {
+        if !self.executors.add(executor, host, rack, slots, outputs_outlive, self.now) {
             return;
         }
         if let Some(timeout) = self.config.heartbeat_timeout {
@@ -391,7 +392,8 @@ impl Scheduler {
         if until > self.now {
             self.listen_until(id, until);
         } else {
-            self.executor_lost(id, LossReason::HeartbeatTimeout, false, out);
+            let survive = executor.outputs_outlive;
+            self.executor_lost(id, LossReason::HeartbeatTimeout, survive, out);
         }
     }
 

@@ -68,6 +68,8 @@ pub enum Event {
         rack: Option<RackId>,
         /// How many tasks it runs at a time (its cores divided by `task.cpus`).
         slots: u32,
+        /// Whether its shuffle output can still be read when the scheduler gives it up, for silence or because it is excluded.
+        outputs_outlive: bool,
     },
     /// An executor is alive. One that is silent for
     /// [`Config::heartbeat_timeout`](crate::Config::heartbeat_timeout) is taken as lost.

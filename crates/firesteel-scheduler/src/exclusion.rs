@@ -299,7 +299,8 @@ impl Scheduler {
             if let Some(stuck) = self.runs.get_mut(&stage).and_then(|run| run.stuck.as_mut()) {
                 stuck.replaced = true;
             }
-            self.executor_lost(executor, LossReason::Excluded, false, out);
+            let survive = self.executors.get(executor).is_some_and(|executor| executor.outputs_outlive);
+            self.executor_lost(executor, LossReason::Excluded, survive, out);
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Executor {
     pub(crate) attempts: BTreeSet<AttemptId>,
     /// Attempts that were launched in this epoch or before are no map output: what the executor held was lost since.
     pub(crate) outputs_lost: Option<Epoch>,
+    /// Its map outputs are served when it is given up.
+    pub(crate) outputs_outlive: bool,
     /// When it last said that it is alive.
     pub(crate) heard: Duration,
     /// The number of the latest heartbeat.
@@ -50,6 +52,7 @@ impl Executors {
         host: HostId,
         rack: Option<RackId>,
         slots: u32,
+        outputs_outlive: bool,
         now: Duration,
     ) -> bool {
         if self.all.contains_key(&id) {
@@ -64,6 +67,7 @@ impl Executors {
             busy: 0,
             attempts: BTreeSet::new(),
             outputs_lost: None,
+            outputs_outlive,
             heard: now,
             heartbeat: 0,
             silence_timer: None,

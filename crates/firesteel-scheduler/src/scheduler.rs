@@ -32,7 +32,7 @@ use std::{
 /// let mut out = Vec::new();
 /// let now = Duration::ZERO;
 /// let executor = ExecutorId(0);
-/// scheduler.handle(now, Event::ExecutorRegistered { executor, host: HostId(0), rack: None, slots: 1 }, &mut out);
+/// scheduler.handle(now, Event::ExecutorRegistered { executor, host: HostId(0), rack: None, slots: 1, outputs_outlive: false }, &mut out);
 /// let stage = StageSpec {
 ///     stage: StageId(0),
 ///     output: StageOutput::Result,
@@ -280,8 +280,8 @@ impl Scheduler {
             Event::TagCancelled { tag, reason, future } => self.cancel_tag(tag, reason, future, out),
             Event::AllJobsCancelled { reason } => self.cancel_all(&reason, out),
             Event::AttemptKillAsked { attempt, reason } => self.kill(attempt, &reason, out),
-            Event::ExecutorRegistered { executor, host, rack, slots } => {
-                self.executor_registered(executor, host, rack, slots, out);
+            Event::ExecutorRegistered { executor, host, rack, slots, outputs_outlive } => {
+                self.executor_registered(executor, host, rack, slots, outputs_outlive, out);
             }
             Event::Heartbeat { executor, number, running } => self.heartbeat(executor, number, &running, out),
             Event::ExecutorDecommissioning { .. } | Event::ResourcesGranted { .. } => {}

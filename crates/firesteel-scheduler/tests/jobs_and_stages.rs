@@ -2,7 +2,7 @@
 
 mod support;
 
-use firesteel_model::{AttemptId, ExecutorId, JobId, PartitionIndex, RddId, ShuffleId, StageId};
+use firesteel_model::{AttemptId, ExecutorId, HostId, JobId, PartitionIndex, RddId, ShuffleId, StageId};
 use firesteel_scheduler::*;
 use std::time::Duration;
 use support::*;
@@ -235,6 +235,25 @@ fn a_lost_executor_costs_its_outputs_unless_they_survive() {
 }
 
 #[test]
+fn a_silent_executor_costs_its_outputs_unless_they_outlive_it() {
+    for outputs_outlive in [false, true] {
+        let timeout = Some(Duration::from_secs(1));
+        let mut hand = Hand::new(Config { heartbeat_timeout: timeout, ..Config::default() }, 0, 1);
+        let (executor, host) = (ExecutorId(0), HostId(0));
+        hand.tell(Event::ExecutorRegistered { executor, host, rack: None, slots: 1, outputs_outlive });
+        hand.submit(job(0, &[map_stage(0, 0, 2, Inputs::default())]));
+        hand.succeed_all(0);
+        hand.wait(1_000);
+        assert_eq!(hand.scheduler.executors().count(), 0);
+        assert_eq!(hand.scheduler.map_outputs(ShuffleId(0)).is_some(), outputs_outlive);
+        // With the worker goes what it kept.
+        let reason = LossReason::HostLost { message: "burnt".into() };
+        hand.tell(Event::ExecutorLost { executor, reason, outputs_survive: false });
+        assert!(hand.scheduler.map_outputs(ShuffleId(0)).is_none());
+    }
+}
+
+#[test]
 fn a_lost_host_takes_the_outputs_that_had_survived_its_executors() {
     let mut hand = Hand::new(Config::default(), 1, 1);
     hand.executor(1, 0, 1);
@@ -243,7 +262,7 @@ fn a_lost_host_takes_the_outputs_that_had_survived_its_executors() {
     let reason = LossReason::Released;
     hand.tell(Event::ExecutorLost { executor: ExecutorId(0), reason, outputs_survive: true });
     assert!(hand.scheduler.map_outputs(ShuffleId(0)).is_some());
-    let host = firesteel_model::HostId(0);
+    let host = HostId(0);
     hand.tell(Event::HostLost { host, reason: "burnt".into(), outputs_survive: false });
     assert!(hand.scheduler.map_output(ShuffleId(0), PartitionIndex(0)).is_none());
     assert!(hand.scheduler.map_output(ShuffleId(0), PartitionIndex(1)).is_none());

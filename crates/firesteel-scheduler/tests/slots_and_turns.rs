@@ -90,7 +90,7 @@ fn levels_are_waited_for_one_after_the_other() {
         Hand::new(Config { locality_wait: LocalityWait::all(Duration::from_millis(100)), ..Config::default() }, 0, 0);
     for (executor, host, rack) in [(0, 0, 0), (1, 0, 0), (2, 1, 0), (3, 2, 1)] {
         let (executor, host, rack) = (ExecutorId(executor), HostId(host), Some(RackId(rack)));
-        hand.tell(Event::ExecutorRegistered { executor, host, rack, slots: 1 });
+        hand.tell(Event::ExecutorRegistered { executor, host, rack, slots: 1, outputs_outlive: false });
     }
     let mine = vec![Preference::Executor(ExecutorId(0))];
     hand.submit(job(0, &[preferring(0, vec![mine; 4])]));

@@ -23,7 +23,11 @@ pub fn run(executors: u32, tasks: u32) -> String {
     for executor in 0..executors {
         let host = HostId(executor / 4);
         let executor = ExecutorId(u64::from(executor));
-        scheduler.handle(now, Event::ExecutorRegistered { executor, host, rack: None, slots: 1 }, &mut out);
+        scheduler.handle(
+            now,
+            Event::ExecutorRegistered { executor, host, rack: None, slots: 1, outputs_outlive: false },
+            &mut out,
+        );
     }
     let maps = tasks / 2;
     let reduces = tasks - maps;

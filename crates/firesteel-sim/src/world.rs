@@ -540,7 +540,9 @@ impl World {
     }
 
     fn register(&mut self, executor: ExecutorId, plan: ExecutorPlan) -> Result<(), String> {
-        let event = Event::ExecutorRegistered { executor, host: plan.host, rack: plan.rack, slots: plan.slots };
+        let outputs_outlive = self.plan.shuffle_service;
+        let ExecutorPlan { host, rack, slots, .. } = plan;
+        let event = Event::ExecutorRegistered { executor, host, rack, slots, outputs_outlive };
         let node = Node {
             plan,
             alive: true,

@@ -204,7 +204,8 @@ impl ContextBuilder {
             let runner = Runner::new(id, stores, driver, None, tamper, files);
             let threads = runner.start(slots)?;
             let link = Box::new(LocalLink::new(runner, threads));
-            let new = NewExecutor { executor: id, host: HostId(0), slots: slots as u32, place: None, link };
+            let (host, slots) = (HostId(0), slots as u32);
+            let new = NewExecutor { executor: id, host, slots, place: None, outputs_outlive: false, link };
             let mut driver = Driver::new(scheduler, clock, messages, accumulators, report);
             driver.executor_ready(new);
             Ok(driver)

@@ -409,13 +409,13 @@ impl Driver {
 
     /// An executor can run tasks from now on.
     pub(crate) fn executor_ready(&mut self, new: NewExecutor) {
-        let NewExecutor { executor, host, slots, place, link } = new;
+        let NewExecutor { executor, host, slots, place, outputs_outlive, link } = new;
         if let Some(place) = &place {
             self.report.executor_ready(executor, host, place);
         }
         self.executors.insert(executor, link);
         self.waiting = None;
-        self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots });
+        self.feed(Event::ExecutorRegistered { executor, host, rack: None, slots, outputs_outlive });
     }
 
     /// An executor has a broadcast value, or a piece of one; or has it no more.
@@ -446,6 +446,8 @@ impl Driver {
         self.forget_pieces(executor);
         self.running.retain(|_, running| running.launch.executor != executor);
         self.report.executor_gone(executor);
+        // What is read of it from now on is read where it is served that it has left.
+        self.places.remove(executor);
         link.gone(false);
         if let Some(supplier) = &self.supplier {
             supplier.give_up(executor);
@@ -486,12 +488,15 @@ impl Driver {
 
     /// An executor is gone, with what ran there and what it held.
     fn executor_gone(&mut self, executor: ExecutorId, reason: LossReason) {
-        let Some(link) = self.executors.remove(&executor) else { return self.forget_outputs() };
-        link.gone(true);
-        self.forget_pieces(executor);
-        tracing::warn!("executor {executor} is lost: {reason}");
-        self.running.retain(|_, running| running.launch.executor != executor);
-        self.report.executor_gone(executor);
+        let link = self.executors.remove(&executor);
+        let was_given_up = link.is_none();
+        if let Some(link) = link {
+            link.gone(true);
+            self.forget_pieces(executor);
+            tracing::warn!("executor {executor} is lost: {reason}");
+            self.running.retain(|_, running| running.launch.executor != executor);
+            self.report.executor_gone(executor);
+        }
         let worker_lost = matches!(reason, LossReason::HostLost { .. });
         let outputs_survive = !worker_lost && self.places.whereabouts(executor).is_some();
         // With the worker goes what it kept of executors that had died there before.
@@ -499,7 +504,9 @@ impl Driver {
         for other in others {
             self.feed(Event::ExecutorLost { executor: other, reason: reason.clone(), outputs_survive: false });
         }
-        self.feed(Event::ExecutorLost { executor, reason, outputs_survive });
+        if worker_lost || !was_given_up {
+            self.feed(Event::ExecutorLost { executor, reason, outputs_survive });
+        }
         self.forget_outputs();
     }
 

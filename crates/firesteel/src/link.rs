@@ -154,5 +154,7 @@ pub(crate) struct NewExecutor {
     pub(crate) slots: u32,
     /// None if it is the driver's own process.
     pub(crate) place: Option<Place>,
+    /// Whether somebody else serves its map outputs when it is given up.
+    pub(crate) outputs_outlive: bool,
     pub(crate) link: Box<dyn Link>,
 }

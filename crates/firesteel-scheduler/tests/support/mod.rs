@@ -60,7 +60,7 @@ impl Hand {
 
     pub(crate) fn executor(&mut self, executor: u64, host: u32, slots: u32) {
         let (executor, host) = (ExecutorId(executor), HostId(host));
-        self.tell(Event::ExecutorRegistered { executor, host, rack: None, slots });
+        self.tell(Event::ExecutorRegistered { executor, host, rack: None, slots, outputs_outlive: false });
     }
 
     pub(crate) fn tell(&mut self, event: Event) -> &[Command] {

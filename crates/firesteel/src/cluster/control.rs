@@ -180,8 +180,8 @@ impl Places {
         });
         HostId(number as u32)
     }
-    /// An executor has died.
-    fn remove(&self, executor: ExecutorId) {
+    /// An executor has died, or is given up.
+    pub(crate) fn remove(&self, executor: ExecutorId) {
         let mut known = lock(&self.known);
         let outputs = known.living.remove(&executor).and_then(|served| served.outputs);
         known.dead.extend(outputs.map(|address| (executor, address)));
@@ -345,8 +345,14 @@ impl Door {
         let (given_up, stages, outputs) = Default::default();
         let link = RemoteLink { executor, outbox, closer, end, given_up, stages, outputs };
         let place = Place { host: host.to_string(), port, memory: hosting.budget };
-        let new =
-            NewExecutor { executor, host: self.directory.host(host), slots, place: Some(place), link: Box::new(link) };
+        let new = NewExecutor {
+            executor,
+            host: self.directory.host(host),
+            slots,
+            place: Some(place),
+            outputs_outlive: outputs_port.is_some(),
+            link: Box::new(link),
+        };
         let address = |port| SocketAddr::new(host, port).to_string();
         let served = Served { address: address(port), outputs: outputs_port.map(address) };
         self.endings.connected(executor);

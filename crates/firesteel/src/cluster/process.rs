@@ -260,6 +260,8 @@ struct Process {
     stages: HashMap<StageId, Arc<Vec<u8>>>,
     outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
     heartbeat: Duration,
+    /// Its map outputs are the worker's to remove.
+    outputs_outlive: bool,
     _server: Server,
 }
 
@@ -310,7 +312,19 @@ impl Process {
         let threads = runner.start(welcome.slots as usize)?;
         let heartbeat = conf.get(keys::EXECUTOR_HEARTBEAT_INTERVAL)?;
         let (stages, outputs) = (HashMap::new(), HashMap::new());
-        let process = Process { runner, threads, voice, peers, files, stages, outputs, heartbeat, _server: server };
+        let outputs_outlive = outliving.is_some();
+        let process = Process {
+            runner,
+            threads,
+            voice,
+            peers,
+            files,
+            stages,
+            outputs,
+            heartbeat,
+            outputs_outlive,
+            _server: server,
+        };
         Ok((process, port, outliving.map(|outputs| outputs.port)))
     }
 
@@ -345,7 +359,9 @@ impl Process {
         let end = self.threads.end().clone();
         let in_time = end.recv_timeout(LAST_WAIT) != Err(crossbeam_channel::RecvTimeoutError::Timeout);
         self.threads.join(in_time);
-        self.runner.shared.shuffles.clear();
+        if !self.outputs_outlive {
+            self.runner.shared.shuffles.clear();
+        }
         self.runner.shared.blocks.close();
         self.files.close();
         if let Ok(beating) = beating {

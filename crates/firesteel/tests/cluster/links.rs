@@ -148,7 +148,9 @@ pub(crate) fn executors_out_of_each_others_reach_are_fetch_failures_with_the_rea
         ground.relay().release();
     });
     let told = ground.told();
-    assert!(told.iter().all(|why| why.contains("silent")), "{told:?}");
+    // What is given up then is removed at its holder, where another task may be about to read it.
+    let expected = |why: &String| why.contains("silent") || why.ends_with("is gone");
+    assert!(told[0].contains("silent") && told.iter().all(expected), "{told:?}");
     assert!(took < LIMIT * 15, "{took:?}");
     assert!(ground.computed.value() <= 2 * RECORDS as i64);
 }

@@ -522,6 +522,7 @@ tests!(
     killed_worker_takes_its_executors_along_and_costs_what_they_held,
     worker_killed_while_its_executors_map_and_read_costs_time_only,
     map_outputs_of_killed_executors_are_not_made_again,
+    map_outputs_of_executors_that_are_given_up_are_not_made_again,
     damaged_files_of_killed_executors_cost_what_was_in_them,
     map_outputs_of_a_killed_executor_go_with_its_worker,
     an_executor_killed_while_it_is_read_from_is_read_on_from_its_worker,

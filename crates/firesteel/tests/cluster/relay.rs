@@ -1,6 +1,6 @@
 //! A bad network: a relay between processes of this machine, which delays, slows down, holds and cuts what goes through it.
 //!
-//! Whatever listens at 127.0.0.1 is reached at [`HOST`], too, at the same port, and then by way of the relay. It connects from there
+//! Whatever listens at 127.0.0.1 is reached at [`host`], too, at the same port, and then by way of the relay. It connects from there
 //! itself, so who is told from where others come answers by way of the relay.
 
 use crate::random_program::random::Random;
@@ -19,8 +19,12 @@ use std::{
     time::Duration,
 };
 
-/// Where the relay is.
-pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Where the relay is: each process that runs tests has an address of its own, since the relays of two would take each other's ports.
+pub(crate) fn host() -> Ipv4Addr {
+    // Numbers of processes have 22 bits at most.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 + high, middle, low)
+}
 
 /// How often the relay looks who listens, and who comes.
 const LOOK: Duration = Duration::from_millis(2);
@@ -181,7 +185,7 @@ fn open_doors(doors: &mut BTreeMap<u16, TcpListener>) {
     doors.retain(|port, _| ports.contains_key(port));
     for port in ports.into_keys() {
         if !doors.contains_key(&port)
-            && let Ok(door) = TcpListener::bind(SocketAddrV4::new(HOST, port))
+            && let Ok(door) = TcpListener::bind(SocketAddrV4::new(host(), port))
         {
             door.set_nonblocking(true).unwrap();
             doors.insert(port, door);
@@ -193,7 +197,7 @@ fn open_doors(doors: &mut BTreeMap<u16, TcpListener>) {
 fn connect(port: u16) -> io::Result<TcpStream> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    let bind = || rustix::net::bind(&socket, &SocketAddrV4::new(HOST, 10_000 + NEXT.fetch_add(1, Relaxed) % 20_000));
+    let bind = || rustix::net::bind(&socket, &SocketAddrV4::new(host(), 10_000 + NEXT.fetch_add(1, Relaxed) % 20_000));
     while bind() == Err(rustix::io::Errno::ADDRINUSE) {}
     rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
     Ok(socket.into())

@@ -167,7 +167,7 @@ impl Cluster {
 
     /// Where everybody finds the master.
     fn reached_at(&self) -> String {
-        let host = if self.relay.is_some() { relay::HOST.into() } else { self.address.ip() };
+        let host = if self.relay.is_some() { relay::host().into() } else { self.address.ip() };
         SocketAddr::new(host, self.address.port()).to_string()
     }
 
@@ -208,7 +208,7 @@ impl Cluster {
     pub(crate) fn reachable(&self, builder: firesteel::ContextBuilder) -> firesteel::ContextBuilder {
         match self.relay {
             Some(_) => {
-                builder.conf("firesteel.driver.host", relay::HOST).conf("firesteel.driver.bindAddress", "127.0.0.1")
+                builder.conf("firesteel.driver.host", relay::host()).conf("firesteel.driver.bindAddress", "127.0.0.1")
             }
             None => builder,
         }
@@ -330,6 +330,25 @@ pub(crate) fn map_outputs_of_killed_executors_are_not_made_again() {
     assert!(!output_files(&cluster.ground, 0).is_empty());
     sc.stop().unwrap();
     soon("files go with their application", || output_files(&cluster.ground, 0).is_empty());
+}
+
+pub(crate) fn map_outputs_of_executors_that_are_given_up_are_not_made_again() {
+    let cluster = Cluster::new(1);
+    let sc = cluster
+        .builder()
+        .conf("firesteel.network.timeout", "2s")
+        .conf("firesteel.executor.heartbeatInterval", "200ms")
+        .build()
+        .unwrap();
+    let one = executors(&sc).pop_first().unwrap();
+    let computed = sc.long_accumulator("computed");
+    let sums = counted(&numbers(&sc), &computed).reduce_by_key_into(4, |a, b| a + b);
+    let expected = sums.collect().unwrap();
+    assert!(Command::new("kill").args(["-STOP", &one.to_string()]).status().unwrap().success());
+    assert_eq!(sums.collect().unwrap(), expected);
+    assert!(!executors(&sc).contains(&one), "it was given up");
+    assert_eq!(sums.collect().unwrap(), expected);
+    assert_eq!(computed.value(), 20_000, "nothing is computed again");
 }
 
 /// Text that cannot be compressed.
