@@ -101,8 +101,8 @@ pub(crate) fn count_for_budgets() {
 }
 
 /// Pages that were freed go back to the system after so many milliseconds, and not after mimalloc's ten: the next task wants as many, and
-/// pages that the system must clear anew cost a tenth of a sort and a quarter of caching text.
-const PURGE_DELAY: (i64, i64) = (10, 200);
+/// pages that the system must clear anew cost a quarter of a sort and of caching text.
+const PURGE_DELAY: (i64, i64) = (10, 1000);
 
 fn keep_freed_pages() {
     // Its place among mimalloc's options, which its Rust bindings do not name. Should it be another option's one day, or should the user
