@@ -8,10 +8,10 @@ use firesteel::prelude::*;
 
 const USAGE: &str = "usage: firesteel-bench speed  [--scale 0.01] [--threads 2] [--rounds 3] [--only W1,W4] [--ways engine,hand,limit] [--data FOLDER]
                              [--record FILE] [--short]
-       firesteel-bench scaling [as speed]
+       firesteel-bench scaling [--scale 0.01] [--only W1,W4] [--data FOLDER] [--record FILE]
        firesteel-bench build [--record FILE]
        firesteel-bench speed-page RECORDED FOLDER
-       firesteel-bench cluster [as speed]
+       firesteel-bench cluster [--scale 0.01] [--rounds 3] [--only W1,W4] [--data FOLDER]
        firesteel-bench memory [--scale 1.0] [--budget 256m] [--only NAME]
        firesteel-bench shuffle PARTITIONS [--budget 256m]
 
@@ -28,15 +28,20 @@ memory   workloads larger than the budget, each in a process of its own, with th
 shuffle  as many map tasks as reduce tasks, and a record for each pair of them: seconds, open files, bytes of indices, peak
          resident memory, the driver's state for each map output.";
 
+/// Which options these read.
+const SPEED: [&str; 8] = ["--scale", "--threads", "--rounds", "--only", "--ways", "--data", "--record", "--short"];
+const SCALING: [&str; 4] = ["--scale", "--only", "--data", "--record"];
+const CLUSTER: [&str; 4] = ["--scale", "--rounds", "--only", "--data"];
+
 #[firesteel::main]
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.split_first() {
-        Some((&"speed", options)) => speed::compare(&speed::Options::parse(options)?),
+        Some((&"speed", options)) => speed::compare(&speed::Options::parse("speed", &SPEED, options)?),
         Some((&"speed-one", words)) => speed::one(words),
-        Some((&"cluster", options)) => speed::cluster::compare(&speed::Options::parse(options)?),
-        Some((&"scaling", options)) => speed::scaling::measure(&speed::Options::parse(options)?),
+        Some((&"cluster", options)) => speed::cluster::compare(&speed::Options::parse("cluster", &CLUSTER, options)?),
+        Some((&"scaling", options)) => speed::scaling::measure(&speed::Options::parse("scaling", &SCALING, options)?),
         Some((&"build", [])) => speed::build::measure(None, "firesteel-bench build"),
         Some((&"build", ["--record", path])) => {
             speed::build::measure(Some(path), &format!("firesteel-bench build --record {path}"))

@@ -108,8 +108,11 @@ impl Cgroups {
     }
 }
 
+/// Whether processes of the group have been killed since it has taken more than it may. Those that are killed since the machine's memory is
+/// full are counted as well, in a group that has not reached its limit.
 fn has_killed(events: &str) -> bool {
-    events.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
+    let some = |of: &str| events.lines().filter_map(|line| line.strip_prefix(of)).any(|count| count.trim() != "0");
+    some("oom ") && some("oom_kill ")
 }
 
 fn remove(group: &Path) {
@@ -157,6 +160,7 @@ mod tests {
         assert!(groups.enter(1).unwrap_err().contains("exists"), "one for each process");
         fs::write(group.join("memory.events"), "max 7\noom 1\noom_kill 1\n").unwrap();
         assert!(groups.leave(process::id()));
+        assert!(!has_killed("max 0\noom 0\noom_kill 1\n"), "the machine's memory was full, not the group's");
         assert!(!groups.leave(1), "it had none");
     }
 

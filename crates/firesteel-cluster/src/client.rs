@@ -75,7 +75,7 @@ impl Application {
         self.registration.lock().id.clone().expect("who is registered has an id")
     }
 
-    /// An executor has registered with the driver, or done a task: those that ended before were misfortunes, not a habit.
+    /// An executor has done a task: it works, and those that ended before were misfortunes, not a habit.
     /// Costs nothing if that is known.
     pub fn works(&self, executor: ExecutorId) {
         let is_new = self.registration.lock().working.insert(executor);

@@ -17,7 +17,6 @@ use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetEr
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::{
-    fmt,
     fs::{self, File},
     io,
     net::SocketAddr,
@@ -33,7 +32,7 @@ const PROTOCOL: (&str, u32) = ("firesteel-shuffle-service", 1);
 const FRAME: usize = 64 << 10;
 /// So many are served at a time, a thread each.
 const MOST_GUESTS: usize = 1024;
-/// A reader that takes nothing for so long is left.
+/// A reader that takes nothing, or asks for nothing, for so long is left.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// A range of a file's bytes.
@@ -86,7 +85,9 @@ impl ShuffleService {
             }
         };
         let serve = served("firesteel-shuffle-service", MOST_GUESTS, serve);
-        let listener = Listener::bind(address, Some(secret), &hello(), &options(), serve);
+        // Readers open another connection if one has rested for longer.
+        let options = Options { read_timeout: Some(SILENCE), ..options() };
+        let listener = Listener::bind(address, Some(secret), &hello(), &options, serve);
         listener.map(ShuffleService).map_err(|e| Error::Other(Arc::new(e)))
     }
 
@@ -236,13 +237,6 @@ pub enum Unserved {
     Missing(String),
     /// The service does not answer.
     Silent(String),
-}
-
-impl fmt::Display for Unserved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Unserved::Missing(why) | Unserved::Silent(why)) = self;
-        f.write_str(why)
-    }
 }
 
 fn silent(e: NetError) -> Unserved {

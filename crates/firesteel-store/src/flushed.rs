@@ -231,8 +231,8 @@ impl Bounds {
         if partitions.end as u64 > self.partitions {
             return Err("it has no such partition");
         }
-        let entry = |partition: usize| self.index_at.checked_add(partition as u64 * ENTRY as u64);
-        match (entry(partitions.start), entry(partitions.end + 1)) {
+        let entry = |partition: u64| self.index_at.checked_add(partition.checked_mul(ENTRY as u64)?);
+        match (entry(partitions.start as u64), entry(partitions.end as u64 + 1)) {
             (Some(from), Some(to)) if to <= self.end => Ok(from..to),
             _ => Err("its place contradicts itself"),
         }

@@ -160,7 +160,13 @@ fn parse<T: std::str::FromStr>(option: &str, value: &str) -> Result<T> {
 }
 
 impl Options {
-    pub(crate) fn parse(words: &[&str]) -> Result<Self> {
+    /// Parses the words after the name of a program that reads these options.
+    pub(crate) fn parse(program: &str, reads: &[&str], words: &[&str]) -> Result<Self> {
+        let unread = words.iter().find(|word| word.starts_with("--") && !reads.contains(word));
+        if let Some(option) = unread {
+            let reads = reads.join(", ");
+            return Err(Error::InvalidArgument(format!("{option}: `{program}` has the options {reads}")));
+        }
         let (mut folder, mut record, mut only, mut ways) = (None, None, None, WAYS.to_vec());
         let (mut scale, mut threads, mut rounds, mut patience) = (0.01, 2, 3, 2.0);
         let mut rest = words;
@@ -177,14 +183,13 @@ impl Options {
                 ["--only", value] => only = Some(value.split(',').map(str::to_lowercase).collect()),
                 ["--ways", value] => ways.retain(|way| value.split(',').any(|wanted| wanted == *way)),
                 _ => {
-                    let options = "--scale, --threads, --rounds, --data, --only, --ways and --record have a value each; \
-                                   --short comes last";
-                    return Err(Error::InvalidArgument(format!("{}: {options}", pair.join(" "))));
+                    let what = "options have a value each, but --short, which comes last";
+                    return Err(Error::InvalidArgument(format!("{}: {what}", pair.join(" "))));
                 }
             }
         }
         let folder = folder.unwrap_or_else(|| std::env::temp_dir().join(format!("firesteel-bench-{scale}")));
-        let command = format!("firesteel-bench speed {}", words.join(" "));
+        let command = format!("firesteel-bench {program} {}", words.join(" "));
         Ok(Options { setting: Setting { scale, threads, folder, patience }, only, ways, rounds, record, command })
     }
 
@@ -228,7 +233,6 @@ pub(crate) fn one(words: &[&str]) -> Result<()> {
     let launched: f64 = parse("launched", launched)?;
     let (scale, threads, patience) = (parse("scale", scale)?, parse("threads", threads)?, parse("patience", patience)?);
     let setting = Setting { scale, threads, folder: folder.into(), patience };
-    let limit = workload.limit.filter(|_| way == "limit");
     let mut engine = None;
     let mut run = || match way {
         "engine" | "cluster" => {
@@ -242,7 +246,8 @@ pub(crate) fn one(words: &[&str]) -> Result<()> {
             };
             (workload.engine)(sc, &setting)
         }
-        _ => limit.unwrap_or(workload.hand)(&setting),
+        "limit" => workload.limit.ok_or_else(|| Error::InvalidArgument(format!("{name} has no limit")))?(&setting),
+        _ => (workload.hand)(&setting),
     };
     if !["engine", "cluster"].contains(&way) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(setting.threads).build_global();

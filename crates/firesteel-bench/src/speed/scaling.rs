@@ -49,7 +49,8 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     let workloads = || WORKLOADS.iter().filter(|workload| grows(workload.name) && options.wants(workload));
     for (size, threads) in [(SIZES[0], 2), (SIZES[1], 2), (SIZES[2], 2), (SIZES[2], 1)] {
         let scale = scale * size as f64 / SIZES[2] as f64;
-        let folder = folder.with_file_name(format!("firesteel-bench-{scale}"));
+        // Each size has a folder of its own.
+        let folder = folder.join(format!("scale-{scale}"));
         let setting = Setting { scale, threads, folder, patience: patience.min(1.0) };
         inputs::make(&setting)?;
         for (workload, way) in workloads().flat_map(|workload| ["engine", "limit"].map(|way| (workload, way))) {

@@ -276,8 +276,9 @@ impl Worker {
         let worker = self.clone();
         let keeping = move || {
             let end = worker.run_executor(&executor, &application, &kept, &life);
-            drop(kept);
             worker.ended(End::Executor(executor.name, end));
+            // If it is the last, files are removed now, which may take long.
+            drop(kept);
         };
         if let Err(e) = std::thread::Builder::new().name("firesteel-executor-keeper".into()).spawn(keeping) {
             self.ended(End::Executor(name, launch::not_started(&Error::io("start", "a thread for an executor", e))));
@@ -311,13 +312,13 @@ impl Worker {
         let kept = state.kept.remove(id);
         let names = state.executors.keys().filter(|name| name.application == *id).cloned().collect::<Vec<_>>();
         drop(state);
-        // Not under the lock: it may have files.
-        drop(kept);
         let (worker, of_it) = (self.clone(), names.clone());
         let waiting = move || {
             let has_some = |state: &mut State| state.lives_of(&of_it).next().is_some();
             let waited = worker.changed.wait_timeout_while(worker.lock(), TIME_TO_END, has_some);
             waited.unwrap_or_else(PoisonError::into_inner).0.lives_of(&of_it).for_each(Life::kill);
+            // Its files may take long to remove: neither under the lock nor on the thread that hears the master.
+            drop(kept);
         };
         if let Err(e) = std::thread::Builder::new().name("firesteel-application-end".into()).spawn(waiting) {
             tracing::warn!("no thread to wait until the executors of {id} have ended, so they end now: {e}");

@@ -16,7 +16,7 @@ use firesteel_model::{AttemptId, BlockId, BroadcastId, PartitionIndex, ShuffleId
 use firesteel_net::{FrameReader, FrameWriter, NetError};
 use firesteel_store::{EncodedBlock, StoreError, Wanted};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 const PROTOCOL: (&str, u32) = ("firesteel-blocks", 1);
 /// Bytes are sent in frames of so many.
@@ -99,24 +99,41 @@ fn send_chunks(out: &mut FrameWriter, block: &EncodedBlock) -> Result<Option<Sto
     Ok(None)
 }
 
+/// Why a step of reading from another process did not succeed.
+enum Failed {
+    /// What is asked for is not there, or damaged.
+    Data(String),
+    /// The holder did not answer.
+    Reach(String),
+    /// Nothing that the holder had is there.
+    Lost(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failed::Data(what) | Failed::Reach(what) | Failed::Lost(what)) = self;
+        f.write_str(what)
+    }
+}
+
 /// A chunk that is sent so.
-fn receive_chunk(reader: &mut FrameReader, frame: &mut Vec<u8>) -> Result<(Vec<u8>, u64), String> {
+fn receive_chunk(reader: &mut FrameReader, frame: &mut Vec<u8>) -> Result<(Vec<u8>, u64), Failed> {
     let mut frame_of = |frame: &mut Vec<u8>| match reader.recv(frame) {
         Ok(true) => Ok(()),
-        Ok(false) => Err("it ended the connection".to_string()),
-        Err(e) => Err(e.to_string()),
+        Ok(false) => Err(Failed::Reach("it ended the connection".into())),
+        Err(e) => Err(Failed::Reach(e.to_string())),
     };
     frame_of(frame)?;
-    let (records, length) = match decode(frame).map_err(|e| e.to_string())? {
+    let (records, length) = match decode(frame).map_err(|e| Failed::Reach(e.to_string()))? {
         Answer::Chunk { records, bytes } => (records, bytes),
-        Answer::Failed(what) => return Err(what),
-        other => return Err(format!("it answered {other:?}")),
+        Answer::Failed(what) => return Err(Failed::Data(what)),
+        other => return Err(Failed::Reach(format!("it answered {other:?}"))),
     };
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < length {
         frame_of(frame)?;
         if frame.is_empty() || (bytes.len() + frame.len()) as u64 > length {
-            return Err("it sent another number of bytes than it said".into());
+            return Err(Failed::Reach("it sent another number of bytes than it said".into()));
         }
         bytes.extend_from_slice(frame);
     }

@@ -18,6 +18,7 @@ use firesteel_model::{
 use firesteel_scheduler::LossReason;
 use firesteel_store::Scratch;
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -59,7 +60,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     next: u64,
+    /// How many have ended in a row without a task that succeeded.
     failed: u32,
+    /// Those that have done a task.
+    working: BTreeSet<ExecutorId>,
     stopping: bool,
     /// How many threads look after executors.
     keepers: u32,
@@ -101,8 +105,10 @@ impl LocalCluster {
 
 impl Supplier for LocalCluster {
     /// Executors that end are a misfortune then, not a habit.
-    fn works(&self, _: ExecutorId) {
-        lock(&self.shared.state).failed = 0;
+    fn works(&self, executor: ExecutorId) {
+        let mut state = lock(&self.shared.state);
+        state.failed = 0;
+        state.working.insert(executor);
     }
 
     fn give_up(&self, executor: ExecutorId) {
@@ -224,7 +230,9 @@ impl Shared {
             Scratch::tidy(&self.local_dirs);
             let mut state = lock(&self.state);
             state.running.retain(|(id, _)| *id != executor);
-            state.failed += 1;
+            if !state.working.remove(&executor) {
+                state.failed += 1;
+            }
             let give_up = state.failed > MOST_RETRIES;
             let stopping = state.stopping;
             drop(state);

@@ -171,7 +171,7 @@ impl Master {
         }
     }
 
-    /// An executor has ended that should not have.
+    /// An executor has ended that should not have, and has done nothing.
     pub(super) fn executor_failed(&mut self, now: Duration, id: &ApplicationId, worker: &WorkerId, message: &str) {
         let most = self.rules.max_executor_retries;
         let Some(application) = self.applications.get_mut(id) else { return };

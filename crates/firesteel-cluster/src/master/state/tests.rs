@@ -381,8 +381,31 @@ fn executors_that_end_are_replaced_until_there_were_too_many_and_none_works() {
     }
     assert_eq!(world.programs[program].removed, None, "the other one works");
     world.executor_ends(working, 0, HowEnded::Signalled(9));
+    assert_eq!(world.programs[program].removed, None, "it had worked");
+    world.heartbeats_pass(TIMEOUT * 2);
+    world.executor_ends(working, 0, HowEnded::Signalled(9));
     let why = world.programs[program].removed.clone().unwrap();
     assert!(why.contains("11 times") && why.contains("the log is there"), "{why}");
+}
+
+#[test]
+fn executors_that_worked_and_end_all_at_once_are_all_replaced() {
+    let mut world = World::new(rules());
+    let most = rules().max_executor_retries as usize;
+    for _ in 0..most + 2 {
+        world.worker(1, 4096);
+    }
+    let program = world.program(wants(None, None, 1024));
+    for executor in 0..most as u64 + 2 {
+        world.program_says(program, FromApplication::Works(ExecutorId(executor)));
+    }
+    let all = world.cores(program);
+    for machine in 0..most + 2 {
+        world.executor_ends(machine, 0, HowEnded::Signalled(9));
+    }
+    world.heartbeats_pass(TIMEOUT * 2);
+    assert_eq!(world.programs[program].removed, None);
+    assert_eq!(world.cores(program), all);
 }
 
 #[test]

@@ -182,14 +182,16 @@ impl Master {
             worker.holdings.remove(&Holder::Executor(name.clone()));
         }
         let Some(application) = self.applications.get_mut(&name.application) else { return };
-        let was_there = application.executors.get(&name.executor).is_some_and(|executor| executor.worker == *id);
-        if was_there {
+        let was_there = application.executors.get(&name.executor).filter(|executor| executor.worker == *id);
+        // What has worked is no habit: all of an application's executors may be lost at once, by whatever befalls their machines.
+        let has_worked = was_there.is_some_and(|executor| executor.works);
+        if was_there.is_some() {
             application.executors.remove(&name.executor);
         } else if !application.missing.remove(&name.executor) {
             return;
         }
         application.killed.remove(&name.executor);
-        let is_failure = !matches!(end.how, HowEnded::Killed | HowEnded::WorkerLost);
+        let is_failure = !has_worked && !matches!(end.how, HowEnded::Killed | HowEnded::WorkerLost);
         self.commands.push(Command::Log(format!("{name} has ended on {id}: {}", end.message)));
         let message = end.message.clone();
         self.tell(&name.application, ToApplication::ExecutorEnded(name.executor, end));

@@ -1,6 +1,6 @@
 //! Asks other processes for what they hold, and has them keep copies.
 
-use super::{Answer, Ask, PROTOCOL, fetch, left::Left, receive_chunk, send_chunks};
+use super::{Answer, Ask, Failed, PROTOCOL, fetch, left::Left, receive_chunk, send_chunks};
 use crate::{
     executor::{decode, encode},
     files::FileSource,
@@ -419,33 +419,32 @@ struct Arriving {
 }
 
 impl Arriving {
-    fn receive(&mut self) -> Result<(Vec<u8>, u64), String> {
-        if self.talk.is_none() {
-            self.begin_again()?;
-        }
-        let chunk = self.chunk();
-        match chunk {
-            Ok(_) => {
-                self.left -= 1;
-                self.rest_if_done();
-            }
-            Err(_) => self.talk = None,
-        }
-        chunk
+    /// The next chunk. After an error nothing is left of the connection, whatever else it would have brought.
+    fn receive(&mut self) -> Result<(Vec<u8>, u64), Failed> {
+        let mut talk = match self.talk.take() {
+            Some(talk) => talk,
+            None => self.begin_again()?,
+        };
+        let chunk = receive_chunk(&mut talk.reader, &mut Vec::new())?;
+        self.talk = Some(talk);
+        self.left -= 1;
+        self.rest_if_done();
+        Ok(chunk)
     }
 
-    fn chunk(&mut self) -> Result<(Vec<u8>, u64), String> {
-        let talk = self.talk.as_mut().ok_or("it has ended")?;
-        receive_chunk(&mut talk.reader, &mut Vec::new())
-    }
-
-    fn begin_again(&mut self) -> Result<(), String> {
-        match self.client.ask(&self.holder.address, &Ask::Block(self.id))? {
-            (talk, Answer::Block { chunks, records }, _) if (chunks, records) == (self.count, self.records) => {
-                self.talk = Some(talk);
-                (self.left..self.count).try_for_each(|_| self.chunk().map(drop))
+    /// Asks for the block once more, and passes over what has come of it.
+    fn begin_again(&self) -> Result<Talk, Failed> {
+        match self.client.ask(&self.holder.address, &Ask::Block(self.id)).map_err(Failed::Reach)? {
+            (mut talk, Answer::Block { chunks, records }, _) if (chunks, records) == (self.count, self.records) => {
+                for _ in self.left..self.count {
+                    receive_chunk(&mut talk.reader, &mut Vec::new())?;
+                }
+                Ok(talk)
             }
-            (_, other, _) => Err(format!("it answered {other:?}")),
+            (_, Answer::Block { .. }, _) => Err(Failed::Data("it is another one now".into())),
+            (_, Answer::Nothing, _) => Err(Failed::Data("it is gone".into())),
+            (_, Answer::Failed(what), _) => Err(Failed::Data(what)),
+            (_, other, _) => Err(Failed::Reach(format!("it answered {other:?}"))),
         }
     }
 
@@ -467,6 +466,12 @@ impl RemoteChunks for Arriving {
     }
     fn next(&mut self) -> Result<(Vec<u8>, u64), StoreError> {
         let (client, holder) = (self.client.clone(), self.holder.clone());
-        client.persist(&holder, |_| self.receive())
+        let chunk = client.persist(&holder, |_| match self.receive() {
+            Ok(chunk) => Ok(Ok(chunk)),
+            Err(Failed::Reach(what)) => Err(what),
+            Err(damaged) => Ok(Err(damaged)),
+        })?;
+        let place = || format!("block {} of {holder}", self.id);
+        chunk.map_err(|damaged| StoreError::Corrupt { place: place(), what: damaged.to_string() })
     }
 }

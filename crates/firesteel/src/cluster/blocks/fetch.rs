@@ -1,7 +1,7 @@
 //! Map outputs that are arriving: asked for once, and again from where it was when a connection is cut.
 
 use super::{
-    Answer, Ask,
+    Answer, Ask, Failed,
     ask::{Client, Talk},
     left::FromService,
 };
@@ -11,7 +11,6 @@ use firesteel_store::{StoreError, Wanted};
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    fmt,
     io::{self, Read},
     rc::Rc,
 };
@@ -209,23 +208,6 @@ pub(super) struct Header {
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) among_others: bool,
-}
-
-/// Why a step of a fetch did not succeed.
-pub(super) enum Failed {
-    /// What is asked for is not there, or damaged.
-    Data(String),
-    /// The holder did not answer.
-    Reach(String),
-    /// Nothing that the holder had is there.
-    Lost(String),
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failed::Data(what) | Failed::Reach(what) | Failed::Lost(what)) = self;
-        f.write_str(what)
-    }
 }
 
 struct FetchHandle(Rc<RefCell<Fetch>>);

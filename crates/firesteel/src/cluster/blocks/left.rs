@@ -4,8 +4,9 @@
 //! outputs that it wants, and by those their pages.
 
 use super::{
+    Failed,
     ask::Client,
-    fetch::{Failed, Header, Wish},
+    fetch::{Header, Wish},
 };
 use crate::graph::lock;
 use firesteel_cluster::shuffle_service::{Bytes, ShuffleReader, Unserved};

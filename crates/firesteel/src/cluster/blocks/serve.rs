@@ -1,6 +1,6 @@
 //! Serves what this process holds: a thread for each connection.
 
-use super::{Answer, Ask, FRAME, PROTOCOL, receive_chunk, say, send_chunks};
+use super::{Answer, Ask, FRAME, Failed, PROTOCOL, receive_chunk, say, send_chunks};
 use crate::{executor::decode, files::AddedFiles, graph::lock};
 use firesteel_model::{AttemptId, BlockId, BroadcastId, PartitionIndex, ShuffleId, StorageLevel};
 use firesteel_net::{Connection, FrameReader, FrameWriter, Hello, Listener, NetError, Options, Secret};
@@ -200,7 +200,9 @@ impl Holdings {
             }
             left -= 1;
             let arrived = receive_chunk(asks, &mut frame);
-            arrived.map(Some).map_err(|what| StoreError::Unreachable { from: "who sends a copy".into(), what })
+            let unsent =
+                |why: Failed| StoreError::Unreachable { from: "who sends a copy".into(), what: why.to_string() };
+            arrived.map(Some).map_err(unsent)
         })?;
         if status.level == StorageLevel::NONE {
             return Err(StoreError::Closed);
