@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    cluster::{Errand, Places, Runners, Supply},
+    cluster::{Places, Runners, Supply},
     engine::Accumulators,
     executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
@@ -458,7 +458,7 @@ impl Driver {
     fn fetch_result(&mut self, attempt: AttemptId, executor: ExecutorId) {
         if let Some(runners) = &self.runners {
             self.fetching.insert(attempt, executor);
-            let _ = runners.send(Errand::Fetch(attempt, executor));
+            runners.fetch(attempt, executor);
         }
     }
 
@@ -514,7 +514,7 @@ impl Driver {
     fn forget_outputs(&self) {
         let unwanted = self.places.forget_dead(|executor| self.scheduler.holds_outputs(executor));
         if let Some(runners) = &self.runners {
-            unwanted.into_iter().for_each(|holder| drop(runners.send(Errand::Remove(holder))));
+            unwanted.into_iter().for_each(|holder| runners.remove_outputs(holder));
         }
     }
 

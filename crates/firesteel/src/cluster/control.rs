@@ -84,17 +84,26 @@ struct Door {
     to_driver: Sender<Msg>,
 }
 
-/// Does what the driver's loop cannot wait for. Its threads end when it is dropped.
-pub(crate) type Runners = Sender<Errand>;
-/// So many errands are run at a time.
-const RUNNERS: usize = 4;
+/// Does what takes a connection to another process, for which the driver's loop cannot wait. Its threads end when it is dropped.
+pub(crate) struct Runners {
+    fetches: Sender<(AttemptId, ExecutorId)>,
+    /// Each executor is in it once at most.
+    removals: Sender<Holder>,
+}
 
-/// Something that takes a connection to another process.
-pub(crate) enum Errand {
+/// So many results are fetched at a time.
+const FETCHERS: usize = 4;
+
+impl Runners {
     /// Brings a result that an executor keeps for the driver: [`Msg::Fetched`] follows.
-    Fetch(AttemptId, ExecutorId),
+    pub(crate) fn fetch(&self, attempt: AttemptId, from: ExecutorId) {
+        let _ = self.fetches.send((attempt, from));
+    }
+
     /// Has the map outputs of an executor removed that has died.
-    Remove(Holder),
+    pub(crate) fn remove_outputs(&self, of: Holder) {
+        let _ = self.removals.send(of);
+    }
 }
 
 /// Where executors serve what they hold.
@@ -259,28 +268,27 @@ impl Control {
         Ok(Control { secret, address, _listener: listener, _blocks: server })
     }
 
-    /// Runs errands, on threads of its own.
+    /// Runs errands, on threads of its own: no result waits for a worker that is out of reach and has outputs to remove.
     pub(crate) fn runners(&self, conf: &Conf, places: &Arc<Places>, to_driver: &Sender<Msg>) -> Result<Runners> {
         let client = Client::new(None, self.secret.clone(), Box::new(places.clone()), Patience::new(conf)?);
-        let (runners, errands) = crossbeam_channel::unbounded();
-        for _ in 0..RUNNERS {
-            let (client, errands, places, to_driver) =
-                (client.clone(), errands.clone(), places.clone(), to_driver.clone());
-            let run = move || {
-                for errand in errands {
-                    match errand {
-                        Errand::Fetch(attempt, executor) => {
-                            let fetched = fetch(&client, &places, executor, BlockId::TaskResult(attempt));
-                            let _ = to_driver.send(Msg::Fetched(attempt, fetched));
-                        }
-                        Errand::Remove(holder) => client.remove_outputs(&holder),
-                    }
-                }
-            };
+        let (fetches, to_fetch) = crossbeam_channel::unbounded();
+        let (removals, to_remove) = crossbeam_channel::unbounded::<Holder>();
+        let spawn = |run: Box<dyn FnOnce() + Send>| {
             let started = std::thread::Builder::new().name("firesteel-errands".into()).spawn(run);
-            started.map_err(|e| Error::io("start", "a thread that runs errands", e))?;
+            started.map(drop).map_err(|e| Error::io("start", "a thread that runs errands", e))
+        };
+        for _ in 0..FETCHERS {
+            let (client, to_fetch, places, to_driver) =
+                (client.clone(), to_fetch.clone(), places.clone(), to_driver.clone());
+            spawn(Box::new(move || {
+                for (attempt, executor) in to_fetch {
+                    let fetched = fetch(&client, &places, executor, BlockId::TaskResult(attempt));
+                    let _ = to_driver.send(Msg::Fetched(attempt, fetched));
+                }
+            }))?;
         }
-        Ok(runners)
+        spawn(Box::new(move || to_remove.into_iter().for_each(|holder| client.remove_outputs(&holder))))?;
+        Ok(Runners { fetches, removals })
     }
 
     /// Where executors register.

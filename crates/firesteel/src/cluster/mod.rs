@@ -17,6 +17,6 @@ mod supply;
 use control::{Control, Hosting};
 use local_cluster::LocalCluster;
 
-pub(crate) use control::{Errand, Places, Runners};
+pub(crate) use control::{Places, Runners};
 pub(crate) use process::{note, run as run_executor};
 pub(crate) use supply::{Applicant, NEEDS_MAIN, Supply};
