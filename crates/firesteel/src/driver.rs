@@ -499,15 +499,21 @@ impl Driver {
         }
         let worker_lost = matches!(reason, LossReason::HostLost { .. });
         let outputs_survive = !worker_lost && self.places.whereabouts(executor).is_some();
-        // With the worker goes what it kept of executors that had died there before.
-        let others = if worker_lost { self.places.service_lost(executor) } else { Vec::new() };
-        for other in others {
-            self.feed(Event::ExecutorLost { executor: other, reason: reason.clone(), outputs_survive: false });
+        if worker_lost {
+            self.service_lost(executor, &reason);
         }
         if worker_lost || !was_given_up {
             self.feed(Event::ExecutorLost { executor, reason, outputs_survive });
         }
         self.forget_outputs();
+    }
+
+    /// Who served the map outputs of an executor that has died is gone. With it goes what it kept of others: readers need not find that out
+    /// one by one.
+    fn service_lost(&mut self, executor: ExecutorId, reason: &LossReason) {
+        for other in self.places.service_lost(executor) {
+            self.feed(Event::ExecutorLost { executor: other, reason: reason.clone(), outputs_survive: false });
+        }
     }
 
     /// Has the files removed of executors that have died, of whose map outputs none is known any more.
@@ -621,7 +627,16 @@ impl Driver {
             }
             Err(failure) => Event::AttemptFailed { attempt, failure: self.failure(failure, &launch, running.killed) },
         };
+        let unreachable = match &event {
+            Event::AttemptFailed { failure: Failure::FetchFailed(fetch), .. } if fetch.unreachable => {
+                fetch.map.map(|map| (map.executor, fetch.message.clone()))
+            }
+            _ => None,
+        };
         self.feed(event);
+        if let Some((executor, message)) = unreachable {
+            self.service_lost(executor, &LossReason::HostLost { message });
+        }
         if self.fetching.contains_key(&attempt) {
             return;
         }

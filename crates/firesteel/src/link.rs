@@ -109,12 +109,14 @@ impl Endings {
     pub(crate) fn connected(&self, executor: ExecutorId) {
         lock(&self.known).connected.insert(executor, None);
     }
-    /// An executor has ended, or is about to; who knows first knows best. Forgotten if it had no connection.
-    pub(crate) fn ended(&self, executor: ExecutorId, how: LossReason) {
-        if let Some(known) = lock(&self.known).connected.get_mut(&executor) {
-            known.get_or_insert(how);
-            self.changed.notify_all();
-        }
+    /// An executor has ended, or is about to; who knows first knows best. Given back if nobody will ask, because it has no connection
+    /// any more, or never had one.
+    pub(crate) fn ended(&self, executor: ExecutorId, how: LossReason) -> Option<LossReason> {
+        let mut all = lock(&self.known);
+        let Some(known) = all.connected.get_mut(&executor) else { return Some(how) };
+        known.get_or_insert(how);
+        self.changed.notify_all();
+        None
     }
     /// How an executor has ended whose connection has; waits for that, but not longer than a second.
     pub(crate) fn of(&self, executor: ExecutorId) -> Option<LossReason> {

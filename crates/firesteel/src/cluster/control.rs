@@ -398,7 +398,8 @@ impl Door {
             FromExecutor::WhereIs { question, executor: other } => Msg::WhereIs { executor, question, other },
             FromExecutor::Ready { .. } => return,
             FromExecutor::Failed(why) => {
-                return self.endings.ended(executor, LossReason::Exited { message: why, caused_by_app: true });
+                self.endings.ended(executor, LossReason::Exited { message: why, caused_by_app: true });
+                return;
             }
         })
     }

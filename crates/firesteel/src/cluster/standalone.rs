@@ -149,7 +149,10 @@ fn tell(event: ApplicationEvent, endings: &Endings, to_driver: &Sender<Msg>) {
         }
         ApplicationEvent::ExecutorEnded(executor, end) => {
             tracing::info!("executor {executor} has ended: {}", end.message);
-            endings.ended(executor, why(end));
+            // Its connection ends at once, and its worker is taken for lost after some seconds: what that one served is gone, too.
+            if let Some(late @ LossReason::HostLost { .. }) = endings.ended(executor, why(end)) {
+                let _ = to_driver.send(Msg::ExecutorGone(executor, late));
+            }
         }
         ApplicationEvent::Waiting(why) => {
             tracing::warn!("no executor yet: {why}");

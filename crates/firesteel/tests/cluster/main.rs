@@ -525,6 +525,7 @@ tests!(
     map_outputs_of_executors_that_are_given_up_are_not_made_again,
     damaged_files_of_killed_executors_cost_what_was_in_them,
     map_outputs_of_a_killed_executor_go_with_its_worker,
+    a_killed_worker_takes_the_map_outputs_of_all_dead_executors_with_it_at_once,
     an_executor_killed_while_it_is_read_from_is_read_on_from_its_worker,
     jobs_go_on_without_a_master_and_the_next_one_knows_them,
     killed_driver_leaves_no_executors_behind,

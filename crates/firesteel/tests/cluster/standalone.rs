@@ -7,19 +7,27 @@ use crate::{
     counted, executors, files, kill, numbers,
     relay::{self, Relay},
 };
-use firesteel::prelude::*;
+use firesteel::{
+    events::{
+        Event,
+        event::{FetchFailed, TaskEndReason},
+    },
+    prelude::*,
+};
 use firesteel_cluster::{
     master::server::{MasterServer, Settings},
     worker::{self, WorkerServer},
 };
 use firesteel_model::conf::Conf;
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     thread::park,
     time::{Duration, Instant},
 };
@@ -430,6 +438,33 @@ pub(crate) fn map_outputs_of_a_killed_executor_go_with_its_worker() {
     cluster.workers[0].take().unwrap().kill();
     assert_eq!(sums.collect().unwrap(), expected);
     assert_eq!(computed.value(), 40_000, "all was there");
+}
+
+pub(crate) fn a_killed_worker_takes_the_map_outputs_of_all_dead_executors_with_it_at_once() {
+    let mut cluster = Cluster::new(1);
+    let sc = cluster.builder().build().unwrap();
+    let computed = sc.long_accumulator("computed");
+    let sums = counted(&numbers(&sc), &computed).reduce_by_key_into(4, |a, b| a + b);
+    let expected = sums.collect().unwrap();
+    let all = executors(&sc);
+    assert!(all.len() > 1);
+    all.into_iter().for_each(kill);
+    assert_eq!((sums.collect().unwrap(), computed.value()), (expected.clone(), 20_000));
+    let unreachable: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let failed = unreachable.clone();
+    let listener = move |event: &Event| {
+        if let Event::TaskEnd(end) = event
+            && let TaskEndReason::FetchFailed(FetchFailed { manager: Some(manager), .. }) = &end.reason
+        {
+            failed.lock().unwrap().insert(manager.executor.to_string());
+        }
+    };
+    sc.add_listener(listener).unwrap();
+    cluster.add_worker(1024);
+    cluster.workers[0].take().unwrap().kill();
+    assert_eq!((sums.collect().unwrap(), computed.value()), (expected, 40_000));
+    let unreachable = unreachable.lock().unwrap();
+    assert!(unreachable.len() <= 1, "one after another: {unreachable:?}");
 }
 
 pub(crate) fn jobs_go_on_without_a_master_and_the_next_one_knows_them() {
