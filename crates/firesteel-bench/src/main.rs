@@ -22,7 +22,8 @@ scaling  the workloads on one thread and on two, and with a hundredth and a tent
          million keys.
 build    seconds and size of a program that counts words: from scratch, after a change, with one more operation.
 cluster  some of these on two executor processes, beside threads and by hand; tasks per second, bytes for each, shuffle over
-         loopback, and what an executor's death costs.
+         loopback, what an executor's death costs, and, with the command `firesteel` beside this program, how long a program that
+         is submitted takes to its first result.
 memory   workloads larger than the budget, each in a process of its own, with the budget and with ample memory:
          seconds, ratio, processor seconds, peak resident memory, bytes written to files. --scale 1.0 is a gigabyte or so.
 shuffle  as many map tasks as reduce tasks, and a record for each pair of them: seconds, open files, bytes of indices, peak
@@ -41,6 +42,7 @@ fn main() -> Result<()> {
         Some((&"speed", options)) => speed::compare(&speed::Options::parse("speed", &SPEED, options)?),
         Some((&"speed-one", words)) => speed::one(words),
         Some((&"cluster", options)) => speed::cluster::compare(&speed::Options::parse("cluster", &CLUSTER, options)?),
+        Some((&speed::submit::PROGRAM, [])) => speed::submit::program(),
         Some((&"scaling", options)) => speed::scaling::measure(&speed::Options::parse("scaling", &SCALING, options)?),
         Some((&"build", [])) => speed::build::measure(None, "firesteel-bench build"),
         Some((&"build", ["--record", path])) => {

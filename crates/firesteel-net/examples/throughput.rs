@@ -24,16 +24,17 @@ const SMALL: usize = 200;
 const TURNS: u32 = 2_000;
 
 fn main() -> Result<()> {
-    println!("{:<44} {:>12} {:>12}", "", "plain", "encrypted");
+    println!("{:<50} {:>12} {:>12}", "", "plain", "encrypted");
     let both = |measure: fn(&Ends) -> Result<String>| -> Result<[String; 2]> {
         Ok([measure(&Ends::new(false)?)?, measure(&Ends::new(true)?)?])
     };
-    let print = |what: &str, [plain, encrypted]: [String; 2]| println!("{what:<44} {plain:>12} {encrypted:>12}");
+    let print = |what: &str, [plain, encrypted]: [String; 2]| println!("{what:<50} {plain:>12} {encrypted:>12}");
     print("frames of 8 MiB", both(|ends| large(ends, 8 << 20))?);
     print("frames of 1 MiB", both(|ends| large(ends, 1 << 20))?);
     print("frames of 64 KiB", both(|ends| large(ends, 64 << 10))?);
     print(&format!("frames of {SMALL} B, flushed now and then"), both(small)?);
-    print(&format!("frames of {SMALL} B through an outbox"), both(outbox)?);
+    print(&format!("frames of {SMALL} B through an outbox, 100 together"), both(|ends| outbox(ends, 100))?);
+    print(&format!("frames of {SMALL} B through an outbox, one by one"), both(|ends| outbox(ends, 1))?);
     print(&format!("a frame of {SMALL} B, there and back"), both(there_and_back)?);
     print("connecting", both(connecting)?);
     Ok(())
@@ -114,12 +115,16 @@ fn small(ends: &Ends) -> Result<String> {
     Ok(per_second(cost))
 }
 
-fn outbox(ends: &Ends) -> Result<String> {
+/// Through an outbox, so many at a time.
+fn outbox(ends: &Ends, together: usize) -> Result<String> {
     let cost = ends.cost(|connection| {
         let (_reader, writer) = connection.split();
         let outbox = Outbox::new(writer, usize::MAX)?;
-        for _ in 0..FRAMES {
-            outbox.try_send(vec![1; SMALL])?;
+        for i in 1..=FRAMES {
+            outbox.try_queue(vec![1; SMALL])?;
+            if i % together == 0 {
+                outbox.go()?;
+            }
         }
         outbox.finish()
     })?;

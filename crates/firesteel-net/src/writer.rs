@@ -5,6 +5,10 @@ use crate::{
     connection::{Link, timed_out},
     keys::{Sealing, TAG},
 };
+use rustix::{
+    io::Errno,
+    net::{SendFlags, send},
+};
 use std::{fmt, io::Write, net::Shutdown, sync::Arc};
 
 /// The length that stands for the end: no frame follows.
@@ -22,13 +26,15 @@ pub struct FrameWriter {
     link: Arc<Link>,
     /// What has not been written: frames, or a header to be and the contents of a record.
     buffer: Vec<u8>,
+    /// What was to be written before that, and the socket had no room for.
+    unsent: Vec<u8>,
     sealing: Option<Sealing>,
 }
 
 impl FrameWriter {
     pub(crate) fn new(link: Arc<Link>, sealing: Option<Sealing>) -> FrameWriter {
         let buffer = if sealing.is_some() { vec![0; HEADER] } else { Vec::new() };
-        FrameWriter { link, buffer, sealing }
+        FrameWriter { link, buffer, unsent: Vec::new(), sealing }
     }
 
     /// Sends one frame, which is the parts in a row. A large one is written without being copied, unless it is encrypted.
@@ -51,7 +57,28 @@ impl FrameWriter {
     /// # Errors
     /// As [`send`](FrameWriter::send).
     pub fn flush(&mut self) -> Result<()> {
-        if self.sealing.is_some() { self.flush_record() } else { self.flush_plain() }
+        if !self.unsent.is_empty() {
+            write(&self.link, &std::mem::take(&mut self.unsent))?;
+        }
+        if !self.is_ready() {
+            return Ok(());
+        }
+        let written = write(&self.link, &self.buffer);
+        self.buffer.truncate(self.empty());
+        written
+    }
+
+    /// Writes of what has been gathered what the socket has room for, without waiting; whether that was all. What was not written is by the
+    /// next [`flush`](FrameWriter::flush), which has to come before anything else is sent.
+    pub(crate) fn flush_now(&mut self) -> Result<bool> {
+        debug_assert!(self.unsent.is_empty(), "what had no room goes first");
+        if !self.is_ready() {
+            return Ok(true);
+        }
+        let taken = write_now(&self.link, &self.buffer)?;
+        self.unsent.extend_from_slice(&self.buffer[taken..]);
+        self.buffer.truncate(self.empty());
+        Ok(self.unsent.is_empty())
     }
 
     /// Says that no frame follows, and writes everything. The peer may go on sending.
@@ -84,7 +111,7 @@ impl FrameWriter {
     fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         if self.sealing.is_none() {
             if self.buffer.len() + bytes.len() > RECORD {
-                self.flush_plain()?;
+                self.flush()?;
             }
             if bytes.len() >= RECORD {
                 return write(&self.link, bytes);
@@ -98,31 +125,29 @@ impl FrameWriter {
             self.buffer.extend_from_slice(now);
             bytes = later;
             if now.len() == room {
-                self.flush_record()?;
+                self.flush()?;
             }
         }
         Ok(())
     }
 
-    /// Seals what has been gathered into a record, and writes it.
-    fn flush_record(&mut self) -> Result<()> {
-        let (Some(sealing), Some(length @ 1..)) = (&mut self.sealing, self.buffer.len().checked_sub(HEADER)) else {
-            return Ok(());
-        };
-        let header = ((length + TAG) as u32).to_le_bytes();
-        let tag = sealing.seal(&header, &mut self.buffer[HEADER..]);
-        self.buffer[..HEADER].copy_from_slice(&header);
-        self.buffer.extend_from_slice(tag.as_ref());
-        let written = write(&self.link, &self.buffer);
-        self.buffer.truncate(HEADER);
-        written
+    /// How long the buffer is when nothing has been gathered.
+    fn empty(&self) -> usize {
+        if self.sealing.is_some() { HEADER } else { 0 }
     }
 
-    /// Writes what has been gathered, as it is.
-    fn flush_plain(&mut self) -> Result<()> {
-        let written = write(&self.link, &self.buffer);
-        self.buffer.clear();
-        written
+    /// Makes of what has been gathered the bytes that are written: a sealed record, where they must be. False if it is nothing.
+    fn is_ready(&mut self) -> bool {
+        if self.buffer.len() == self.empty() {
+            return false;
+        }
+        if let Some(sealing) = &mut self.sealing {
+            let header = ((self.buffer.len() - HEADER + TAG) as u32).to_le_bytes();
+            let tag = sealing.seal(&header, &mut self.buffer[HEADER..]);
+            self.buffer[..HEADER].copy_from_slice(&header);
+            self.buffer.extend_from_slice(tag.as_ref());
+        }
+        true
     }
 }
 
@@ -143,4 +168,16 @@ fn write(link: &Link, bytes: &[u8]) -> Result<()> {
     (&link.stream)
         .write_all(bytes)
         .map_err(|e| link.fatal(if timed_out(&e) { NetErrorKind::SlowReader } else { NetErrorKind::Io(Arc::new(e)) }))
+}
+
+/// Writes what the socket has room for; how many bytes those were.
+fn write_now(link: &Link, bytes: &[u8]) -> Result<usize> {
+    loop {
+        match send(&link.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(taken) => return Ok(taken),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(link.fatal(NetErrorKind::Io(Arc::new(e.into())))),
+        }
+    }
 }

@@ -36,6 +36,9 @@ const MOST_OTHERS: usize = 16;
 /// So many attempts at a task may find a kept partition damaged before that counts as a failure of the task.
 const MOST_DAMAGED: u32 = 3;
 
+/// So many messages make one turn of the loop at most: tasks that the first of them lets go wait for the last.
+const MOST_AT_ONCE: usize = 16;
+
 /// How long the context's end waits for tasks that were told to stop.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
@@ -171,6 +174,8 @@ pub(crate) struct Driver {
     jobs: HashMap<JobId, Job>,
     stages: HashMap<StageId, (Arc<Stage>, usize)>,
     running: HashMap<AttemptId, Running>,
+    /// The executors that were given tasks in this turn of the loop.
+    launched_on: Vec<ExecutorId>,
     left: HashMap<AttemptId, Left>,
     outputs: HashMap<ShuffleId, (u64, Arc<Vec<u8>>)>,
     /// Of shuffles with outputs that are spread within their partitions: into how many parts, as a power of two.
@@ -205,6 +210,7 @@ impl Driver {
             jobs: HashMap::new(),
             stages: HashMap::new(),
             running: HashMap::new(),
+            launched_on: Vec::new(),
             left: HashMap::new(),
             outputs: HashMap::new(),
             spreads: HashMap::new(),
@@ -231,14 +237,40 @@ impl Driver {
             };
             match msg {
                 Ok(Msg::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(msg) => self.handle(msg),
+                Ok(msg) => {
+                    self.handle(msg);
+                    if self.handle_waiting() {
+                        break;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.lose_patience();
                     self.feed(Event::DeadlineReached);
                 }
             }
+            self.send_launches();
         }
         self.shut_down();
+    }
+
+    /// Handles what else there is, so that one executor's tasks leave together; whether the context ends.
+    fn handle_waiting(&mut self) -> bool {
+        for _ in 1..MOST_AT_ONCE {
+            match self.messages.try_recv() {
+                Ok(Msg::Stop) => return true,
+                Ok(msg) => self.handle(msg),
+                Err(_) => break,
+            }
+        }
+        false
+    }
+
+    fn send_launches(&mut self) {
+        for executor in self.launched_on.drain(..) {
+            if let Some(link) = self.executors.get_mut(&executor) {
+                link.send_launched();
+            }
+        }
     }
 
     /// When jobs that wait for a first executor do so no more.
@@ -812,6 +844,7 @@ impl Driver {
             }
         };
         let sent = self.executors.get_mut(&launch.executor).map(|link| panics::caught(|| link.launch(parcel)));
+        self.launched_on.push(launch.executor);
         if let Some(Ok(Err(e))) = sent {
             let failure = Failure::Error { message: e.to_string(), fatal: true };
             self.running.remove(&launch.attempt);
@@ -852,16 +885,8 @@ impl Driver {
             },
             splits,
             split,
-            shuffles: outputs.iter().map(|(shuffle, version, _)| (*shuffle, *version)).collect(),
         };
-        let task = encode(&task)?;
-        Ok(Parcel {
-            attempt: launch.attempt,
-            of_stage: launch.stage,
-            task,
-            stage: Arc::new(move || stage.bytes()),
-            outputs,
-        })
+        Ok(Parcel { task, stage: Arc::new(move || stage.bytes()), outputs })
     }
 
     fn end_job(&mut self, job: JobId, outcome: Outcome) {

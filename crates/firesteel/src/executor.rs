@@ -9,8 +9,8 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_model::{
-    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, RddId, Result, ShuffleId, StageId,
-    StorageLevel, TaskMetrics,
+    AccumulatorId, AttemptId, BlockId, Error, ExecutorId, PartitionIndex, RddId, Result, ShuffleId, StorageLevel,
+    TaskMetrics,
     conf::{Conf, keys},
 };
 use firesteel_rdd::{
@@ -28,7 +28,8 @@ use std::{
     time::Instant,
 };
 
-/// A task as it is sent. The stage's bytes and the shuffles' outputs go beside it, once per executor.
+/// A task as it is sent; what it has of the user's is bytes already. The stage's bytes and the shuffles' outputs go beside it, once per
+/// executor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct TaskMsg {
     pub(crate) info: TaskInfo,
@@ -36,8 +37,6 @@ pub(crate) struct TaskMsg {
     pub(crate) splits: Vec<((RddId, PartitionIndex), Vec<u8>)>,
     /// The root's own split, if it is more than the partition's index.
     pub(crate) split: Option<Vec<u8>>,
-    /// The shuffles that it may read, and in which version of their outputs.
-    pub(crate) shuffles: Vec<(ShuffleId, u64)>,
 }
 
 /// Gives a stage's bytes, which are made at the first call.
@@ -45,10 +44,9 @@ pub(crate) type GetStage = Arc<dyn Fn() -> Result<Arc<Vec<u8>>> + Send + Sync>;
 
 /// A task, and what travels beside its message.
 pub(crate) struct Parcel {
-    pub(crate) attempt: AttemptId,
-    pub(crate) of_stage: StageId,
-    pub(crate) task: Vec<u8>,
+    pub(crate) task: TaskMsg,
     pub(crate) stage: GetStage,
+    /// The map outputs that the task may read, by version.
     pub(crate) outputs: Vec<(ShuffleId, u64, Arc<Vec<u8>>)>,
 }
 
@@ -278,7 +276,7 @@ impl Runner {
 
     /// Takes a task; a thread that is free runs it.
     pub(crate) fn launch(&self, threads: &Threads, parcel: Parcel) {
-        lock(&self.running).insert(parcel.attempt, KillFlag::default());
+        lock(&self.running).insert(parcel.task.info.attempt, KillFlag::default());
         let _ = threads.parcels.send(parcel);
     }
 
@@ -335,12 +333,10 @@ impl Runner {
     fn work(&self, parcels: &Receiver<Parcel>) {
         crate::engine::on_own_thread();
         crate::files::on_task_thread(&self.files);
-        for Parcel { attempt, task, stage, outputs, .. } in parcels {
+        for Parcel { task, stage, outputs } in parcels {
+            let attempt = task.info.attempt;
             let kill = lock(&self.running).get(&attempt).cloned().unwrap_or_default();
-            let run = panics::caught(|| match decode(&task) {
-                Ok(msg) => self.run(msg, &stage, &outputs, kill.clone()),
-                Err(e) => TaskEnd::failed(attempt, TaskFailure::Engine(e)),
-            });
+            let run = panics::caught(|| self.run(task, &stage, &outputs, kill.clone()));
             let mut end = run.unwrap_or_else(|failure| TaskEnd::failed(attempt, failure));
             if kill.is_killed() {
                 // It may have begun after its shuffles were released: nobody would forget what it learned of them.

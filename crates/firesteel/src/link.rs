@@ -15,11 +15,13 @@ use std::{
 
 /// One executor, as the driver reaches it. What is told to it arrives in order; nothing here waits for it.
 pub(crate) trait Link: Send {
-    /// Sends a task.
+    /// Takes a task, to be sent before [`send_launched`](Link::send_launched) returns and before whatever else is told.
     ///
     /// # Errors
-    /// If its stage cannot be encoded.
+    /// If it or its stage cannot be encoded.
     fn launch(&mut self, parcel: Parcel) -> Result<()>;
+    /// Sends the tasks that it has taken.
+    fn send_launched(&mut self) {}
     /// Tells it something.
     fn tell(&mut self, order: Order);
     /// No task of the stage follows.

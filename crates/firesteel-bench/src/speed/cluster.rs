@@ -1,6 +1,6 @@
 //! The same workloads on executors in processes of their own, and what goes through the control plane.
 
-use super::{Options, Runs, WORKLOADS, inputs, median, ratio, short};
+use super::{Options, Runs, WORKLOADS, inputs, median, ratio, short, submit};
 use firesteel::prelude::*;
 use std::{
     fs,
@@ -56,6 +56,7 @@ pub(crate) fn compare(options: &Options) -> Result<()> {
         );
     }
     control_plane(options.rounds)?;
+    submit::measure(&options.setting.folder)?;
     match wrong {
         0 => Ok(()),
         n => Err(Error::InvalidArgument(format!("processes and threads do not agree on the answers of {n} workloads"))),

@@ -13,6 +13,7 @@ mod limit;
 mod peers;
 mod record;
 pub(crate) mod scaling;
+pub(crate) mod submit;
 
 use firesteel::prelude::*;
 use inputs::Inputs;

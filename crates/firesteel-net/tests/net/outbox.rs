@@ -143,3 +143,61 @@ fn what_ended_the_connection_is_told_to_the_sender() {
     assert!(matches!(e.kind(), NetErrorKind::Io(_)), "{e}");
     assert_eq!(e.peer(), outbox.peer());
 }
+
+#[test]
+fn what_is_short_is_on_its_way_when_its_sender_goes_on() {
+    for encrypt in [false, true] {
+        let (here, there) = ends(&Options { encrypt, ..patient() });
+        let (_reader, writer) = here.split();
+        let outbox = Outbox::new(writer, 1 << 20).unwrap();
+        outbox.try_send(b"first".to_vec()).unwrap();
+        assert!(outbox.flush(Duration::ZERO));
+        outbox.send(b"second".to_vec()).unwrap();
+        assert!(outbox.flush(Duration::ZERO));
+        outbox.finish().unwrap();
+        assert_eq!(frames_of(there).unwrap(), [b"first".to_vec(), b"second".to_vec()]);
+    }
+}
+
+#[test]
+fn what_is_queued_waits_until_it_is_let_go_or_more_is_sent_or_nothing_follows() {
+    let (here, there) = ends(&patient());
+    let (_reader, writer) = here.split();
+    let outbox = Outbox::new(writer, 1 << 20).unwrap();
+    let queue = |frame: u8| {
+        outbox.try_queue(vec![frame]).unwrap();
+        assert!(!outbox.flush(Duration::ZERO), "it waits");
+    };
+    (0..3).for_each(queue);
+    outbox.go().unwrap();
+    assert!(outbox.flush(Duration::ZERO));
+    outbox.go().unwrap();
+    queue(3);
+    outbox.try_send(vec![4]).unwrap();
+    assert!(outbox.flush(Duration::ZERO));
+    queue(5);
+    outbox.finish().unwrap();
+    assert_eq!(frames_of(there).unwrap(), [[0], [1], [2], [3], [4], [5]]);
+}
+
+#[test]
+fn short_frames_that_the_socket_has_no_room_for_arrive_in_order() {
+    for encrypt in [false, true] {
+        let (here, there) = ends(&Options { encrypt, ..patient() });
+        let (_reader, writer) = here.split();
+        let outbox = Outbox::new(writer, 8 << 20).unwrap();
+        let frame = |i: u32| i.to_le_bytes().repeat(300 + i as usize % 7);
+        let mut frames = Vec::new();
+        while outbox.try_send(frame(frames.len() as u32)).is_ok() {
+            frames.push(frame(frames.len() as u32));
+        }
+        let receiver = thread::spawn(move || frames_of(there).unwrap());
+        for _ in 0..1000 {
+            let next = frame(frames.len() as u32);
+            outbox.send(next.clone()).unwrap();
+            frames.push(next);
+        }
+        outbox.finish().unwrap();
+        assert!(receiver.join().unwrap() == frames);
+    }
+}

@@ -14,7 +14,7 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_cluster::content::ContentHash;
 use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId, conf::Conf};
-use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, Options, Outbox, Secret};
+use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, NetError, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output};
 use firesteel_scheduler::LossReason;
 use firesteel_store::BlockStatus;
@@ -22,6 +22,7 @@ use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     convert::Infallible,
+    fmt::Display,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
@@ -245,7 +246,7 @@ impl Control {
         endings: Arc<Endings>,
         to_driver: Sender<Msg>,
     ) -> Result<Self> {
-        let failed = |e: firesteel_net::NetError| Error::Other(Arc::new(e));
+        let failed = |e: NetError| Error::Other(Arc::new(e));
         let secret = Secret::random().map_err(failed)?;
         let server = Server::start((at.bind.ip(), 0).into(), &secret, holdings).map_err(failed)?;
         let driver = Holder { executor: Holder::DRIVER, address: at.with_port(server.port()), is_dead: false };
@@ -414,7 +415,7 @@ impl From<Ended> for TaskEnd {
                 Ok(None) => Ok(Output::Kept),
                 Err(failure) => Err(failure),
             },
-            metrics: ended.metrics,
+            metrics: ended.metrics.into(),
             peaks: ended.peaks,
             accumulators: ended.accumulators.into_iter().map(|(id, bytes)| (id, bytes.0)).collect(),
             blocks: ended.blocks,
@@ -450,13 +451,19 @@ struct RemoteLink {
 
 impl RemoteLink {
     fn send(&self, message: &ToExecutor) {
-        let sent = encode(message)
-            .map_err(|e| e.to_string())
-            .and_then(|frame| self.outbox.try_send(frame).map_err(|e| e.to_string()));
-        if let Err(what) = sent
-            && !self.given_up.replace(true)
-        {
-            tracing::warn!("executor {} is given up: {what}", self.executor);
+        match encode(message) {
+            Ok(frame) => self.done(self.outbox.try_send(frame)),
+            Err(e) => self.give_up(e),
+        }
+    }
+
+    fn done(&self, sent: Result<(), NetError>) {
+        sent.unwrap_or_else(|e| self.give_up(e));
+    }
+
+    fn give_up(&self, why: impl Display) {
+        if !self.given_up.replace(true) {
+            tracing::warn!("executor {} is given up: {why}", self.executor);
             self.closer.close();
         }
     }
@@ -464,7 +471,8 @@ impl RemoteLink {
 
 impl Link for RemoteLink {
     fn launch(&mut self, parcel: Parcel) -> Result<()> {
-        let Parcel { attempt, of_stage, task, stage, outputs } = parcel;
+        let Parcel { task, stage, outputs } = parcel;
+        let of_stage = task.info.stage;
         let stage_bytes = match self.stages.contains(&of_stage) {
             true => Bytes::default(),
             false => Bytes(stage()?.to_vec()),
@@ -484,8 +492,12 @@ impl Link for RemoteLink {
             (shuffle, version, Bytes(if is_new { bytes.to_vec() } else { Vec::new() }))
         });
         let outputs = outputs.collect();
-        self.send(&ToExecutor::Launch(Launch { attempt, stage: of_stage, stage_bytes, task: Bytes(task), outputs }));
+        let launch = encode(&ToExecutor::Launch(Launch { task, stage_bytes, outputs }))?;
+        self.done(self.outbox.try_queue(launch));
         Ok(())
+    }
+    fn send_launched(&mut self) {
+        self.done(self.outbox.go());
     }
     fn tell(&mut self, order: Order) {
         if let Order::RemoveShuffle(shuffle) = &order {

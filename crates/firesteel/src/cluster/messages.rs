@@ -1,6 +1,9 @@
 //! What the driver and its executors say to each other. Both are the same executable, so these are plain serde types.
 
-use crate::{executor::Order, setup::Setup};
+use crate::{
+    executor::{Order, TaskMsg},
+    setup::Setup,
+};
 use firesteel_cluster::content::ContentHash;
 use firesteel_model::{AccumulatorId, AttemptId, BlockId, ExecutorId, ShuffleId, StageId, TaskMetrics};
 use firesteel_rdd::{Holder, TaskFailure};
@@ -66,11 +69,9 @@ pub(super) enum ToExecutor {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Launch {
-    pub(super) attempt: AttemptId,
-    pub(super) stage: StageId,
+    pub(super) task: TaskMsg,
     /// Nothing if this executor has them.
     pub(super) stage_bytes: Bytes,
-    pub(super) task: Bytes,
     /// The map outputs that it may read, by version; nothing for those that this executor has.
     pub(super) outputs: Vec<(ShuffleId, u64, Bytes)>,
 }
@@ -114,7 +115,7 @@ pub(super) struct Ended {
     pub(super) attempt: AttemptId,
     /// No bytes if they are kept until they are fetched.
     pub(super) outcome: Result<Option<Bytes>, TaskFailure>,
-    pub(super) metrics: TaskMetrics,
+    pub(super) metrics: FewMetrics,
     pub(super) peaks: Vec<(Cow<'static, str>, u64)>,
     pub(super) accumulators: Vec<(AccumulatorId, Bytes)>,
     pub(super) blocks: Vec<(BlockId, BlockStatus)>,
@@ -124,3 +125,53 @@ pub(super) struct Ended {
 /// Bytes that are written and read in one piece, where serde alone would take them one by one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Bytes(#[serde(with = "firesteel_rdd::in_one_piece")] pub(super) Vec<u8>);
+
+/// Metrics, of which most are zero: only those that are not.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FewMetrics {
+    /// Which they are, a bit for each.
+    which: u32,
+    values: Vec<u64>,
+}
+
+impl From<TaskMetrics> for FewMetrics {
+    fn from(metrics: TaskMetrics) -> Self {
+        const { assert!(TaskMetrics::COUNT <= u32::BITS as usize) };
+        let few = (0..).zip(metrics.values()).filter(|(_, value)| *value > 0);
+        let which = few.clone().fold(0, |which, (i, _)| which | 1 << i);
+        FewMetrics { which, values: few.map(|(_, value)| value).collect() }
+    }
+}
+
+impl From<FewMetrics> for TaskMetrics {
+    fn from(few: FewMetrics) -> Self {
+        let mut values = [0; TaskMetrics::COUNT];
+        let places = (0..).zip(&mut values).filter(|(i, _)| few.which & 1 << i != 0);
+        places.zip(few.values).for_each(|((_, place), value)| *place = value);
+        TaskMetrics::of_values(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::{decode, encode};
+
+    #[test]
+    fn metrics_that_are_zero_take_no_room() {
+        let some = TaskMetrics { run_ns: 7, shuffle_write_ns: 1 << 60, ..TaskMetrics::default() };
+        let mut all = [0; TaskMetrics::COUNT];
+        (1..).zip(&mut all).for_each(|(i, value)| *value = i);
+        for (metrics, most) in [(some, 16), (TaskMetrics::default(), 2), (TaskMetrics::of_values(all), 64)] {
+            let bytes = encode(&FewMetrics::from(metrics)).unwrap();
+            assert!(bytes.len() <= most, "{} B", bytes.len());
+            assert_eq!(TaskMetrics::from(decode::<FewMetrics>(&bytes).unwrap()), metrics);
+        }
+    }
+
+    #[test]
+    fn metrics_that_were_not_sent_are_zero() {
+        let few = FewMetrics { which: u32::MAX, values: vec![1] };
+        assert_eq!(TaskMetrics::from(few), TaskMetrics { deserialize_ns: 1, ..TaskMetrics::default() });
+    }
+}

@@ -170,6 +170,7 @@ impl ToDriver for Voice {
         });
         let accumulators = end.accumulators.into_iter().map(|(id, bytes)| (id, Bytes(bytes))).collect();
         let TaskEnd { metrics, peaks, blocks, copies, .. } = end;
+        let metrics = metrics.into();
         let ended = Ended { attempt, outcome, metrics, peaks, accumulators, blocks, copies };
         self.say(&FromExecutor::Ended(Box::new(ended)));
     }
@@ -399,7 +400,8 @@ impl Process {
     }
 
     fn launch(&mut self, launch: Launch) {
-        let Launch { attempt, stage, stage_bytes, task, outputs } = launch;
+        let Launch { task, stage_bytes, outputs } = launch;
+        let stage = task.info.stage;
         let stage_bytes = match stage_bytes.0.is_empty() {
             true => self.stages.get(&stage).cloned().unwrap_or_default(),
             false => {
@@ -418,7 +420,6 @@ impl Process {
         });
         let outputs = outputs.collect();
         let stage_of = Arc::new(move || Ok(stage_bytes.clone()));
-        let parcel = Parcel { attempt, of_stage: stage, task: task.0, stage: stage_of, outputs };
-        self.runner.launch(&self.threads, parcel);
+        self.runner.launch(&self.threads, Parcel { task, stage: stage_of, outputs });
     }
 }
