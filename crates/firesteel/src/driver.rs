@@ -824,6 +824,10 @@ impl Driver {
     }
 
     fn launch(&mut self, launch: TaskLaunch) {
+        if !self.executors.contains_key(&launch.executor) {
+            // It is gone, of which the scheduler is told as soon as it has decided on what was told before.
+            return;
+        }
         let stage = self.stages.get(&launch.stage).map(|(stage, _)| stage.clone());
         let writes = stage.as_ref().and_then(|stage| match stage.spec.output {
             StageOutput::Shuffle(shuffle) => Some(shuffle),
