@@ -51,6 +51,9 @@ pub(crate) struct Program {
 
 /// No RDD has more elements, times the scale.
 const MOST_ELEMENTS: usize = 300;
+/// Nor has a partition: the output of a map task with more than 1,024 records is spread, and keys then come part by part, which the model
+/// does not.
+const MOST_IN_A_PARTITION: usize = 1_000;
 
 pub(crate) const LEVELS: [StorageLevel; 11] = [
     StorageLevel::DISK_ONLY,
@@ -126,7 +129,8 @@ impl Program {
     }
 
     fn add<T: Kind>(&mut self, how: String, rdd: Rdd<T>, parts: Parts<T>, spread: Option<Spread>) {
-        if parts.iter().map(Vec::len).sum::<usize>() > MOST_ELEMENTS * self.scale || parts.len() > 12 {
+        let (all, most) = (parts.iter().map(Vec::len).sum::<usize>(), parts.iter().map(Vec::len).max());
+        if all > MOST_ELEMENTS * self.scale || most > Some(MOST_IN_A_PARTITION) || parts.len() > 12 {
             return;
         }
         let name = self.names;
