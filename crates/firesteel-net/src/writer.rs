@@ -60,7 +60,7 @@ impl FrameWriter {
         if !self.unsent.is_empty() {
             write(&self.link, &std::mem::take(&mut self.unsent))?;
         }
-        if !self.is_ready() {
+        if !self.seal() {
             return Ok(());
         }
         let written = write(&self.link, &self.buffer);
@@ -72,7 +72,7 @@ impl FrameWriter {
     /// next [`flush`](FrameWriter::flush), which has to come before anything else is sent.
     pub(crate) fn flush_now(&mut self) -> Result<bool> {
         debug_assert!(self.unsent.is_empty(), "what had no room goes first");
-        if !self.is_ready() {
+        if !self.seal() {
             return Ok(true);
         }
         let taken = write_now(&self.link, &self.buffer)?;
@@ -137,7 +137,7 @@ impl FrameWriter {
     }
 
     /// Makes of what has been gathered the bytes that are written: a sealed record, where they must be. False if it is nothing.
-    fn is_ready(&mut self) -> bool {
+    fn seal(&mut self) -> bool {
         if self.buffer.len() == self.empty() {
             return false;
         }
