@@ -63,8 +63,8 @@ struct Excluded {
 }
 
 impl Excluded {
-    fn has(&self, executor: &ExecutorData) -> bool {
-        self.executors.contains(&executor.id) || self.hosts.contains(&executor.host)
+    fn has(&self, executor: &Arc<str>, host: &Arc<str>) -> bool {
+        self.executors.contains(executor) || self.hosts.contains(host)
     }
 }
 
@@ -136,7 +136,8 @@ impl Store {
                 executor.added = e.time;
                 executor.log_urls = e.info.log_urls.clone();
                 // Its host may be.
-                self.exclude(|_| false);
+                let is_excluded = self.excluded.has(&e.executor, &e.info.host);
+                self.executor(&e.executor).is_excluded = is_excluded;
             }
             Event::ExecutorRemoved(e) => self.executor_removed(&e.executor, e.time, &e.reason),
             Event::ExecutorExcluded(e) => self.exclude(|excluded| excluded.executors.insert(e.executor.clone())),
@@ -209,7 +210,7 @@ impl Store {
         change(&mut self.excluded);
         self.excluded.executors.retain(|id| self.executors.contains_key(id));
         for executor in self.executors.values_mut() {
-            executor.is_excluded = self.excluded.has(executor);
+            executor.is_excluded = self.excluded.has(&executor.id, &executor.host);
         }
     }
 
