@@ -1,15 +1,15 @@
 //! An application's side of the cluster: it registers with the master, and is told of its executors.
 
+pub mod state;
+
 use crate::{
     link::{MasterLink, Visitor},
-    protocol::{
-        ApplicationDescription, ApplicationId, Caller, ExecutorEnd, FromApplication, HowEnded, ToApplication, WorkerId,
-    },
+    protocol::{ApplicationDescription, ApplicationId, Caller, ExecutorEnd, FromApplication, ToApplication, WorkerId},
 };
 use firesteel_model::{ExecutorId, Result};
 use firesteel_net::Secret;
+use state::ApplicationState;
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -65,34 +65,27 @@ impl Application {
         on_event: impl Fn(ApplicationEvent) + Send + Sync + 'static,
     ) -> Result<Application> {
         let registration =
-            Arc::new(Registration { description, on_event: Box::new(on_event), state: Mutex::new(State::default()) });
+            Arc::new(Registration { description, on_event: Box::new(on_event), state: Mutex::default() });
         let link = MasterLink::start(masters.to_vec(), secret.cloned(), registration.clone(), Some(PATIENCE))?;
         Ok(Application { registration, link })
     }
 
     /// What the master calls it.
     pub fn id(&self) -> ApplicationId {
-        self.registration.lock().id.clone().expect("who is registered has an id")
+        self.registration.lock().id().cloned().expect("who is registered has an id")
     }
 
     /// An executor has done a task: it works, and those that ended before were misfortunes, not a habit.
     /// Costs nothing if that is known.
     pub fn works(&self, executor: ExecutorId) {
-        let is_new = self.registration.lock().working.insert(executor);
-        if is_new {
-            self.link.say(&FromApplication::Works(executor));
-        }
+        let message = self.registration.lock().works(executor);
+        message.into_iter().for_each(|message| self.link.say(&message));
     }
 
     /// Ends an executor.
     pub fn kill_executor(&self, executor: ExecutorId) {
-        let mut state = self.registration.lock();
-        // It may have come before the master's word of it.
-        let may_be_its = state.executors.contains(&executor) || executor.0 >= state.next_executor;
-        if may_be_its && state.killed.insert(executor) {
-            drop(state);
-            self.link.say(&FromApplication::KillExecutor(executor));
-        }
+        let message = self.registration.lock().kill(executor);
+        message.into_iter().for_each(|message| self.link.say(&message));
     }
 
     /// The application has ended: its executors are ended where they do not end by themselves within a short time.
@@ -105,23 +98,11 @@ impl Application {
 struct Registration {
     description: ApplicationDescription,
     on_event: Box<dyn Fn(ApplicationEvent) + Send + Sync>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    id: Option<ApplicationId>,
-    /// Those that were granted and have not ended.
-    executors: BTreeSet<ExecutorId>,
-    next_executor: u64,
-    /// Of which the master knows that they work, after the last that ended.
-    working: BTreeSet<ExecutorId>,
-    /// Those that are to end.
-    killed: BTreeSet<ExecutorId>,
+    state: Mutex<ApplicationState>,
 }
 
 impl Registration {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ApplicationState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,13 +113,7 @@ impl Visitor for Registration {
     type Hears = ToApplication;
 
     fn introduction(&self) -> FromApplication {
-        let state = self.lock();
-        FromApplication::Register {
-            application: Box::new(self.description.clone()),
-            id: state.id.clone(),
-            executors: state.executors.iter().copied().collect(),
-            next_executor: state.next_executor,
-        }
+        self.lock().introduction(Box::new(self.description.clone()))
     }
 
     fn heartbeat(&self) -> FromApplication {
@@ -146,55 +121,22 @@ impl Visitor for Registration {
     }
 
     fn welcomed(&self, answer: ToApplication) -> std::result::Result<Duration, String> {
-        match answer {
-            ToApplication::Registered { id, silence_ms } => {
-                let mut state = self.lock();
-                state.working.clear();
-                state.id = Some(id);
-                Ok(Duration::from_millis(silence_ms))
-            }
-            ToApplication::Refused(why) | ToApplication::Removed(why) => Err(why),
-            other => Err(format!("it begins with {other:?}, which no master does")),
-        }
+        self.lock().welcomed(answer)
     }
 
     fn heard(self: &Arc<Self>, message: ToApplication) -> bool {
-        let event = match message {
-            ToApplication::ExecutorGranted { executor, worker, host, cores } => {
-                let mut state = self.lock();
-                state.next_executor = state.next_executor.max(executor.0.saturating_add(1));
-                if !state.executors.insert(executor) {
-                    return true;
-                }
-                ApplicationEvent::ExecutorGranted { executor, worker, host, cores }
-            }
-            ToApplication::ExecutorEnded(executor, mut end) => {
-                let mut state = self.lock();
-                if !state.executors.remove(&executor) {
-                    return true;
-                }
-                state.working.clear();
-                if state.killed.remove(&executor) {
-                    end.how = HowEnded::Killed;
-                }
-                ApplicationEvent::ExecutorEnded(executor, end)
-            }
-            ToApplication::Waiting(why) => ApplicationEvent::Waiting(why),
-            ToApplication::Removed(why) => ApplicationEvent::Removed(why),
-            ToApplication::Refused(why) => {
-                tracing::warn!("the master has refused something: {why}");
-                return true;
-            }
-            ToApplication::Registered { .. } | ToApplication::Heartbeat => return true,
-        };
+        if let ToApplication::Refused(why) = &message {
+            tracing::warn!("the master has refused something: {why}");
+        }
+        let Some(event) = self.lock().hears(message) else { return true };
         let goes_on = !matches!(event, ApplicationEvent::Removed(_));
         (self.on_event)(event);
         goes_on
     }
 
     fn reconnected(&self, say: &dyn Fn(&FromApplication)) {
-        let killed: Vec<_> = self.lock().killed.iter().copied().collect();
-        killed.into_iter().for_each(|executor| say(&FromApplication::KillExecutor(executor)));
+        let repeated = self.lock().repeats();
+        repeated.iter().for_each(say);
         (self.on_event)(ApplicationEvent::Reconnected);
     }
 

@@ -8,6 +8,8 @@ pub mod blob;
 pub mod cgroup;
 pub mod client;
 pub mod content;
+#[doc(hidden)]
+pub mod faults;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -23,9 +23,12 @@ mod workers;
 
 pub use drivers::SavedDriver;
 
-use crate::protocol::{
-    ApplicationDescription, ApplicationId, DriverDescription, DriverId, DriverState, DriverStatus, ExecutorName,
-    FromApplication, FromSubmitter, FromWorker, ToApplication, ToSubmitter, ToWorker, WorkerDescription, WorkerId,
+use crate::{
+    faults::Faults,
+    protocol::{
+        ApplicationDescription, ApplicationId, DriverDescription, DriverId, DriverState, DriverStatus, ExecutorName,
+        FromApplication, FromSubmitter, FromWorker, ToApplication, ToSubmitter, ToWorker, WorkerDescription, WorkerId,
+    },
 };
 use firesteel_model::ExecutorId;
 use serde::{Deserialize, Serialize};
@@ -59,24 +62,6 @@ pub struct Rules {
     /// Faults that a test puts in on purpose.
     #[doc(hidden)]
     pub faults: Faults,
-}
-
-/// Deliberate mistakes, so that a test can show that the simulator finds such mistakes.
-#[doc(hidden)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Faults {
-    /// Give away what an application had before its executors have ended.
-    pub give_away_early: bool,
-    /// After a restart wait for nobody.
-    pub wait_for_nobody: bool,
-    /// After a restart wait for applications, too, before anything is given away.
-    pub wait_for_applications: bool,
-    /// Count the time in which the master stood still.
-    pub count_all_time: bool,
-    /// Do not look who waits when an executor has ended.
-    pub forget_who_waits: bool,
-    /// Start a supervised driver again that has ended well.
-    pub start_again: bool,
 }
 
 /// One connection.

@@ -10,6 +10,7 @@ mod logs;
 mod outputs;
 mod process;
 mod scratch;
+pub mod state;
 
 pub use logs::Rolling;
 
@@ -18,8 +19,8 @@ use crate::{
     cgroup::Cgroups,
     link::{MasterLink, Visitor},
     protocol::{
-        ApplicationDescription, ApplicationId, Caller, DriverDescription, DriverEnd, DriverId, ExecutorEnd,
-        ExecutorName, FromWorker, RunningDriver, RunningExecutor, ToWorker, WorkerDescription, WorkerId,
+        ApplicationDescription, ApplicationId, Caller, DriverDescription, DriverId, ExecutorName, FromWorker,
+        RunningExecutor, ToWorker, WorkerDescription, WorkerId,
     },
 };
 use cleanup::Cleanup;
@@ -32,6 +33,7 @@ use outputs::Kept;
 use process::Life;
 use rustix::fs::FlockOperation;
 use scratch::{ScratchFolders, WorkerScratch};
+use state::{Command, End, Process, WorkerState};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -44,8 +46,6 @@ use std::{
 const MOST_FILES: usize = 32;
 /// How long executors may take to end by themselves when their application has.
 const TIME_TO_END: Duration = Duration::from_secs(10);
-/// So many ends are remembered until the master has heard of them.
-const MOST_ENDS: usize = 10_000;
 
 /// How a worker is to be.
 #[derive(Clone, Debug)]
@@ -135,6 +135,14 @@ impl WorkerServer {
         let local_dirs =
             local_dirs.map_err(|e| Error::io("find the scratch folders", keys::LOCAL_DIR.info.key(), e))?;
         let scratch = WorkerScratch::new(&local_dirs, &id.to_string())?;
+        let Settings { host, cores, memory_mib, .. } = &settings;
+        let description =
+            WorkerDescription { id: id.clone(), host: host.clone(), cores: *cores, memory_mib: *memory_mib };
+        let inside = Inside {
+            state: WorkerState::new(description, Default::default()),
+            lives: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        };
         let worker = Arc::new(Worker {
             scratch: scratch.folders(),
             cgroups: Cgroups::for_executors(),
@@ -142,7 +150,7 @@ impl WorkerServer {
             id,
             folder: folder.clone(),
             link: OnceLock::new(),
-            state: Mutex::default(),
+            inside: Mutex::new(inside),
             changed: Condvar::new(),
             on_refused: Box::new(on_refused),
             settings,
@@ -164,10 +172,10 @@ impl WorkerServer {
 
 impl Drop for WorkerServer {
     fn drop(&mut self) {
-        let mut state = self.worker.lock();
-        state.stopping = true;
-        state.lives().for_each(Life::kill);
-        let waited = self.worker.changed.wait_timeout_while(state, TIME_TO_END, |state| state.lives().next().is_some());
+        let mut inside = self.worker.lock();
+        inside.state.stops();
+        inside.lives.values().for_each(|life| life.kill());
+        let waited = self.worker.changed.wait_timeout_while(inside, TIME_TO_END, |inside| !inside.lives.is_empty());
         drop(waited);
         self.worker.say(&FromWorker::Leave);
         let link = self.worker.link.get().and_then(|link| link.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -189,45 +197,33 @@ struct Worker {
     /// There as soon as the master has accepted this worker.
     link: OnceLock<Mutex<Option<MasterLink<Worker>>>>,
     on_refused: Box<dyn Fn(&str) + Send + Sync>,
-    state: Mutex<State>,
+    inside: Mutex<Inside>,
     /// Something has ended, or all is to end.
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    stopping: bool,
-    executors: BTreeMap<ExecutorName, (RunningExecutor, Arc<Life>)>,
-    drivers: BTreeMap<DriverId, (RunningDriver, Arc<Life>)>,
-    /// Of each application that has not ended, as far as is known here. Its executors have it, too.
+struct Inside {
+    state: WorkerState,
+    /// Of each process that it runs.
+    lives: BTreeMap<Process, Arc<Life>>,
+    /// Of each application of which it keeps files. Its executors have it, too.
     kept: BTreeMap<ApplicationId, Arc<Kept>>,
-    /// Ends of which the master may not have heard.
-    ends: Vec<End>,
-    /// So many of them were said before the last heartbeat: when that is answered, it has heard of them.
-    said: usize,
 }
 
-#[derive(Clone)]
-enum End {
-    Executor(ExecutorName, ExecutorEnd),
-    Driver(DriverId, DriverEnd),
-}
-
-impl State {
-    fn lives(&self) -> impl Iterator<Item = &Life> {
-        let executors = self.executors.values().map(|(_, life)| &**life);
-        executors.chain(self.drivers.values().map(|(_, life)| &**life))
+impl Inside {
+    /// Those of these executors that live.
+    fn lives_of(&self, names: &[ExecutorName]) -> impl Iterator<Item = &Arc<Life>> {
+        names.iter().filter_map(|name| self.lives.get(&Process::Executor(name.clone())))
     }
 
-    /// Those of these executors that live.
-    fn lives_of<'a>(&'a self, names: &'a [ExecutorName]) -> impl Iterator<Item = &'a Life> {
-        names.iter().filter_map(|name| self.executors.get(name)).map(|(_, life)| &**life)
+    fn begins(&mut self, process: Process) -> Arc<Life> {
+        self.lives.entry(process).or_default().clone()
     }
 }
 
 impl Worker {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&self, message: &FromWorker) {
@@ -239,41 +235,31 @@ impl Worker {
 
     /// The folders of what runs.
     fn folders(&self) -> BTreeSet<String> {
-        let state = self.lock();
-        let applications = state.executors.keys().map(|name| name.application.to_string());
-        applications.chain(state.drivers.keys().map(|driver| driver.to_string())).collect()
+        let folder = |process: &Process| match process {
+            Process::Executor(name) => name.application.to_string(),
+            Process::Driver(id) => id.to_string(),
+        };
+        self.lock().lives.keys().map(folder).collect()
     }
 
     /// Something has ended: it does not run any more, and the master is told, now or when it is there again.
     fn ended(&self, end: End) {
-        let mut state = self.lock();
-        match &end {
-            End::Executor(name, _) => drop(state.executors.remove(name)),
-            End::Driver(id, _) => drop(state.drivers.remove(id)),
-        }
-        if state.ends.len() < MOST_ENDS {
-            state.ends.push(end.clone());
-        }
-        drop(state);
+        let mut inside = self.lock();
+        inside.lives.remove(&end.process());
+        let message = inside.state.ended(end);
+        drop(inside);
         self.changed.notify_all();
-        self.say(&match end {
-            End::Executor(name, end) => FromWorker::ExecutorEnded(name, end),
-            End::Driver(id, end) => FromWorker::DriverEnded(id, end),
-        });
+        self.say(&message);
     }
 
-    fn launch_executor(self: Arc<Self>, executor: RunningExecutor, application: Arc<ApplicationDescription>) {
-        let life = Arc::new(Life::default());
-        let name = executor.name.clone();
-        let kept = {
-            let mut state = self.lock();
-            if state.stopping || state.executors.contains_key(&name) {
-                return;
-            }
-            state.executors.insert(name.clone(), (executor.clone(), life.clone()));
-            state.kept.entry(name.application.clone()).or_default().clone()
-        };
-        let worker = self.clone();
+    fn start_executor(
+        self: &Arc<Self>,
+        executor: RunningExecutor,
+        application: Arc<ApplicationDescription>,
+        life: Arc<Life>,
+        kept: Arc<Kept>,
+    ) {
+        let (worker, name) = (self.clone(), executor.name.clone());
         let keeping = move || {
             let end = worker.run_executor(&executor, &application, &kept, &life);
             worker.ended(End::Executor(executor.name, end));
@@ -285,16 +271,7 @@ impl Worker {
         }
     }
 
-    fn launch_driver(self: Arc<Self>, id: DriverId, description: Arc<DriverDescription>) {
-        let life = Arc::new(Life::default());
-        {
-            let mut state = self.lock();
-            if state.stopping || state.drivers.contains_key(&id) {
-                return;
-            }
-            let (cores, memory_mib) = (description.cores, description.memory_mib);
-            state.drivers.insert(id.clone(), (RunningDriver { driver: id.clone(), cores, memory_mib }, life.clone()));
-        }
+    fn start_driver(self: &Arc<Self>, id: DriverId, description: Arc<DriverDescription>, life: Arc<Life>) {
         let (worker, driver) = (self.clone(), id.clone());
         let keeping = move || {
             let end = worker.run_driver(&driver, &description, &life);
@@ -307,22 +284,18 @@ impl Worker {
     }
 
     /// An application has ended: its executors end by themselves, or are ended. Should it come back, it gets others.
-    fn application_ended(self: Arc<Self>, id: &ApplicationId) {
-        let mut state = self.lock();
-        let kept = state.kept.remove(id);
-        let names = state.executors.keys().filter(|name| name.application == *id).cloned().collect::<Vec<_>>();
-        drop(state);
-        let (worker, of_it) = (self.clone(), names.clone());
+    fn end_application(self: &Arc<Self>, id: &ApplicationId, executors: Vec<ExecutorName>, kept: Option<Arc<Kept>>) {
+        let (worker, of_it) = (self.clone(), executors.clone());
         let waiting = move || {
-            let has_some = |state: &mut State| state.lives_of(&of_it).next().is_some();
+            let has_some = |inside: &mut Inside| inside.lives_of(&of_it).next().is_some();
             let waited = worker.changed.wait_timeout_while(worker.lock(), TIME_TO_END, has_some);
-            waited.unwrap_or_else(PoisonError::into_inner).0.lives_of(&of_it).for_each(Life::kill);
+            waited.unwrap_or_else(PoisonError::into_inner).0.lives_of(&of_it).for_each(|life| life.kill());
             // Its files may take long to remove: neither under the lock nor on the thread that hears the master.
             drop(kept);
         };
         if let Err(e) = std::thread::Builder::new().name("firesteel-application-end".into()).spawn(waiting) {
             tracing::warn!("no thread to wait until the executors of {id} have ended, so they end now: {e}");
-            self.lock().lives_of(&names).for_each(Life::kill);
+            self.lock().lives_of(&executors).for_each(|life| life.kill());
         }
     }
 }
@@ -334,35 +307,11 @@ impl Visitor for Worker {
     type Hears = ToWorker;
 
     fn introduction(&self) -> FromWorker {
-        let mut state = self.lock();
-        state.said = 0;
-        let (mut ended, mut drivers_ended) = (Vec::new(), Vec::new());
-        for end in state.ends.iter().cloned() {
-            match end {
-                End::Executor(name, end) => ended.push((name, end)),
-                End::Driver(id, end) => drivers_ended.push((id, end)),
-            }
-        }
-        let Settings { host, cores, memory_mib, .. } = &self.settings;
-        FromWorker::Register {
-            worker: WorkerDescription {
-                id: self.id.clone(),
-                host: host.clone(),
-                cores: *cores,
-                memory_mib: *memory_mib,
-            },
-            executors: state.executors.values().map(|(executor, _)| executor.clone()).collect(),
-            drivers: state.drivers.values().map(|(driver, _)| driver.clone()).collect(),
-            ended,
-            drivers_ended,
-            applications: state.kept.keys().cloned().collect(),
-        }
+        self.lock().state.introduction()
     }
 
     fn heartbeat(&self) -> FromWorker {
-        let mut state = self.lock();
-        state.said = state.ends.len();
-        FromWorker::Heartbeat
+        self.lock().state.heartbeat()
     }
 
     fn welcomed(&self, answer: ToWorker) -> std::result::Result<Duration, String> {
@@ -374,23 +323,29 @@ impl Visitor for Worker {
     }
 
     fn heard(self: &Arc<Self>, message: ToWorker) -> bool {
-        match message {
-            ToWorker::LaunchExecutor { executor, application } => self.clone().launch_executor(executor, application),
-            ToWorker::KillExecutor(name) => {
-                self.lock().executors.get(&name).into_iter().for_each(|(_, life)| life.kill());
+        if let ToWorker::Refused(why) = &message {
+            tracing::warn!("the master has refused something: {why}");
+        }
+        let mut inside = self.lock();
+        match inside.state.hears(message) {
+            Some(Command::StartExecutor { executor, application }) => {
+                let life = inside.begins(Process::Executor(executor.name.clone()));
+                let kept = inside.kept.entry(executor.name.application.clone()).or_default().clone();
+                drop(inside);
+                self.start_executor(executor, application, life, kept);
             }
-            ToWorker::ApplicationEnded(id) => self.clone().application_ended(&id),
-            ToWorker::LaunchDriver(id, description) => self.clone().launch_driver(id, description),
-            ToWorker::KillDriver(id) => {
-                self.lock().drivers.get(&id).into_iter().for_each(|(_, life)| life.kill());
+            Some(Command::StartDriver(id, description)) => {
+                let life = inside.begins(Process::Driver(id.clone()));
+                drop(inside);
+                self.start_driver(id, description, life);
             }
-            ToWorker::Heartbeat => {
-                let mut state = self.lock();
-                let heard = std::mem::take(&mut state.said);
-                state.ends.drain(..heard);
+            Some(Command::Kill(process)) => inside.lives.get(&process).into_iter().for_each(|life| life.kill()),
+            Some(Command::EndApplication(id, executors)) => {
+                let kept = inside.kept.remove(&id);
+                drop(inside);
+                self.end_application(&id, executors, kept);
             }
-            ToWorker::Refused(why) => tracing::warn!("the master has refused something: {why}"),
-            ToWorker::Registered { .. } => {}
+            None => {}
         }
         true
     }

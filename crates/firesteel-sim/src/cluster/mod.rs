@@ -1,8 +1,8 @@
 //! A simulated standalone cluster: a master, workers, applications whose drivers are schedulers, and drivers under supervision.
 //!
 //! The master is the real one, with a disk that keeps what it saves; an application's driver is the real scheduler, in the world that
-//! [`simulate`](crate::simulate) leads it through, with the cluster's executors. Workers and the clients in drivers are models of the
-//! real ones, in the words of the protocol: who loses the connection makes another and begins with all that it knows. A seed stands
+//! [`simulate`](crate::simulate) leads it through, with the cluster's executors. What workers and the clients in drivers
+//! know and say is the real ones', too; their connections and processes are models: who loses a connection makes another. A seed stands
 //! for what they offer and want, and for what goes wrong: the master dies (in the middle of what it does, too) and comes back, or stands still, connections end on one side
 //! or both, are cut for a while, messages are late or lost with them, workers die, stand still and return, executors and drivers die.
 //!
@@ -15,7 +15,7 @@ mod peers;
 mod plan;
 mod world;
 
-pub use firesteel_cluster::master::state::Faults;
+pub use firesteel_cluster::faults::Faults;
 
 /// How a history of a cluster went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

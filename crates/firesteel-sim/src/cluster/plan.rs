@@ -3,7 +3,8 @@
 use crate::rng::Rng;
 use firesteel_cluster::{
     content::ContentHash,
-    master::state::{Faults, Rules},
+    faults::Faults,
+    master::state::Rules,
     protocol::{ApplicationDescription, Blob, DriverDescription},
 };
 use firesteel_net::Secret;

@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    peers::{Application, End, Peer, Process, Stage, Visit, Worker},
+    peers::{Application, Peer, Stage, Visit, Worker},
     plan::{ApplicationPlan, ClusterPlan, DriverPlan, Trouble, Work, WorkerPlan, wants_all},
 };
 use crate::{
@@ -11,11 +11,13 @@ use crate::{
     world::{Ask, World},
 };
 use firesteel_cluster::{
+    client::ApplicationEvent,
     master::state::{Command, ConnectionId, Event, Master, Saved},
     protocol::{
         DriverDescription, DriverEnd, DriverId, DriverState, ExecutorEnd, ExecutorName, FromApplication, FromSubmitter,
-        FromWorker, HowEnded, RunningDriver, ToApplication, ToSubmitter, ToWorker, WorkerId,
+        FromWorker, HowEnded, ToApplication, ToSubmitter, ToWorker, WorkerId,
     },
+    worker::state::{self, End, Process},
 };
 use firesteel_model::HostId;
 use std::{
@@ -39,6 +41,7 @@ struct Line {
     peer: Peer,
     /// Nothing arrives any more.
     cut: bool,
+    began: Duration,
     to_master: Duration,
     to_peer: Duration,
 }
@@ -81,6 +84,8 @@ struct Driver {
     launched: u32,
     worker: usize,
     at: Duration,
+    /// When its worker saw that it had ended well.
+    finished: Option<Duration>,
     /// The master has promised to end it.
     doomed: bool,
     /// The master knows that it has ended.
@@ -145,7 +150,12 @@ impl Cluster {
             lines: BTreeMap::new(),
             connections: 0,
             workers: Vec::new(),
-            applications: plan.applications.iter().cloned().map(Application::new).collect(),
+            applications: plan
+                .applications
+                .iter()
+                .cloned()
+                .map(|app| Application::new(app, plan.rules.faults))
+                .collect(),
             drivers: BTreeMap::new(),
             failures: plan.drivers.iter().map(|driver| driver.failures).collect(),
             submitted: vec![None; plan.drivers.len()],
@@ -219,7 +229,7 @@ impl Cluster {
     }
 
     fn who_waits(&self) -> String {
-        let open = self.applications.iter().filter(|app| app.state != Stage::Over);
+        let open = self.applications.iter().filter(|app| app.stage != Stage::Over);
         let open: Vec<_> = open.map(|app| &app.plan.wants.name).collect();
         let drivers = self.drivers.iter().filter(|(_, driver)| !driver.over).map(|(id, _)| id.to_string());
         format!("applications {open:?} and drivers {:?} have not ended", drivers.collect::<Vec<_>>())
@@ -275,16 +285,24 @@ impl Cluster {
         Ok(())
     }
 
-    /// The drivers that have ended well, according to this.
+    /// The drivers that have ended well, according to this, or must have according to whom it is from.
     fn drivers_ended(&self, event: &Event) -> Vec<DriverId> {
-        let Event::Worker(_, message) = event else { return Vec::new() };
-        let ended: Vec<_> = match message {
-            FromWorker::DriverEnded(id, end) => vec![(id, end)],
-            FromWorker::Register { drivers_ended, .. } => drivers_ended.iter().map(|(id, end)| (id, end)).collect(),
-            _ => Vec::new(),
+        let Event::Worker(connection, message) = event else { return Vec::new() };
+        let (said, knows_before) = match message {
+            FromWorker::DriverEnded(id, end) => (vec![(id, end)], Duration::ZERO),
+            FromWorker::Register { drivers_ended, .. } => {
+                let began = self.lines.get(connection).map_or(Duration::ZERO, |line| line.began);
+                (drivers_ended.iter().map(|(id, end)| (id, end)).collect(), began)
+            }
+            _ => return Vec::new(),
         };
-        let well = ended.into_iter().filter(|(_, end)| end.state == DriverState::Finished).map(|(id, _)| id);
-        well.filter(|id| self.drivers.contains_key(id)).cloned().collect()
+        let well = said.into_iter().filter(|(_, end)| end.state == DriverState::Finished).map(|(id, _)| id);
+        let well = well.filter(|id| self.drivers.contains_key(id));
+        let whose = self.lines.get(connection).map(|line| line.peer);
+        let seen = self.drivers.iter().filter(|(_, driver)| {
+            whose == Some(Peer::Worker(driver.worker)) && driver.finished.is_some_and(|at| at < knows_before)
+        });
+        well.chain(seen.map(|(id, _)| id)).cloned().collect()
     }
 
     fn master_dies(&mut self, until: Duration) {
@@ -346,7 +364,7 @@ impl Cluster {
         let Some(Line { peer: Peer::Worker(worker), cut, .. }) = self.lines.get(&connection) else { return Ok(()) };
         let (worker, cut) = (*worker, *cut);
         let plan = wants.name.parse().map_err(|_| "a driver that nobody submitted")?;
-        let new = Driver { plan, launched: 0, worker, at: self.now, doomed: false, over: false };
+        let new = Driver { plan, launched: 0, worker, at: self.now, finished: None, doomed: false, over: false };
         let driver = self.drivers.entry(id.clone()).or_insert(new);
         ensure(!driver.over, || format!("{id} has ended, and is launched"))?;
         ensure(!driver.doomed, || format!("{id} is to end, and is launched"))?;
@@ -357,7 +375,7 @@ impl Cluster {
         }
         // Word of it never arrives on a line that is cut.
         let at = if cut { Duration::ZERO } else { self.now };
-        (driver.launched, driver.worker, driver.at) = (driver.launched + 1, worker, at);
+        (driver.launched, driver.worker, driver.at, driver.finished) = (driver.launched + 1, worker, at, None);
         Ok(())
     }
 
@@ -371,7 +389,7 @@ impl Cluster {
     /// What the master writes into its log when it has not heard of an application for long.
     fn rightly_forgotten(&self, line: &str) -> Result<(), String> {
         let silent = |app: &&Application| {
-            let id = app.id.as_ref().map(|id| format!("application {id} has ended: nothing was heard"));
+            let id = app.state.id().map(|id| format!("application {id} has ended: nothing was heard"));
             id.is_some_and(|words| line.starts_with(&words))
         };
         match self.applications.iter().find(silent) {
@@ -386,7 +404,8 @@ impl Cluster {
             ToSubmitter::Submitted(id) => {
                 let plan = asked.ok_or("an answer to nobody")?;
                 self.submitted[plan] = Some(id.clone());
-                let new = Driver { plan, launched: 0, worker: 0, at: self.now, doomed: false, over: false };
+                let new =
+                    Driver { plan, launched: 0, worker: 0, at: self.now, finished: None, doomed: false, over: false };
                 self.drivers.entry(id.clone()).or_insert(new);
             }
             ToSubmitter::Status(status) => {
@@ -452,7 +471,7 @@ impl Cluster {
     fn is_there(&self, peer: Peer) -> bool {
         match peer {
             Peer::Worker(worker) => self.workers[worker].alive,
-            Peer::Application(application) => self.applications[application].state == Stage::Runs,
+            Peer::Application(application) => self.applications[application].stage == Stage::Runs,
             Peer::Submitter => false,
         }
     }
@@ -477,7 +496,8 @@ impl Cluster {
     fn line(&mut self, peer: Peer) -> ConnectionId {
         self.connections += 1;
         let connection = ConnectionId(self.connections);
-        self.lines.insert(connection, Line { peer, cut: false, to_master: self.now, to_peer: self.now });
+        self.lines
+            .insert(connection, Line { peer, cut: false, began: self.now, to_master: self.now, to_peer: self.now });
         connection
     }
 
@@ -500,11 +520,12 @@ impl Cluster {
         (visit.connection, visit.heard) = (Some(connection), now);
         match peer {
             Peer::Worker(worker) => {
-                let introduction = self.workers[worker].introduction();
+                let introduction = self.workers[worker].state.introduction();
                 self.worker_says(worker, introduction);
             }
             Peer::Application(application) => {
-                let introduction = self.applications[application].introduction();
+                let app = &self.applications[application];
+                let introduction = app.state.introduction(Box::new(app.plan.wants.clone()));
                 self.application_says(application, introduction);
             }
             Peer::Submitter => {}
@@ -524,9 +545,8 @@ impl Cluster {
         }
         match peer {
             Peer::Worker(worker) => {
-                let of = &mut self.workers[worker];
-                of.said = of.ends.len();
-                self.worker_says(worker, FromWorker::Heartbeat);
+                let heartbeat = self.workers[worker].state.heartbeat();
+                self.worker_says(worker, heartbeat);
             }
             Peer::Application(application) => self.application_says(application, FromApplication::Heartbeat),
             Peer::Submitter => {}
@@ -601,7 +621,7 @@ impl Cluster {
             Happening::Heartbeat(peer, connection) => self.heartbeat(peer, connection),
             Happening::WorkerComes(plan) => {
                 let number = self.workers.len();
-                self.workers.push(Worker::new(*plan, number));
+                self.workers.push(Worker::new(*plan, number, self.plan.rules.faults));
                 self.connect(Peer::Worker(number));
             }
             Happening::ApplicationComes(index) => self.application_comes(index),
@@ -670,42 +690,36 @@ impl Cluster {
     // Workers.
 
     fn worker_hears(&mut self, worker: usize, message: ToWorker) -> Result<(), String> {
-        match message {
-            ToWorker::LaunchExecutor { executor, application } => {
+        let starts = match &message {
+            ToWorker::LaunchExecutor { executor, .. } => Some(Process::Executor(executor.name.clone())),
+            ToWorker::LaunchDriver(id, _) => Some(Process::Driver(id.clone())),
+            ToWorker::Refused(why) => return Err(format!("worker {worker} is refused: {why}")),
+            _ => None,
+        };
+        let its = &mut self.workers[worker];
+        let command = its.state.hears(message);
+        if let Some(process) = starts {
+            let is_new = its.lives.insert(process.clone());
+            ensure(is_new && command.is_some(), || format!("{process:?} starts twice"))?;
+        }
+        match command {
+            Some(state::Command::StartExecutor { executor, application }) => {
                 let of: usize = application.name.parse().map_err(|_| "an application that nobody knows")?;
-                let (name, cores) = (executor.name.clone(), executor.cores);
-                let its = &mut self.workers[worker];
-                ensure(its.executors.insert(name.clone(), executor).is_none(), || format!("{name} starts twice"))?;
-                its.of.insert(name.clone(), of);
-                its.keeps.insert(name.application.clone());
-                its.lives.insert(Process::Executor(name.clone()));
-                self.later(1, 30, Happening::ExecutorBegins(worker, name, cores));
+                its.of.insert(executor.name.clone(), of);
+                self.later(1, 30, Happening::ExecutorBegins(worker, executor.name, executor.cores));
             }
-            ToWorker::LaunchDriver(id, wants) => {
+            Some(state::Command::StartDriver(id, wants)) => {
                 let plan: usize = wants.name.parse().map_err(|_| "a driver that nobody knows")?;
-                let running = RunningDriver { driver: id.clone(), cores: wants.cores, memory_mib: wants.memory_mib };
-                let its = &mut self.workers[worker];
-                ensure(its.drivers.insert(id.clone(), running).is_none(), || format!("{id} starts twice"))?;
-                its.lives.insert(Process::Driver(id.clone()));
                 let at = self.now + self.plan.drivers[plan].runs;
                 self.at(at, Happening::DriverRan(worker, id, plan));
             }
-            ToWorker::KillExecutor(name) => self.kill(worker, Process::Executor(name), 0, 30),
-            ToWorker::KillDriver(id) => self.kill(worker, Process::Driver(id), 0, 30),
-            ToWorker::ApplicationEnded(id) => {
-                self.workers[worker].keeps.remove(&id);
-                let its = self.workers[worker].executors.keys().filter(|name| name.application == id);
-                for name in its.cloned().collect::<Vec<_>>() {
+            Some(state::Command::Kill(process)) => self.kill(worker, process, 0, 30),
+            Some(state::Command::EndApplication(_, executors)) => {
+                for name in executors {
                     self.kill(worker, Process::Executor(name), 50, 150);
                 }
             }
-            ToWorker::Heartbeat => {
-                let its = &mut self.workers[worker];
-                let said = std::mem::take(&mut its.said);
-                its.ends.drain(..said);
-            }
-            ToWorker::Registered { .. } => {}
-            ToWorker::Refused(why) => return Err(format!("worker {worker} is refused: {why}")),
+            None => {}
         }
         let its = &self.workers[worker];
         let (cores, memory) = its.free();
@@ -725,7 +739,7 @@ impl Cluster {
         let (index, slowness) = (its.of[&name], its.plan.slowness);
         let app = &mut self.applications[index];
         // A driver takes nobody in whose number another has, or has had.
-        if app.state != Stage::Runs || !app.numbers.insert(name.executor) {
+        if app.stage != Stage::Runs || !app.numbers.insert(name.executor) {
             self.later(0, 20, Happening::ProcessEnds(worker, process, HowEnded::Exited(1)));
             return Ok(());
         }
@@ -774,10 +788,10 @@ impl Cluster {
             return Ok(());
         }
         app.places.remove(&name.executor);
-        if app.state != Stage::Runs {
+        if app.stage != Stage::Runs {
             return Ok(());
         }
-        if self.plan.restarts_only && app.id.as_ref() == Some(&name.application) {
+        if self.plan.restarts_only && app.state.id() == Some(&name.application) {
             return Err(format!("{name} is lost, and nothing but the master has died"));
         }
         let Some(world) = &mut app.world else { return Ok(()) };
@@ -793,17 +807,13 @@ impl Cluster {
         if !its.alive {
             return;
         }
-        its.ends.push(end.clone());
-        let message = match end {
-            End::Executor(name, end) => {
-                its.executors.remove(&name);
-                FromWorker::ExecutorEnded(name, end)
-            }
-            End::Driver(id, end) => {
-                its.drivers.remove(&id);
-                FromWorker::DriverEnded(id, end)
-            }
-        };
+        if let End::Driver(id, DriverEnd { state: DriverState::Finished, .. }) = &end
+            && let Some(driver) = self.drivers.get_mut(id)
+            && driver.worker == worker
+        {
+            driver.finished = Some(self.now);
+        }
+        let message = its.state.ended(end);
         self.worker_says(worker, message);
     }
 
@@ -832,7 +842,7 @@ impl Cluster {
 
     fn application_comes(&mut self, index: usize) {
         let app = &mut self.applications[index];
-        app.state = Stage::Runs;
+        app.stage = Stage::Runs;
         match app.plan.work {
             Work::Jobs(seed) => {
                 let mut plan = Plan::of(seed, Default::default());
@@ -867,7 +877,7 @@ impl Cluster {
         for ask in asks {
             let app = &mut self.applications[index];
             let message = match ask {
-                Ask::Works(executor) => app.works(executor),
+                Ask::Works(executor) => app.state.works(executor),
                 Ask::GiveUp(executor) => {
                     if let Some((worker, name)) = app.places.get(&executor).cloned()
                         && self.rng.per_mille(500)
@@ -876,7 +886,7 @@ impl Cluster {
                         let process = Process::Executor(name);
                         self.later(0, 20, Happening::ProcessEnds(worker, process, HowEnded::Exited(1)));
                     }
-                    self.applications[index].kill(executor)
+                    self.applications[index].state.kill(executor)
                 }
                 Ask::Ended(executor) => {
                     if let Some((worker, name)) = app.places.remove(&executor) {
@@ -894,7 +904,7 @@ impl Cluster {
     /// An application has done what it had to do.
     fn application_ends(&mut self, index: usize) -> Result<(), String> {
         let app = &mut self.applications[index];
-        if app.state != Stage::Runs {
+        if app.stage != Stage::Runs {
             return Ok(());
         }
         if let Some(mut world) = app.world.take() {
@@ -911,7 +921,7 @@ impl Cluster {
     /// Its driver is gone, and so are its executors, soon.
     fn application_over(&mut self, index: usize) {
         let app = &mut self.applications[index];
-        (app.state, app.world) = (Stage::Over, None);
+        (app.stage, app.world) = (Stage::Over, None);
         let places = std::mem::take(&mut app.places);
         self.hang_up(Peer::Application(index));
         for (worker, name) in places.into_values() {
@@ -926,26 +936,30 @@ impl Cluster {
         let all_known = self.began.is_zero() || recovered < self.now;
         let app = &mut self.applications[index];
         match message {
-            ToApplication::Registered { id, .. } => {
-                app.registered(id);
-                for executor in app.killed.clone() {
-                    self.application_says(index, FromApplication::KillExecutor(executor));
-                }
+            ToApplication::Refused(why) => return Err(format!("application {index} is refused: {why}")),
+            ToApplication::Registered { .. } => {
+                app.state.welcomed(message)?;
+                let repeated = app.state.repeats();
+                repeated.into_iter().for_each(|message| self.application_says(index, message));
+                return Ok(());
             }
-            ToApplication::ExecutorGranted { executor, cores, .. } => {
-                app.granted(executor, cores);
+            _ => {}
+        }
+        match app.state.hears(message) {
+            Some(ApplicationEvent::ExecutorGranted { executor, cores, .. }) => {
+                let is_new = app.executors.insert(executor, cores).is_none();
+                ensure(is_new, || format!("executor {executor} of application {index} is granted twice"))?;
                 let has = app.executors.values().map(|cores| u64::from(*cores)).sum::<u64>();
                 ensure(!all_known || has <= u64::from(most), || {
                     format!("application {index} has {has} cores of {most}")
                 })?;
             }
-            ToApplication::ExecutorEnded(executor, _) => app.ended(executor),
-            ToApplication::Removed(_) => {
+            Some(ApplicationEvent::ExecutorEnded(executor, _)) => drop(app.executors.remove(&executor)),
+            Some(ApplicationEvent::Removed(_)) => {
                 self.report.removed += 1;
                 self.application_over(index);
             }
-            ToApplication::Refused(why) => return Err(format!("application {index} is refused: {why}")),
-            ToApplication::Waiting(_) | ToApplication::Heartbeat => {}
+            _ => {}
         }
         Ok(())
     }
@@ -956,7 +970,7 @@ impl Cluster {
         self.note(format_args!("{trouble:?}"));
         let alive: Vec<_> = (0..self.workers.len()).filter(|worker| self.workers[*worker].alive).collect();
         let runs: Vec<_> =
-            (0..self.applications.len()).filter(|app| self.applications[*app].state == Stage::Runs).collect();
+            (0..self.applications.len()).filter(|app| self.applications[*app].stage == Stage::Runs).collect();
         let peers: Vec<_> =
             alive.iter().map(|w| Peer::Worker(*w)).chain(runs.iter().map(|a| Peer::Application(*a))).collect();
         match trouble {
@@ -1049,7 +1063,7 @@ impl Cluster {
         {
             self.ask(plan, FromSubmitter::Status(id), Happening::Connect(Peer::Submitter));
         }
-        let done = self.applications.iter().all(|app| app.state == Stage::Over)
+        let done = self.applications.iter().all(|app| app.stage == Stage::Over)
             && self.drivers.values().all(|driver| driver.over)
             && !self.queue.values().any(|h| matches!(h, Happening::Submit(_) | Happening::Trouble(_)));
         if done && !self.counting {
@@ -1057,7 +1071,7 @@ impl Cluster {
             let index = self.applications.len();
             let wants = wants_all(index);
             let plan = ApplicationPlan { at: self.now, wants, work: Work::Nothing(Duration::MAX / 2) };
-            self.applications.push(Application::new(plan));
+            self.applications.push(Application::new(plan, self.plan.rules.faults));
             self.application_comes(index);
             // Whoever is gone without a word has gone by then.
             self.at(self.now + self.timeout() * 4 + Duration::from_secs(1), Happening::Count);
@@ -1073,8 +1087,8 @@ impl Cluster {
         let has: u32 = app.executors.values().sum();
         let is_good = |connection: ConnectionId| is_good(self.lines.get(&connection));
         let connected = |visit: &Visit| visit.connection.is_some_and(is_good) && visit.cut <= self.now;
-        app.state == Stage::Runs
-            && app.id.is_some()
+        app.stage == Stage::Runs
+            && app.state.id().is_some()
             && connected(&app.visit)
             && has.saturating_add(size) <= app.most(self.plan.rules.default_cores)
             && self.workers.iter().any(|worker| {
@@ -1094,18 +1108,18 @@ impl Cluster {
             self.at(self.now + self.timeout(), Happening::Count);
             return Ok(());
         }
-        let all: u32 = self.workers.iter().filter(|worker| worker.alive).map(|worker| worker.description.cores).sum();
+        let all: u32 =
+            self.workers.iter().filter(|worker| worker.alive).map(|worker| worker.state.description().cores).sum();
         let app = self.applications.last().expect("it has come to be counted");
         let has: u32 = app.executors.values().sum();
         ensure(has == all, || format!("{has} cores of {all} are free when all are gone"))?;
         for worker in self.workers.iter().filter(|worker| worker.alive) {
-            let strays = worker.executors.keys().filter(|name| Some(&name.application) != app.id.as_ref());
-            let strays: BTreeSet<_> = strays.collect();
-            ensure(strays.is_empty() && worker.drivers.is_empty(), || {
-                format!("{} still runs {strays:?} and {:?}", worker.description.id, worker.drivers)
-            })?;
-            let keeps: Vec<_> = worker.keeps.iter().filter(|id| Some(*id) != app.id.as_ref()).collect();
-            ensure(keeps.is_empty(), || format!("{} still keeps files of {keeps:?}", worker.description.id))?;
+            let strays = worker.state.executors().filter(|of| Some(&of.name.application) != app.state.id());
+            let (strays, drivers): (Vec<_>, Vec<_>) = (strays.collect(), worker.state.drivers().collect());
+            let id = &worker.state.description().id;
+            ensure(strays.is_empty() && drivers.is_empty(), || format!("{id} still runs {strays:?} and {drivers:?}"))?;
+            let keeps: Vec<_> = worker.state.applications().filter(|id| Some(*id) != app.state.id()).collect();
+            ensure(keeps.is_empty(), || format!("{id} still keeps files of {keeps:?}"))?;
         }
         self.counted = true;
         Ok(())

@@ -51,3 +51,15 @@ fn a_master_that_starts_drivers_again_that_have_ended_well_is_found() {
     let faults = Faults { start_again: true, ..Faults::default() };
     is_found(simulate, ENOUGH, faults, "has ended, and is launched");
 }
+
+#[test]
+fn a_worker_that_forgets_what_has_ended_is_found() {
+    let faults = Faults { forget_ends: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "has ended, and is launched");
+}
+
+#[test]
+fn an_application_that_forgets_which_executors_are_to_end_is_found() {
+    let faults = Faults { forget_kills: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "have not ended");
+}
