@@ -4,7 +4,7 @@
 
 use firesteel_cluster::{
     fuzzing,
-    master::state::{ConnectionId, Event, Faults, Master, Rules, Saved},
+    master::state::{ConnectionId, Event, Master, Rules, Saved},
     protocol::{Caller, FromApplication, FromSubmitter, FromWorker, ToApplication, ToSubmitter, ToWorker, decode},
 };
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         spread_out: true,
         max_executor_retries: 3,
         worker_timeout: Duration::from_secs(60),
-        faults: Faults::default(),
+        faults: Default::default(),
     };
     let (mut master, mut now) = (Master::new(rules, Saved::default(), Duration::ZERO), Duration::ZERO);
     for line in bytes.split(|byte| *byte == b'\n') {

@@ -41,8 +41,11 @@ impl Master {
             }
             FromApplication::KillExecutor(executor) => {
                 let worker = application.executors.get(&executor).map(|of| of.worker.clone());
-                if worker.is_some() || application.missing.contains(&executor) {
+                // One of which it was not told may come back with its worker.
+                let may_come = self.recovery.is_some() && executor.0 >= application.told;
+                if worker.is_some() || application.missing.contains(&executor) || may_come {
                     application.killed.insert(executor);
+                    application.next_executor = application.next_executor.max(executor.0.saturating_add(1));
                 }
                 worker.into_iter().for_each(|worker| {
                     self.kill(&worker, ExecutorName { application: id.clone(), executor });

@@ -459,6 +459,12 @@ fn an_executor_that_was_killed_while_its_worker_had_no_connection_ends_when_it_h
     world.connect_program(program);
     world.program_says(program, FromApplication::KillExecutor(ExecutorId(0)));
     assert!(said(&mut world));
+    // The same if the application was not told of it, either: it has registered with its driver.
+    world.restart();
+    (world.programs[program].executors, world.programs[program].next) = (BTreeSet::new(), 0);
+    world.connect_program(program);
+    world.program_says(program, FromApplication::KillExecutor(ExecutorId(0)));
+    assert!(said(&mut world));
 }
 
 #[test]
