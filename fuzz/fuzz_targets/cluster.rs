@@ -1,11 +1,17 @@
-//! Messages of master, workers, applications, submitters and shuffle services, a line each; and what a master does when they are said to it.
+//! Messages of master, workers, applications, submitters, shuffle services and those who fetch files, a line each, and what processes are told at
+//! their start; and what a master, a worker and an application do when they are said to it.
 
 #![no_main]
 
 use firesteel_cluster::{
+    client::state::ApplicationState,
     fuzzing,
     master::state::{ConnectionId, Event, Master, Rules, Saved},
-    protocol::{Caller, FromApplication, FromSubmitter, FromWorker, ToApplication, ToSubmitter, ToWorker, decode},
+    protocol::{
+        Caller, FromApplication, FromSubmitter, FromWorker, ToApplication, ToSubmitter, ToWorker, WorkerDescription,
+        decode,
+    },
+    worker::state::WorkerState,
 };
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
@@ -20,13 +26,22 @@ fuzz_target!(|bytes: &[u8]| {
         faults: Default::default(),
     };
     let (mut master, mut now) = (Master::new(rules, Saved::default(), Duration::ZERO), Duration::ZERO);
+    let id = "w0".to_string().try_into().expect("it is an id");
+    let description = WorkerDescription { id, host: "h".into(), cores: 2, memory_mib: 4096 };
+    let mut worker = WorkerState::new(description, Default::default());
+    let mut application = ApplicationState::default();
     for line in bytes.split(|byte| *byte == b'\n') {
         let _ = decode::<Caller>(line);
-        let _ = decode::<ToWorker>(line);
-        let _ = decode::<ToApplication>(line);
+        if let Ok(message) = decode::<ToWorker>(line) {
+            worker.hears(message);
+        }
+        if let Ok(message) = decode::<ToApplication>(line) {
+            application.hears(message);
+        }
         let _ = decode::<ToSubmitter>(line);
         let _ = decode::<Saved>(line);
-        fuzzing::role(line);
+        fuzzing::roles(line);
+        fuzzing::files(line);
         fuzzing::shuffle_service(line);
         // The first byte says who speaks, and how much later.
         let Some((who, message)) = line.split_first() else { continue };

@@ -33,14 +33,14 @@ const MOST_GUESTS: usize = 64;
 
 /// A wish. Pieces follow a `Put` that was answered with `Send`.
 #[derive(Debug, Serialize, Deserialize)]
-enum Wish {
+pub(crate) enum Wish {
     Get(ContentHash),
     Put(Blob),
 }
 
 /// The answer. Pieces follow `Found`.
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(crate) enum Answer {
     Found { length: u64 },
     Send,
     Stored,
@@ -445,6 +445,7 @@ impl Shelf for Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::io::Read;
     use tempfile::TempDir;
 
@@ -570,5 +571,13 @@ mod tests {
         cache.keep(BTreeSet::new());
         cache.get(b.0, |file| file.write_all(b"b").map_err(Error::from)).unwrap();
         assert!(b.1.exists() && d.1.exists() && !c.1.exists());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = protocol::decode::<Wish>(&bytes);
+            let _ = protocol::decode::<Answer>(&bytes);
+        }
     }
 }

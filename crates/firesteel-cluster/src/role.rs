@@ -13,7 +13,7 @@ use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::{self, Write},
     num::NonZeroU32,
@@ -26,7 +26,7 @@ use std::{
 /// What the message that makes a process an executor begins with.
 pub(crate) const MAGIC: [u8; 16] = *b"firesteel role 1";
 /// The same for the driver of a cluster.
-const DRIVER: [u8; 16] = *b"firesteel driver";
+pub(crate) const DRIVER: [u8; 16] = *b"firesteel driver";
 /// It is not longer than this.
 const MAX: usize = 16 << 10;
 
@@ -99,13 +99,15 @@ impl Role {
     }
 
     pub(crate) fn decode(message: &[u8]) -> Result<Role> {
-        let json = message.strip_prefix(&MAGIC).unwrap_or_default();
-        serde_json::from_slice(json).map_err(|e| {
-            Error::Config(format!(
-                "what started this process says in no way that this version knows what it is to be: {e}"
-            ))
-        })
+        decode(MAGIC, message)
     }
+}
+
+fn decode<T: DeserializeOwned>(magic: [u8; 16], message: &[u8]) -> Result<T> {
+    let json = message.strip_prefix(&magic).unwrap_or_default();
+    serde_json::from_slice(json).map_err(|e| {
+        Error::Config(format!("what started this process says in no way that this version knows what it is to be: {e}"))
+    })
 }
 
 fn stdin(magic: [u8; 16], role: &impl Serialize) -> Result<Stdin> {
@@ -199,6 +201,10 @@ impl DriverRole {
         stdin(DRIVER, self)
     }
 
+    pub(crate) fn decode(message: &[u8]) -> Result<DriverRole> {
+        decode(DRIVER, message)
+    }
+
     /// The settings that a worker gave this process, if it is a driver on a cluster. The first call takes them from its standard
     /// input, which is empty then, and sees to it that the process ends with the worker.
     ///
@@ -211,10 +217,7 @@ impl DriverRole {
                 return Ok(Vec::new());
             }
             let (message, socket) = take_message()?;
-            let json = message.strip_prefix(&DRIVER).unwrap_or_default();
-            let role: DriverRole = serde_json::from_slice(json).map_err(|e| {
-                Error::Config(format!("the worker gives this driver its settings in no way that is known: {e}"))
-            })?;
+            let role = DriverRole::decode(&message)?;
             let watch = move || {
                 Starter(socket).wait();
                 // Whoever kept this process's log may be gone, too.
@@ -285,6 +288,7 @@ mod tests {
         fn arbitrary_bytes_are_no_role(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(Role::decode(&[&MAGIC[..], &bytes].concat()).is_err());
             prop_assert!(Role::decode(&bytes).is_err());
+            prop_assert!(DriverRole::decode(&[&DRIVER[..], &bytes].concat()).is_err());
         }
     }
 }
