@@ -53,7 +53,7 @@ pub struct Application {
 
 impl Application {
     /// Registers with one of the masters (`host:port`). From then on `on_event` is told what happens, one after another, on a thread
-    /// that nothing else waits for; it must not drop the application.
+    /// that nothing else waits for; it must not drop the application. No executor comes before it [wants](Application::want) some.
     ///
     /// # Errors
     /// [`Config`](firesteel_model::Error::Config): no master answers within ten seconds, secret or version differ, or the master
@@ -79,6 +79,13 @@ impl Application {
     /// Costs nothing if that is known.
     pub fn works(&self, executor: ExecutorId) {
         let message = self.registration.lock().works(executor);
+        message.into_iter().for_each(|message| self.link.say(&message));
+    }
+
+    /// It wants so many executors in all from now on, as far as its cores and the workers' memory allow. Those that it has beyond that stay
+    /// until they end.
+    pub fn want(&self, executors: u32) {
+        let message = self.registration.lock().want(executors);
         message.into_iter().for_each(|message| self.link.say(&message));
     }
 

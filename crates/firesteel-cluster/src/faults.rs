@@ -13,6 +13,8 @@ pub struct Faults {
     pub count_all_time: bool,
     /// Do not look who waits when an executor has ended.
     pub forget_who_waits: bool,
+    /// Give an application more executors than it wants.
+    pub give_unwanted: bool,
     /// Start a supervised driver again that has ended well.
     pub start_again: bool,
     /// A worker that comes back does not say what has ended meanwhile.

@@ -360,15 +360,29 @@ pub enum FromApplication {
         /// The lowest number that no executor of its has had.
         #[serde(default)]
         next_executor: u64,
+        /// How many executors it wants in all.
+        #[serde(default = "no_limit")]
+        wants: u32,
     },
     /// It is there.
     Heartbeat,
+    /// It wants so many executors in all from now on. Those that it has beyond that stay until they end or are given up, and no others
+    /// take their place.
+    Want {
+        /// How many at most; cores and memory limit them, too.
+        executors: u32,
+    },
     /// An executor has registered with the driver or done a task: those that ended before were misfortunes.
     Works(ExecutorId),
     /// An executor is given up: end it.
     KillExecutor(ExecutorId),
     /// It has ended.
     Unregister,
+}
+
+/// What an application wants that does not say.
+fn no_limit() -> u32 {
+    u32::MAX
 }
 
 /// To an application.

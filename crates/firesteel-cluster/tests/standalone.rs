@@ -101,6 +101,7 @@ impl Program {
         let on_event = move |event| drop(told.send(event));
         let application =
             Application::register(&[master.into()], Some(&cluster_secret()), description, on_event).unwrap();
+        application.want(u32::MAX);
         Program { application, events, _files: files }
     }
 

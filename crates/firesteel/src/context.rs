@@ -2,24 +2,23 @@
 
 use crate::{
     clock::{Clock, ManualClock},
-    cluster::{Applicant, NEEDS_MAIN, Supply},
     driver::{Driver, Msg},
     engine::{Engine, NewEngine},
-    executor::{InProcess, Runner, Stores, Tamper, ToDriver},
+    executor::{Stores, Tamper},
     files::AddedFiles,
     graph::{NewNode, Prepared, RddNode},
-    link::{LocalLink, NewExecutor},
     properties,
     rdd::{Rdd, site},
     report::{Application, Reporter},
     setup::Setup,
+    supply::{Applicant, NEEDS_MAIN, Supply},
 };
 use firesteel_cluster::role::{self, DriverRole};
 use firesteel_events::{AppState, Bus, ConsoleProgress, EventLogWriter, LogFailure, Queue};
 use firesteel_io::{list_inputs, text_splits};
 use firesteel_model::{
-    BlockId, Error, ExecutorId, HostId, PartitionIndex, Result, StorageLevel,
-    conf::{Conf, Master, Origin, keys},
+    BlockId, Error, PartitionIndex, Result, StorageLevel,
+    conf::{Conf, Origin, keys},
 };
 use firesteel_rdd::{
     Accumulator, Broadcast, Captureless, ContextMark, Data, DoubleAccumulator, Erased, Executor, LongAccumulator,
@@ -122,9 +121,6 @@ impl ContextBuilder {
         }
         let slots = master.threads().get() as usize;
         let config = crate::settings::scheduler_config(&conf, &master)?;
-        if let Master::Local { .. } = master {
-            self.setup.iter().try_for_each(Setup::once)?;
-        }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut app_id = crate::settings::app_id(since_epoch);
         let app_name = conf.get(keys::APP_NAME)?.unwrap_or_else(crate::settings::program_name);
@@ -144,14 +140,14 @@ impl ContextBuilder {
             name: &app_name,
             id: &app_id,
             setups: self.setup,
-            blocks: stores.blocks.clone(),
+            stores: stores.clone(),
             files: files.clone(),
+            tamper: self.tamper,
             to_driver: to_driver.clone(),
         };
-        let mut supply = Supply::start(&master, applicant)?;
-        if let Some(named) = supply.as_mut().and_then(|supply| supply.application.take()) {
-            app_id = named;
-        }
+        let mut supply = Supply::open(&master, applicant)?;
+        let executors = conf.get(keys::EXECUTOR_INSTANCES)?.unwrap_or(u32::MAX);
+        app_id = supply.application.take().unwrap_or(app_id);
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
         let state = AppState::default();
         bus.add(Queue::AppStatus, state.clone())?;
@@ -191,24 +187,11 @@ impl ContextBuilder {
             conf: conf.clone(),
         };
         let clock = self.clock.map_or_else(Clock::system, Clock::Manual);
-        let tamper = self.tamper;
-        let engine = Engine::start(new, to_driver.clone(), |accumulators| {
-            let scheduler = Scheduler::new(config);
+        let engine = Engine::start(new, to_driver, |accumulators| {
             let report = Reporter::new(bus, clock.clone(), &application);
-            if let Some(supply) = supply {
-                let driver = Driver::new(scheduler, clock, messages, accumulators, report);
-                return Ok(driver.supplied(supply));
-            }
-            let id = ExecutorId(0);
-            let driver: Arc<dyn ToDriver> = Arc::new(InProcess { executor: id, to: to_driver.clone() });
-            let runner = Runner::new(id, stores, driver, None, tamper, files);
-            let threads = runner.start(slots)?;
-            let link = Box::new(LocalLink::new(runner, threads));
-            let (host, slots) = (HostId(0), slots as u32);
-            let new = NewExecutor { executor: id, host, slots, place: None, outputs_outlive: false, link };
-            let mut driver = Driver::new(scheduler, clock, messages, accumulators, report);
-            driver.executor_ready(new);
-            Ok(driver)
+            let mut driver = Driver::new(Scheduler::new(config), clock, messages, accumulators, report, supply);
+            driver.begin(executors);
+            driver
         })?;
         Ok(Context { engine })
     }
@@ -459,6 +442,22 @@ impl Context {
                 None => all.remove(&key),
             };
         });
+    }
+
+    /// Wants so many executors in all from now on, instead of what `executor.instances` says; there are as many as the master has to
+    /// give. They come, and others in the place of those that end, without being waited for. Of more executors than that none is ended, but
+    /// none replaced either. False, with a warning, in local mode: one executor is all that there is.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the context has ended, [`Error::InsideTask`] in a task.
+    pub fn request_total_executors(&self, executors: u32) -> Result<bool> {
+        self.engine.check_usable("request_total_executors")?;
+        if self.is_local() {
+            tracing::warn!("in local mode there is one executor, and {executors} are wanted: nothing changes");
+            return Ok(false);
+        }
+        self.engine.tell(Msg::Want(executors));
+        Ok(true)
     }
 
     /// Lets the driver look at a clock that was moved by hand.

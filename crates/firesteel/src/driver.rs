@@ -2,16 +2,17 @@
 
 use crate::{
     clock::Clock,
-    cluster::{Places, Runners, Supply},
+    cluster::{Places, Runners},
     engine::Accumulators,
     executor::{Order, Parcel, TaskEnd, TaskMsg, encode},
     footprint::Footprint,
     graph::lock,
-    link::{Link, NewExecutor, Supplier},
+    link::Link,
     panics::{self, guarded},
     plan::Stage,
     properties::Properties,
     report::{Reporter, with_call_site},
+    supply::{NewExecutor, Supplier, Supply},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use firesteel_model::{
@@ -70,7 +71,9 @@ pub(crate) enum Msg {
     KillAttempt(AttemptId, String, Sender<bool>),
     /// The clock was moved by hand.
     Tick,
-    /// An executor in another process can run tasks.
+    /// The application wants so many executors.
+    Want(u32),
+    /// An executor can run tasks.
     ExecutorReady(Box<NewExecutor>),
     /// An executor's connection has ended; why.
     ExecutorGone(ExecutorId, LossReason),
@@ -156,9 +159,9 @@ pub(crate) struct Driver {
     executors: BTreeMap<ExecutorId, Box<dyn Link>>,
     /// Where those in other processes serve what they hold.
     places: Arc<Places>,
-    supplier: Option<Arc<dyn Supplier>>,
+    supplier: Arc<dyn Supplier>,
     /// What this process holds for them.
-    blocks: Option<Arc<BlockStore>>,
+    blocks: Arc<BlockStore>,
     /// Who has which pieces of broadcast values.
     pieces: BTreeMap<BlockId, Vec<ExecutorId>>,
     /// Bring results that executors keep.
@@ -190,21 +193,23 @@ impl Driver {
         messages: Receiver<Msg>,
         accumulators: Arc<Accumulators>,
         report: Reporter,
+        supply: Supply,
     ) -> Self {
+        let Supply { supplier, places, blocks, runners, patience, .. } = supply;
         Driver {
             scheduler,
             clock,
             messages,
             accumulators,
             executors: BTreeMap::new(),
-            places: Arc::default(),
-            supplier: None,
-            blocks: None,
+            places,
+            supplier,
+            blocks,
             pieces: BTreeMap::new(),
-            runners: None,
+            runners,
             fetching: HashMap::new(),
             hopeless: None,
-            patience: Duration::MAX,
+            patience,
             lonely: None,
             waiting: None,
             jobs: HashMap::new(),
@@ -218,11 +223,19 @@ impl Driver {
         }
     }
 
-    /// Executors come from elsewhere.
-    pub(crate) fn supplied(self, supply: Supply) -> Self {
-        let Supply { supplier, places, blocks, runners, patience, .. } = supply;
-        let (supplier, blocks, runners) = (Some(supplier), Some(blocks), Some(runners));
-        Driver { places, supplier, blocks, runners, patience, ..self }
+    /// Asks for so many executors. Those that are there at once are so before anybody can listen.
+    pub(crate) fn begin(&mut self, executors: u32) {
+        self.want(executors);
+        while let Ok(msg) = self.messages.try_recv() {
+            self.handle(msg);
+        }
+    }
+
+    fn want(&self, executors: u32) {
+        // After that none comes, however many are wanted.
+        if self.hopeless.is_none() {
+            self.supplier.want(executors);
+        }
     }
 
     /// Runs until the context ends.
@@ -275,7 +288,7 @@ impl Driver {
 
     /// When jobs that wait for a first executor do so no more.
     fn end_of_patience(&mut self) -> Option<Duration> {
-        if self.supplier.is_none() || !self.executors.is_empty() || self.jobs.is_empty() {
+        if !self.executors.is_empty() || self.jobs.is_empty() {
             self.lonely = None;
             return None;
         }
@@ -299,9 +312,7 @@ impl Driver {
         for running in self.running.values_mut() {
             running.killed.get_or_insert_with(|| "the context was shut down".into());
         }
-        if let Some(supplier) = &self.supplier {
-            supplier.ending();
-        }
+        self.supplier.ending();
         self.places.close();
         let mut executors = std::mem::take(&mut self.executors);
         executors.values_mut().for_each(|executor| executor.close());
@@ -314,9 +325,7 @@ impl Driver {
         while let Ok(msg) = self.messages.try_recv() {
             self.last_words(msg);
         }
-        if let Some(supplier) = self.supplier.take() {
-            supplier.stop();
-        }
+        self.supplier.stop();
         for (_, mut job) in self.jobs.drain() {
             job.done.tell(JobNews::Ended(Err(Error::Stopped("it was stopped while a job was running".into()))));
         }
@@ -377,12 +386,9 @@ impl Driver {
             }
             Msg::ReleaseShuffle(shuffle) => self.feed(Event::ShuffleReleased(shuffle)),
             Msg::ReleaseBroadcast(broadcast, told) => {
-                if self.supplier.is_some() {
-                    let order = Order::RemoveBlock(BlockId::Broadcast(broadcast));
-                    self.executors.values_mut().for_each(|link| link.tell(order.clone()));
-                    let piece = |number| BlockId::BroadcastPiece(broadcast, number);
-                    self.pieces.extract_if(piece(0)..=piece(u32::MAX), |_, _| true).for_each(drop);
-                }
+                self.executors.values_mut().for_each(|link| link.forget_broadcast(broadcast));
+                let piece = |number| BlockId::BroadcastPiece(broadcast, number);
+                self.pieces.extract_if(piece(0)..=piece(u32::MAX), |_, _| true).for_each(drop);
                 let _ = told.send(());
             }
             Msg::BlockMoved(executor, block, status) => {
@@ -402,6 +408,7 @@ impl Driver {
                 self.feed(Event::AttemptKillAsked { attempt, reason });
             }
             Msg::Tick => self.feed(Event::DeadlineReached),
+            Msg::Want(executors) => self.want(executors),
             Msg::ExecutorReady(new) => self.executor_ready(*new),
             Msg::ExecutorGone(executor, reason) => self.executor_gone(executor, reason),
             Msg::Fetched(attempt, result) => self.fetched(attempt, result),
@@ -440,7 +447,7 @@ impl Driver {
     }
 
     /// An executor can run tasks from now on.
-    pub(crate) fn executor_ready(&mut self, new: NewExecutor) {
+    fn executor_ready(&mut self, new: NewExecutor) {
         let NewExecutor { executor, host, slots, place, outputs_outlive, link } = new;
         if let Some(place) = &place {
             self.report.executor_ready(executor, host, place);
@@ -454,7 +461,7 @@ impl Driver {
     fn broadcast_moved(&mut self, executor: ExecutorId, block: BlockId, is_there: bool) {
         let (BlockId::Broadcast(broadcast) | BlockId::BroadcastPiece(broadcast, _)) = block else { return };
         let value = BlockId::Broadcast(broadcast);
-        if is_there && self.blocks.as_ref().is_some_and(|blocks| blocks.status(value).is_none()) {
+        if is_there && self.blocks.status(value).is_none() {
             // It came while the value was released.
             self.tell(executor, Order::RemoveBlock(value));
         } else if block != value {
@@ -481,9 +488,7 @@ impl Driver {
         // What is read of it from now on is read where it is served that it has left.
         self.places.remove(executor);
         link.gone(false);
-        if let Some(supplier) = &self.supplier {
-            supplier.give_up(executor);
-        }
+        self.supplier.let_go(executor);
     }
 
     /// Has a result brought that an executor keeps.
@@ -629,8 +634,8 @@ impl Driver {
         }
         self.report.attempt_ended(&end);
         let attempt = end.attempt;
-        if let (Ok(_), Some(supplier)) = (&end.outcome, &self.supplier) {
-            supplier.works(launch.executor);
+        if end.outcome.is_ok() {
+            self.supplier.works(launch.executor);
         }
         let mut kept = false;
         let event = match end.outcome {
@@ -775,8 +780,8 @@ impl Driver {
             }
             Command::LetGo { executor } => self.give_up(executor),
             Command::EndJob { job, outcome } => self.end_job(job, outcome),
-            // The number of executors is fixed for now: nothing to do.
-            Command::IgnoreReport { .. } | Command::ReleaseBarrier { .. } | Command::WantExecutors { .. } => {}
+            Command::WantExecutors { executors } => self.want(executors),
+            Command::IgnoreReport { .. } | Command::ReleaseBarrier { .. } => {}
             other => tracing::error!("the driver does not know the scheduler's command {other:?}"),
         }
     }

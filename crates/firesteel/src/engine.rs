@@ -119,11 +119,11 @@ impl Engine {
     pub(crate) fn start(
         new: NewEngine,
         to_driver: Sender<Msg>,
-        driver: impl FnOnce(Arc<Accumulators>) -> Result<Driver>,
+        driver: impl FnOnce(Arc<Accumulators>) -> Driver,
     ) -> Result<Arc<Self>> {
         let checkpoint_dir = new.checkpoint_dir.as_deref().map(CheckpointDir::create).transpose()?;
         let accumulators = Arc::new(Accumulators::default());
-        let driver = driver(accumulators.clone())?;
+        let driver = driver(accumulators.clone());
         let thread = std::thread::Builder::new()
             .name("firesteel-driver".into())
             .spawn(move || driver.run())

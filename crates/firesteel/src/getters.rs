@@ -1,7 +1,7 @@
 //! What a context says about itself.
 
 use crate::Context;
-use firesteel_model::conf::Conf;
+use firesteel_model::conf::{Conf, Master};
 
 impl Context {
     /// The number of partitions where nothing else is said: `default.parallelism`, or the number of cores.
@@ -41,9 +41,9 @@ impl Context {
     pub fn version(&self) -> &str {
         env!("CARGO_PKG_VERSION")
     }
-    /// Whether jobs run in this process.
+    /// Whether tasks run in this process.
     pub fn is_local(&self) -> bool {
-        true
+        matches!(Master::parse(self.master()), Ok(Master::Local { .. }))
     }
     /// Whether the context was stopped.
     pub fn is_stopped(&self) -> bool {

@@ -45,6 +45,7 @@ mod report;
 mod run_job;
 mod settings;
 mod setup;
+mod supply;
 mod tracker;
 
 pub use context::{Context, ContextBuilder};

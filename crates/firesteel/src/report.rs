@@ -13,9 +13,9 @@ use crate::{
     clock::Clock,
     engine::Accumulators,
     executor::TaskEnd,
-    link::Place,
     plan::Stage,
     properties::{self, Properties},
+    supply::Place,
 };
 use firesteel_events::{
     Bus, Event,

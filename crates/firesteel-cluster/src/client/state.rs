@@ -34,6 +34,8 @@ pub struct ApplicationState {
     /// Those that were granted and have not ended.
     executors: BTreeSet<ExecutorId>,
     next_executor: u64,
+    /// So many in all.
+    wants: u32,
     /// Of which the master knows that they work, after the last that ended.
     working: BTreeSet<ExecutorId>,
     /// Those that are to end.
@@ -59,6 +61,7 @@ impl ApplicationState {
             id: self.id.clone(),
             executors: self.executors.iter().copied().collect(),
             next_executor: self.next_executor,
+            wants: self.wants,
         }
     }
 
@@ -106,6 +109,12 @@ impl ApplicationState {
             ToApplication::Removed(why) => Some(ApplicationEvent::Removed(why)),
             ToApplication::Refused(_) | ToApplication::Registered { .. } | ToApplication::Heartbeat => None,
         }
+    }
+
+    /// It wants so many executors in all from now on, at first none: what the master is told, unless it knows.
+    pub fn want(&mut self, executors: u32) -> Option<FromApplication> {
+        let before = std::mem::replace(&mut self.wants, executors);
+        (before != executors).then_some(FromApplication::Want { executors })
     }
 
     /// An executor has done a task: what the master is told, unless it knows.

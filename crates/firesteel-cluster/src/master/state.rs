@@ -4,8 +4,8 @@
 //! wants to be called at the latest. A connection is a number; whoever owns the sockets carries messages to and fro. A history
 //! of events replays exactly.
 //!
-//! - Applications are served first come, first served: the first takes what it wants, up to its `cores.max`, then the next. Drivers
-//!   come before applications.
+//! - Applications are served first come, first served: the first takes what it wants, up to its `cores.max` and as many executors as it says,
+//!   then the next. Drivers come before applications.
 //! - What an executor or a driver takes is taken from its worker from its launch until the worker says that it has ended, so a worker
 //!   never has more to do than it offered, also when applications go or come back in between.
 //! - Who loses the connection has time to come back; what it runs goes on meanwhile. A worker that does not come back is lost with what
@@ -210,6 +210,8 @@ struct Application {
     /// Those of both that it wants to end: their workers may not have heard it yet.
     killed: BTreeSet<ExecutorId>,
     next_executor: u64,
+    /// So many executors in all.
+    wants: u32,
     /// It was told of all executors with lower numbers, as it said when it came.
     told: u64,
     /// How many executors have ended since the last sign that they work.

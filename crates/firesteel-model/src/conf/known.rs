@@ -206,6 +206,9 @@ keys! {
     /// How many tasks an executor of a standalone cluster runs at a time.
     EXECUTOR_CORES: Option<u32> = "executor.cores", unset "one executor on each worker, with all cores that it gets there",
         "at least 1" |n| n.is_none_or(|n| n >= 1);
+    /// How many executors the application has at most, also where more would fit its cores, or where `local-cluster` says more.
+    EXECUTOR_INSTANCES: Option<u32> = "executor.instances", unset "as many as the master or `cores.max` gives",
+        "at least 1" |n| n.is_none_or(|n| n >= 1);
     /// The most cores that all executors of the application have together on a standalone cluster.
     CORES_MAX: Option<u32> = "cores.max", unset "`deploy.defaultCores` of the master", "at least 1" |n| n.is_none_or(|n| n >= 1);
     /// How long jobs wait on a cluster that has no executor for them, before they fail with the reason.
@@ -329,7 +332,6 @@ const NOT_YET: &[&str] = &[
     "executor.extraClassPath",
     "executor.extraJavaOptions",
     "executor.heartbeat.maxFailures",
-    "executor.instances",
     "executor.maxNumFailures",
     "executor.pyspark.memory",
     "extraListeners",

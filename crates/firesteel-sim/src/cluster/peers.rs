@@ -89,6 +89,9 @@ pub(super) struct Application {
     pub(super) state: ApplicationState,
     /// Those that its driver was told of and that have not ended, with their cores.
     pub(super) executors: BTreeMap<ExecutorId, u32>,
+    /// How many it wants, and the most that it ever has.
+    pub(super) wanted: u32,
+    pub(super) ever_wanted: u32,
     /// Executors that have registered with the driver, and where they run.
     pub(super) places: BTreeMap<ExecutorId, (usize, ExecutorName)>,
     /// The numbers of all executors that have ever registered with it.
@@ -119,6 +122,8 @@ impl Application {
             world: None,
             state: ApplicationState::with(faults),
             executors: BTreeMap::new(),
+            wanted: 0,
+            ever_wanted: 0,
             places: BTreeMap::new(),
             numbers: BTreeSet::new(),
             failures: 0,

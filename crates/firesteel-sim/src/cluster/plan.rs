@@ -24,6 +24,8 @@ pub(super) struct WorkerPlan {
 pub(super) struct ApplicationPlan {
     pub(super) at: Duration,
     pub(super) wants: ApplicationDescription,
+    /// How many executors it wants when it has been there for so long.
+    pub(super) executors: Vec<(Duration, u32)>,
     /// Its jobs are those of this seed; without one it has its executors for so long, and nothing for them to do.
     pub(super) work: Work,
 }
@@ -94,6 +96,14 @@ pub(super) fn wants_all(index: usize) -> ApplicationDescription {
     wants(&index.to_string(), Some(u32::MAX), None, 1)
 }
 
+/// Often as many as there can be; other numbers come sooner or later. Drawn apart, so that the rest of a seed is what it would be without.
+fn numbers_of_executors(seed: u64, index: usize) -> Vec<(Duration, u32)> {
+    let rng = &mut Rng::new(seed.rotate_left(17) ^ index as u64);
+    let mut number = || if rng.per_mille(500) { u32::MAX } else { rng.between(1, 4) as u32 };
+    let (first, second) = (number(), number());
+    vec![(Duration::ZERO, first), (rng.millis(0, 1500), second)]
+}
+
 fn wants(
     name: &str,
     cores_max: Option<u32>,
@@ -149,7 +159,8 @@ impl ClusterPlan {
                     false => Work::Nothing(rng.millis(20, 3000)),
                 };
                 let at = rng.millis(0, 800);
-                ApplicationPlan { at, wants: wants(&index.to_string(), cores_max, executor_cores, memory_mib), work }
+                let wants = wants(&index.to_string(), cores_max, executor_cores, memory_mib);
+                ApplicationPlan { at, wants, executors: numbers_of_executors(seed, index), work }
             })
             .collect();
         let drivers = (0..rng.between(0, 3))

@@ -62,6 +62,7 @@ enum Happening {
     Heartbeat(Peer, ConnectionId),
     WorkerComes(Box<WorkerPlan>),
     ApplicationComes(usize),
+    ApplicationWants(usize, u32),
     ApplicationEnds(usize),
     ExecutorBegins(usize, ExecutorName, u32),
     ProcessEnds(usize, Process, HowEnded),
@@ -625,6 +626,7 @@ impl Cluster {
                 self.connect(Peer::Worker(number));
             }
             Happening::ApplicationComes(index) => self.application_comes(index),
+            Happening::ApplicationWants(index, executors) => self.application_wants(index, executors),
             Happening::ApplicationEnds(index) => return self.application_ends(index),
             Happening::ExecutorBegins(worker, name, cores) => return self.executor_begins(worker, name, cores),
             Happening::ProcessEnds(worker, process, how) => return self.process_ends(worker, process, how),
@@ -854,6 +856,19 @@ impl Cluster {
             Work::Nothing(time) => self.at(self.now + time, Happening::ApplicationEnds(index)),
         }
         self.connect(Peer::Application(index));
+        for (after, executors) in self.applications[index].plan.executors.clone() {
+            match after.is_zero() {
+                true => self.application_wants(index, executors),
+                false => self.at(self.now + after, Happening::ApplicationWants(index, executors)),
+            }
+        }
+    }
+
+    fn application_wants(&mut self, index: usize, executors: u32) {
+        let app = &mut self.applications[index];
+        (app.wanted, app.ever_wanted) = (executors, app.ever_wanted.max(executors));
+        let message = app.state.want(executors);
+        message.into_iter().for_each(|message| self.application_says(index, message));
     }
 
     fn step(&mut self, index: usize) -> Result<(), String> {
@@ -952,6 +967,9 @@ impl Cluster {
                 let has = app.executors.values().map(|cores| u64::from(*cores)).sum::<u64>();
                 ensure(!all_known || has <= u64::from(most), || {
                     format!("application {index} has {has} cores of {most}")
+                })?;
+                ensure(!all_known || app.executors.len() <= app.ever_wanted as usize, || {
+                    format!("application {index} has more than the {} executors that it wants", app.ever_wanted)
                 })?;
             }
             Some(ApplicationEvent::ExecutorEnded(executor, _)) => drop(app.executors.remove(&executor)),
@@ -1070,7 +1088,8 @@ impl Cluster {
             self.counting = true;
             let index = self.applications.len();
             let wants = wants_all(index);
-            let plan = ApplicationPlan { at: self.now, wants, work: Work::Nothing(Duration::MAX / 2) };
+            let executors = vec![(Duration::ZERO, u32::MAX)];
+            let plan = ApplicationPlan { at: self.now, wants, executors, work: Work::Nothing(Duration::MAX / 2) };
             self.applications.push(Application::new(plan, self.plan.rules.faults));
             self.application_comes(index);
             // Whoever is gone without a word has gone by then.
@@ -1091,6 +1110,7 @@ impl Cluster {
             && app.state.id().is_some()
             && connected(&app.visit)
             && has.saturating_add(size) <= app.most(self.plan.rules.default_cores)
+            && app.executors.len() < app.wanted as usize
             && self.workers.iter().any(|worker| {
                 let (cores, memory) = worker.free();
                 worker.alive

@@ -47,6 +47,12 @@ fn a_master_that_forgets_who_waits_is_found() {
 }
 
 #[test]
+fn a_master_that_gives_more_executors_than_are_wanted_is_found() {
+    let faults = Faults { give_unwanted: true, ..Faults::default() };
+    is_found(simulate, ENOUGH, faults, "executors that it wants");
+}
+
+#[test]
 fn a_master_that_starts_drivers_again_that_have_ended_well_is_found() {
     let faults = Faults { start_again: true, ..Faults::default() };
     is_found(simulate, ENOUGH, faults, "has ended, and is launched");

@@ -8,12 +8,15 @@ use crate::{
     driver::Msg,
     executor::{Order, Parcel, TaskEnd, decode, encode},
     graph::lock,
-    link::{Endings, Link, NewExecutor, Place},
+    link::Link,
     setup::Setup,
+    supply::{Delivery, NewExecutor, Place},
 };
 use crossbeam_channel::{Receiver, Sender};
 use firesteel_cluster::content::ContentHash;
-use firesteel_model::{AttemptId, BlockId, Error, ExecutorId, HostId, Result, ShuffleId, StageId, conf::Conf};
+use firesteel_model::{
+    AttemptId, BlockId, BroadcastId, Error, ExecutorId, HostId, Result, ShuffleId, StageId, conf::Conf,
+};
 use firesteel_net::{Closer, Connection, FrameReader, Hello, Listener, NetError, Options, Outbox, Secret};
 use firesteel_rdd::{Holder, MapOutputs, Output};
 use firesteel_scheduler::LossReason;
@@ -81,7 +84,7 @@ struct Door {
     hosting: Hosting,
     driver: Holder,
     directory: Arc<Places>,
-    endings: Arc<Endings>,
+    delivery: Delivery,
     to_driver: Sender<Msg>,
 }
 
@@ -243,14 +246,14 @@ impl Control {
         hosting: Hosting,
         holdings: Holdings,
         places: Arc<Places>,
-        endings: Arc<Endings>,
+        delivery: Delivery,
         to_driver: Sender<Msg>,
     ) -> Result<Self> {
         let failed = |e: NetError| Error::Other(Arc::new(e));
         let secret = Secret::random().map_err(failed)?;
         let server = Server::start((at.bind.ip(), 0).into(), &secret, holdings).map_err(failed)?;
         let driver = Holder { executor: Holder::DRIVER, address: at.with_port(server.port()), is_dead: false };
-        let door = Arc::new(Door { hosting, driver, directory: places, endings, to_driver });
+        let door = Arc::new(Door { hosting, driver, directory: places, delivery, to_driver });
         let hello = Hello::new(CONTROL.0, CONTROL.1);
         let listener = Listener::bind(at.bind, Some(&secret), &hello, &Options::default(), move |connection| {
             let door = door.clone();
@@ -341,7 +344,7 @@ impl Door {
         let (port, outputs_port) = match receive(&mut reader, &mut frame)? {
             FromExecutor::Ready { port, outputs_port } => (port, outputs_port),
             FromExecutor::Failed(why) => {
-                self.endings.could_not_begin(why.clone());
+                self.delivery.could_not_begin(why.clone());
                 return Err(why);
             }
             other => return Err(format!("it began with {other:?}")),
@@ -364,8 +367,7 @@ impl Door {
         };
         let address = |port| SocketAddr::new(host, port).to_string();
         let served = Served { address: address(port), outputs: outputs_port.map(address) };
-        self.endings.connected(executor);
-        if !self.directory.add(executor, served, || self.tell(Msg::ExecutorReady(Box::new(new)))) {
+        if !self.directory.add(executor, served, || self.delivery.granted(new)) {
             tracing::debug!("executor {executor} comes when the application has ended");
             return Ok(());
         }
@@ -376,8 +378,7 @@ impl Door {
             }
         };
         self.directory.remove(executor);
-        let why = self.endings.of(executor).unwrap_or(LossReason::Exited { message: words, caused_by_app: false });
-        self.tell(Msg::ExecutorGone(executor, why));
+        self.delivery.disconnected(executor, LossReason::Exited { message: words, caused_by_app: false });
         drop::<Sender<Infallible>>(alive);
         Ok(())
     }
@@ -399,7 +400,7 @@ impl Door {
             FromExecutor::WhereIs { question, executor: other } => Msg::WhereIs { executor, question, other },
             FromExecutor::Ready { .. } => return,
             FromExecutor::Failed(why) => {
-                self.endings.ended(executor, LossReason::Exited { message: why, caused_by_app: true });
+                self.delivery.gone(executor, LossReason::Exited { message: why, caused_by_app: true });
                 return;
             }
         })
@@ -509,6 +510,9 @@ impl Link for RemoteLink {
         if self.stages.remove(&stage) {
             self.send(&ToExecutor::ForgetStage(stage));
         }
+    }
+    fn forget_broadcast(&mut self, broadcast: BroadcastId) {
+        self.tell(Order::RemoveBlock(BlockId::Broadcast(broadcast)));
     }
     fn located(&mut self, question: u64, holders: Vec<Holder>) {
         self.send(&ToExecutor::Located { question, holders });

@@ -2,11 +2,9 @@
 
 use super::{Control, process::FORSAKEN};
 use crate::{
-    driver::Msg,
     graph::lock,
-    link::{Endings, Supplier},
+    supply::{Delivery, Supplier},
 };
-use crossbeam_channel::Sender;
 use firesteel_cluster::{
     cgroup::{self, Cgroups},
     role::Role,
@@ -37,22 +35,23 @@ const TERM: i32 = rustix::process::Signal::TERM.as_raw();
 /// How long an executor that was told to end may take.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
-/// Starts executor processes and keeps so many of them.
+/// Starts executor processes, and others in their place: a thread looks after each.
 pub(crate) struct LocalCluster {
     shared: Arc<Shared>,
+    /// There are never more, whatever is wanted.
+    most: u32,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Shared {
     control: Control,
-    endings: Arc<Endings>,
+    delivery: Delivery,
     folder: PathBuf,
     keep_logs: bool,
     /// Where executors have their scratch files.
     local_dirs: Vec<PathBuf>,
     /// Where executors have groups of their own, if they have.
     cgroups: Option<Cgroups>,
-    to_driver: Sender<Msg>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -65,45 +64,55 @@ struct State {
     /// Those that have done a task.
     working: BTreeSet<ExecutorId>,
     stopping: bool,
+    wanted: u32,
     /// How many threads look after executors.
     keepers: u32,
     running: Vec<(ExecutorId, Arc<Mutex<Child>>)>,
 }
 
 impl LocalCluster {
-    /// Starts so many processes of this program, which register with `control`. What they print goes to files in a folder of the
+    /// Will start so many processes of this program at most, which register with `control`. What they print goes to files in a folder of the
     /// application's, `worker.dir` or else in a scratch folder.
     pub(crate) fn start(
-        executors: u32,
+        most: u32,
         conf: &Conf,
         application: &str,
         control: Control,
-        endings: Arc<Endings>,
-        to_driver: Sender<Msg>,
+        delivery: Delivery,
     ) -> Result<Arc<Self>> {
         let (kept, local_dirs) = (conf.get(keys::WORKER_DIR)?, conf.local_dirs()?);
         let keep_logs = kept.is_some();
         let folder = kept.map(PathBuf::from).or_else(|| local_dirs.first().cloned()).unwrap_or_else(|| ".".into());
         let folder = folder.join(format!("firesteel-work-{application}"));
-        let state = Mutex::new(State { keepers: executors, ..State::default() });
-        let (cgroups, changed) = (Cgroups::for_executors(), Condvar::new());
-        let shared = Shared { control, endings, folder, keep_logs, local_dirs, cgroups, to_driver, state, changed };
-        let cluster = Arc::new(LocalCluster { shared: Arc::new(shared), threads: Mutex::default() });
-        for i in 0..executors {
-            // The first is started here, so that what is wrong is an error of the context.
-            let first = if i == 0 { Some(cluster.shared.spawn()?) } else { None };
-            let shared = cluster.shared.clone();
-            let thread = std::thread::Builder::new()
-                .name("firesteel-executor-keeper".into())
-                .spawn(move || shared.keep(first))
-                .map_err(|e| Error::io("start", "a thread that looks after an executor", e))?;
-            lock(&cluster.threads).push(thread);
-        }
-        Ok(cluster)
+        // Here, so that a folder that cannot be used is an error of the context.
+        fs::create_dir_all(&folder).map_err(|e| Error::io("create", folder.display(), e))?;
+        let (state, cgroups, changed) = (Mutex::default(), Cgroups::for_executors(), Condvar::new());
+        let shared = Shared { control, delivery, folder, keep_logs, local_dirs, cgroups, state, changed };
+        Ok(Arc::new(LocalCluster { shared: Arc::new(shared), most, threads: Mutex::default() }))
     }
 }
 
 impl Supplier for LocalCluster {
+    fn want(&self, executors: u32) {
+        let more = {
+            let mut state = lock(&self.shared.state);
+            state.wanted = executors.min(self.most);
+            let more = state.wanted.saturating_sub(state.keepers);
+            state.keepers += more;
+            more
+        };
+        let mut threads = lock(&self.threads);
+        threads.retain(|thread| !thread.is_finished());
+        for _ in 0..more {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new().name("firesteel-executor-keeper".into());
+            match thread.spawn(move || shared.keep()) {
+                Ok(thread) => threads.push(thread),
+                Err(e) => self.shared.give_up(format!("no thread looks after an executor: {e}")),
+            }
+        }
+    }
+
     /// Executors that end are a misfortune then, not a habit.
     fn works(&self, executor: ExecutorId) {
         let mut state = lock(&self.shared.state);
@@ -111,7 +120,7 @@ impl Supplier for LocalCluster {
         state.working.insert(executor);
     }
 
-    fn give_up(&self, executor: ExecutorId) {
+    fn let_go(&self, executor: ExecutorId) {
         let state = lock(&self.shared.state);
         if let Some((_, child)) = state.running.iter().find(|(id, _)| *id == executor) {
             let _ = lock(child).kill();
@@ -194,26 +203,12 @@ impl Shared {
         self.folder.join(executor.to_string()).join("stderr").display().to_string()
     }
 
-    /// Looks after one executor, and after those that take its place; the last one to give up tells the driver.
-    fn keep(&self, first: Option<(ExecutorId, Child)>) {
-        let given_up = self.keep_one(first);
-        let mut state = lock(&self.state);
-        state.keepers -= 1;
-        if let Some(why) = given_up {
-            tracing::error!("{why}");
-            if state.keepers == 0 {
-                let _ = self.to_driver.send(Msg::Hopeless(why));
-            }
-        }
-    }
-
-    /// Why it gives up; none where the application ends.
-    fn keep_one(&self, first: Option<(ExecutorId, Child)>) -> Option<String> {
-        let mut next = first;
+    /// Looks after one executor, and after those that take its place, for as long as so many are wanted.
+    fn keep(&self) {
         loop {
-            let (executor, child) = match next.take().map_or_else(|| self.spawn(), Ok) {
+            let (executor, child) = match self.spawn() {
                 Ok(started) => started,
-                Err(e) => return Some(format!("an executor could not be started: {e}")),
+                Err(e) => return self.give_up(format!("an executor could not be started: {e}")),
             };
             let pid = child.id();
             let child = Arc::new(Mutex::new(child));
@@ -233,20 +228,23 @@ impl Shared {
             if !state.working.remove(&executor) {
                 state.failed += 1;
             }
-            let give_up = state.failed > MOST_RETRIES;
-            let stopping = state.stopping;
+            let too_many_failed = state.failed > MOST_RETRIES;
+            let is_replaced = !state.stopping && state.keepers <= state.wanted;
+            if !is_replaced {
+                state.keepers -= 1;
+            }
             drop(state);
             self.changed.notify_all();
             if let Some(status) = status {
-                self.endings.ended(executor, self.how_ended(executor, status, took_too_much));
+                self.delivery.gone(executor, self.how_ended(executor, status, took_too_much));
             }
-            if stopping {
-                return None;
+            if !is_replaced {
+                return;
             }
             let how = status.map_or("how is unknown".into(), |status| status.to_string());
-            if give_up {
-                let cause = self.endings.why_not_begun().map(|why| format!("; one could not begin: {why}"));
-                return Some(format!(
+            if too_many_failed {
+                let cause = self.delivery.why_not_begun().map(|why| format!("; one could not begin: {why}"));
+                return self.give_up(format!(
                     "executors have ended {MOST_RETRIES} times without a task that succeeded, and no more are started{}; what the last \
                      one ({how}) printed is in {}",
                     cause.unwrap_or_default(),
@@ -254,6 +252,16 @@ impl Shared {
                 ));
             }
             tracing::warn!("executor {executor} has ended ({how}); another takes its place");
+        }
+    }
+
+    /// One that looked after executors does so no more; if it was the last, there will be none.
+    fn give_up(&self, why: String) {
+        tracing::error!("{why}");
+        let mut state = lock(&self.state);
+        state.keepers -= 1;
+        if state.keepers == 0 {
+            self.delivery.hopeless(why);
         }
     }
 }

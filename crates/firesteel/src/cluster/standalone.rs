@@ -2,11 +2,9 @@
 
 use super::{Control, control::Address, process::FORSAKEN};
 use crate::{
-    driver::Msg,
     graph::lock,
-    link::{Endings, Supplier},
+    supply::{Delivery, Supplier},
 };
-use crossbeam_channel::Sender;
 use firesteel_cluster::{
     blob::{BlobServer, Offer},
     client::{Application, ApplicationEvent},
@@ -34,7 +32,7 @@ const TERM: i32 = rustix::process::Signal::TERM.as_raw();
 /// An application that is registered with a master.
 pub(crate) struct Standalone {
     application: Mutex<Option<Application>>,
-    endings: Arc<Endings>,
+    delivery: Delivery,
     _control: Control,
     _files: BlobServer,
 }
@@ -107,12 +105,7 @@ fn resolve(host: &str) -> Result<IpAddr> {
 
 impl Standalone {
     /// Registers with one of the masters; its executors come to `control`.
-    pub(crate) fn start(
-        registration: Registration<'_>,
-        control: Control,
-        endings: Arc<Endings>,
-        to_driver: Sender<Msg>,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn start(registration: Registration<'_>, control: Control, delivery: Delivery) -> Result<Arc<Self>> {
         let Registration { masters, conf, name, at, program: Program { offer, executable } } = registration;
         let secret = security::secret(conf)?;
         let files = BlobServer::start((at.bind.ip(), 0).into(), &control.secret, Arc::new(offer))?;
@@ -127,12 +120,12 @@ impl Standalone {
             executable,
         };
         let told = {
-            let endings = endings.clone();
-            move |event| tell(event, &endings, &to_driver)
+            let delivery = delivery.clone();
+            move |event| tell(event, &delivery)
         };
         let application = Application::register(masters, secret.as_ref(), description, told)?;
         let application = Mutex::new(Some(application));
-        Ok(Arc::new(Standalone { application, endings, _control: control, _files: files }))
+        Ok(Arc::new(Standalone { application, delivery, _control: control, _files: files }))
     }
 
     /// What the master calls the application.
@@ -142,25 +135,20 @@ impl Standalone {
 }
 
 /// Tells the driver what the master says.
-fn tell(event: ApplicationEvent, endings: &Endings, to_driver: &Sender<Msg>) {
+fn tell(event: ApplicationEvent, delivery: &Delivery) {
     match event {
         ApplicationEvent::ExecutorGranted { executor, worker, host, cores } => {
             tracing::info!("executor {executor} of {cores} cores starts on {worker} ({host})");
         }
         ApplicationEvent::ExecutorEnded(executor, end) => {
             tracing::info!("executor {executor} has ended: {}", end.message);
-            // Its connection ends at once, and its worker is taken for lost after some seconds: what that one served is gone, too.
-            if let Some(late @ LossReason::HostLost { .. }) = endings.ended(executor, why(end)) {
-                let _ = to_driver.send(Msg::ExecutorGone(executor, late));
-            }
+            delivery.gone(executor, why(end));
         }
         ApplicationEvent::Waiting(why) => {
             tracing::warn!("no executor yet: {why}");
-            let _ = to_driver.send(Msg::Waiting(why));
+            delivery.waits(why);
         }
-        ApplicationEvent::Removed(why) => {
-            let _ = to_driver.send(Msg::Hopeless(why));
-        }
+        ApplicationEvent::Removed(why) => delivery.hopeless(why),
         ApplicationEvent::Disconnected(why) => {
             tracing::warn!(
                 "the master is out of reach ({why}): executors that run go on, and no others come until it is back"
@@ -184,13 +172,19 @@ fn why(end: ExecutorEnd) -> LossReason {
 }
 
 impl Supplier for Standalone {
+    fn want(&self, executors: u32) {
+        if let Some(application) = &*lock(&self.application) {
+            application.want(executors);
+        }
+    }
+
     fn works(&self, executor: ExecutorId) {
         if let Some(application) = &*lock(&self.application) {
             application.works(executor);
         }
     }
 
-    fn give_up(&self, executor: ExecutorId) {
+    fn let_go(&self, executor: ExecutorId) {
         if let Some(application) = &*lock(&self.application) {
             application.kill_executor(executor);
         }
@@ -200,7 +194,7 @@ impl Supplier for Standalone {
     fn ending(&self) {
         if let Some(application) = lock(&self.application).take() {
             application.unregister();
-            self.endings.over();
+            self.delivery.over();
         }
     }
 

@@ -12,7 +12,8 @@ mod standalone;
 
 use awkward::*;
 use chaos::{
-    random_programs_survive_a_cluster_whose_parts_die_at_random, random_programs_survive_executors_that_die_at_random,
+    children_of, random_programs_survive_a_cluster_whose_parts_die_at_random,
+    random_programs_survive_executors_that_die_at_random,
 };
 use firesteel::{ContextBuilder, prelude::*};
 use links::*;
@@ -414,6 +415,23 @@ fn program_that_takes_more_than_its_executors_memory_loses_them_and_is_told() {
     assert_eq!(sorted.keys().zip_with_index().filter(|(k, i)| k == i).count().unwrap(), 600_000);
 }
 
+fn as_many_executors_run_as_the_program_wants_and_the_master_has() {
+    let ground = Ground::new();
+    let sc = ground.builder("local-cluster[3,1,512]").conf("firesteel.executor.instances", 1).build().unwrap();
+    let running = || children_of(std::process::id());
+    assert!(!sc.is_local());
+    assert_eq!(sc.range(0..10).count().unwrap(), 10);
+    assert_eq!(running().len(), 1);
+    assert!(sc.request_total_executors(9).unwrap());
+    soon("there are all that the master has", || running().len() == 3);
+    assert!(sc.request_total_executors(1).unwrap());
+    assert_eq!(sc.range(0..10).count().unwrap(), 10);
+    assert_eq!(running().len(), 3, "what they hold may be wanted");
+    running().into_iter().for_each(kill);
+    assert_eq!(sc.range(0..10).count().unwrap(), 10);
+    soon("one takes the place of all", || running().len() == 1);
+}
+
 fn executors_that_cannot_begin_fail_jobs_with_the_reason() {
     let ground = Ground::new();
     let setup = || -> Result<()> { Err(Error::InvalidArgument("no model to load".into())) };
@@ -502,6 +520,7 @@ tests!(
     executor_killed_by_its_own_task_is_tried_elsewhere,
     program_that_ends_its_executors_is_told_so,
     program_that_takes_more_than_its_executors_memory_loses_them_and_is_told,
+    as_many_executors_run_as_the_program_wants_and_the_master_has,
     executors_that_cannot_begin_fail_jobs_with_the_reason,
     program_that_always_ends_its_executors_fails_its_job_and_the_next,
     large_values_travel,
@@ -519,6 +538,7 @@ tests!(
     executor_on_which_tasks_fail_gets_no_more_of_them,
     tasks_go_to_the_executor_that_keeps_their_partition,
     answers_of_a_standalone_cluster_are_those_of_threads,
+    as_many_executors_are_granted_as_the_program_wants_also_by_the_next_master,
     killed_worker_takes_its_executors_along_and_costs_what_they_held,
     worker_killed_while_its_executors_map_and_read_costs_time_only,
     map_outputs_of_killed_executors_are_not_made_again,

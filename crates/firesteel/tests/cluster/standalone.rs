@@ -258,6 +258,23 @@ pub(crate) fn answers_of_a_standalone_cluster_are_those_of_threads() {
     cluster.is_free_again();
 }
 
+pub(crate) fn as_many_executors_are_granted_as_the_program_wants_also_by_the_next_master() {
+    let mut cluster = Cluster::new(2);
+    let sc = cluster.builder().conf("firesteel.executor.instances", 1).build().unwrap();
+    assert_eq!(sc.range(0..10).count().unwrap(), 10);
+    assert_eq!(cluster.executors().len(), 1);
+    assert!(sc.request_total_executors(3).unwrap());
+    soon("two more come", || cluster.executors().len() == 3);
+    assert!(sc.request_total_executors(2).unwrap());
+    cluster.master.take().unwrap().kill();
+    cluster.restart_master();
+    cluster.executors().into_iter().for_each(kill);
+    assert_eq!(sc.range_n(0..100, 20).count().unwrap(), 100);
+    soon("two take the place of three", || cluster.executors().len() == 2);
+    sc.stop().unwrap();
+    cluster.is_free_again();
+}
+
 pub(crate) fn killed_worker_takes_its_executors_along_and_costs_what_they_held() {
     let mut cluster = Cluster::new(2);
     let sc = cluster.builder().build().unwrap();

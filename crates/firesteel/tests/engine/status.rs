@@ -95,6 +95,7 @@ fn a_context_knows_what_it_was_made_from() {
     assert!(sc.start_time() > 1_700_000_000_000 && !sc.user().is_empty());
     assert_eq!(sc.version(), env!("CARGO_PKG_VERSION"));
     assert!(sc.is_local() && !sc.is_stopped());
+    assert!(!sc.request_total_executors(2).unwrap(), "there is one, which is this process");
     let mut conf = sc.conf();
     conf.set("firesteel.default.parallelism", "7");
     assert_eq!(sc.conf().text("firesteel.default.parallelism"), Some("5"));

@@ -16,8 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Master {
     pub(super) fn application_says(&mut self, now: Duration, connection: ConnectionId, message: FromApplication) {
-        if let FromApplication::Register { application, id, executors, next_executor } = message {
-            self.application_registers(now, connection, *application, id, executors, next_executor);
+        if let FromApplication::Register { application, id, executors, next_executor, wants } = message {
+            let known = (executors, next_executor);
+            self.application_registers(now, connection, *application, id, known, wants);
             return;
         }
         let Some(Who::Application(id)) = self.connections.get(&connection).cloned() else {
@@ -39,6 +40,7 @@ impl Master {
                     application.held_back.remove(&worker);
                 }
             }
+            FromApplication::Want { executors } => application.wants = executors,
             FromApplication::KillExecutor(executor) => {
                 let worker = application.executors.get(&executor).map(|of| of.worker.clone());
                 // One of which it was not told may come back with its worker.
@@ -61,8 +63,8 @@ impl Master {
         connection: ConnectionId,
         description: ApplicationDescription,
         id: Option<ApplicationId>,
-        knows: Vec<ExecutorId>,
-        next_executor: u64,
+        (knows, next_executor): (Vec<ExecutorId>, u64),
+        wants: u32,
     ) {
         let registered = "it has registered already".to_string();
         let registered = self.connections.contains_key(&connection).then_some(registered);
@@ -96,6 +98,7 @@ impl Master {
                     missing: BTreeSet::new(),
                     killed: BTreeSet::new(),
                     next_executor: 0,
+                    wants,
                     told: 0,
                     failures: 0,
                     held_back: BTreeMap::new(),
@@ -124,6 +127,7 @@ impl Master {
         let application = self.applications.get_mut(&id).expect("it was put there");
         application.connection = Some(connection);
         application.deadline = deadline;
+        application.wants = wants;
         application.waits = None;
         let highest = knows
             .iter()

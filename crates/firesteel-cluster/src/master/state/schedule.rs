@@ -80,7 +80,9 @@ impl Master {
         }
         let description = application.description.clone();
         let has = application.executors.values().fold(0u32, |sum, executor| sum.saturating_add(executor.cores));
+        let wants = if self.rules.faults.give_unwanted { u32::MAX } else { application.wants };
         let wish = Wish {
+            executors: wants.saturating_sub(application.executors.len() as u32),
             cores: description.cores_max.unwrap_or(self.rules.default_cores).saturating_sub(has),
             executor_cores: description.executor_cores.and_then(NonZeroU32::new),
             executor_memory_mib: description.executor_memory_mib,
@@ -122,7 +124,7 @@ impl Master {
 
     fn tell_what_it_waits_for(&mut self, id: &ApplicationId) {
         let Some(application) = self.applications.get(id) else { return };
-        if !application.executors.is_empty() || application.connection.is_none() {
+        if !application.executors.is_empty() || application.wants == 0 || application.connection.is_none() {
             return;
         }
         let why = self.why_it_waits(&application.description);

@@ -76,6 +76,8 @@ struct Program {
     connection: Option<ConnectionId>,
     executors: BTreeSet<ExecutorId>,
     next: u64,
+    /// So many executors in all.
+    most: u32,
     ended: Vec<(ExecutorId, HowEnded)>,
     waits: Option<String>,
     removed: Option<String>,
@@ -211,6 +213,7 @@ impl World {
             connection: None,
             executors: BTreeSet::new(),
             next: 0,
+            most: u32::MAX,
             ended: vec![],
             waits: None,
             removed: None,
@@ -229,8 +232,14 @@ impl World {
             id: program.id.clone(),
             executors: program.executors.iter().copied().collect(),
             next_executor: program.next,
+            wants: program.most,
         };
         self.event(Event::Application(connection, register));
+    }
+
+    fn program_wants(&mut self, i: usize, executors: u32) {
+        self.programs[i].most = executors;
+        self.program_says(i, FromApplication::Want { executors });
     }
 
     fn disconnect_program(&mut self, i: usize) {
@@ -333,6 +342,44 @@ fn the_first_application_takes_what_it_wants_and_the_next_what_is_left() {
     }
     assert_eq!(world.cores(second), [vec![2, 2], vec![2]]);
     assert_eq!(world.cores(third), [vec![0u32; 0], vec![]]);
+}
+
+#[test]
+fn an_application_gets_as_many_executors_as_it_wants_and_keeps_more_until_they_end() {
+    let mut world = World::new(rules());
+    world.worker(3, 4096);
+    let program = world.program(wants(None, Some(1), 512));
+    assert_eq!(world.cores(program), [vec![1, 1, 1]]);
+    world.program_wants(program, 2);
+    assert!(world.machines[0].doomed.is_empty(), "which may go is for the application to say");
+    world.executor_ends(0, 0, HowEnded::Exited(0));
+    assert_eq!(world.cores(program), [vec![1, 1]], "it had one more than it wants");
+    // What one does not want is another's.
+    let other = world.program(wants(None, Some(1), 512));
+    assert_eq!(world.cores(other), [vec![1]]);
+    world.restart();
+    world.connect_worker(0);
+    world.connect_program(program);
+    world.connect_program(other);
+    world.program_says(other, FromApplication::Unregister);
+    world.executor_ends(0, 2, HowEnded::Killed);
+    assert_eq!(world.cores(program), [vec![1, 1]], "a restarted master knows how many it wants");
+    world.executor_ends(0, 0, HowEnded::Exited(0));
+    assert_eq!(world.cores(program), [vec![1, 1]], "one that ends is replaced");
+    world.program_wants(program, 3);
+    assert_eq!(world.cores(program), [vec![1, 1, 1]]);
+}
+
+#[test]
+fn an_application_that_wants_no_executors_waits_for_none() {
+    let mut world = World::new(rules());
+    let program = world.program(wants(None, None, 512));
+    assert!(world.programs[program].waits.take().is_some());
+    world.program_wants(program, 0);
+    world.worker(1, 4096);
+    assert_eq!((&world.programs[program].waits, world.cores(program)), (&None, vec![vec![]]));
+    world.program_wants(program, 1);
+    assert_eq!(world.cores(program), [vec![1]]);
 }
 
 #[test]
