@@ -24,7 +24,7 @@ const PREFIX: &str = "firesteel-";
 pub struct Cgroups(PathBuf);
 
 impl Cgroups {
-    /// The folder for processes that this one starts, or for this one.
+    /// The folder for processes that this one starts, or for this one. Nothing is changed there before one [enters](Cgroups::enter).
     ///
     /// # Errors
     /// Why there can be no groups with a limit of memory.
@@ -53,18 +53,10 @@ impl Cgroups {
         let path = root.join(of_version_2);
         // The topmost group may have others inside itself.
         let beside = if of_version_2.is_empty() { root } else { path.parent().unwrap_or(root) };
-        let has_memory = |name: &str| {
-            let path = beside.join(name);
-            let controllers = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            Ok::<_, String>(controllers.split_whitespace().any(|name| name == "memory"))
-        };
-        if !has_memory("cgroup.controllers")? {
-            return Err(format!("{} has no limits of memory", beside.display()));
+        match has_memory(beside, "cgroup.controllers")? {
+            true => Ok(Cgroups(beside.into())),
+            false => Err(format!("{} has no limits of memory", beside.display())),
         }
-        if !has_memory("cgroup.subtree_control")? {
-            write(beside, "cgroup.subtree_control", "+memory")?;
-        }
-        Ok(Cgroups(beside.into()))
     }
 
     fn group(&self, pid: u32) -> PathBuf {
@@ -74,8 +66,11 @@ impl Cgroups {
     /// Puts this process into a group that may take so many bytes of memory. A process of the group that takes more ends all of them.
     ///
     /// # Errors
-    /// Why that cannot be; then all is as before.
+    /// Why that cannot be; then it has no group.
     pub fn enter(&self, limit: u64) -> Result<(), String> {
+        if !has_memory(&self.0, "cgroup.subtree_control")? {
+            write(&self.0, "cgroup.subtree_control", "+memory")?;
+        }
         let group = self.group(process::id());
         // One of the same name is of a process that has ended.
         let _ = fs::remove_dir(&group);
@@ -106,6 +101,13 @@ impl Cgroups {
             }
         }
     }
+}
+
+/// Whether limits of memory are among the controllers that a file of a group's folder names.
+fn has_memory(folder: &Path, name: &str) -> Result<bool, String> {
+    let path = folder.join(name);
+    let controllers = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(controllers.split_whitespace().any(|name| name == "memory"))
 }
 
 /// Whether processes of the group have been killed since it has taken more than it may. Those that are killed since the machine's memory is
@@ -152,8 +154,10 @@ mod tests {
         let root = tree("cpu memory\n", "cpu\n");
         let groups = Cgroups::beside(root.path(), "0::/a/worker\n").unwrap();
         assert_eq!(groups, Cgroups(root.path().join("a")));
-        assert_eq!(fs::read_to_string(root.path().join("a/cgroup.subtree_control")).unwrap(), "+memory");
+        let passed_on = || fs::read_to_string(root.path().join("a/cgroup.subtree_control")).unwrap();
+        assert_eq!(passed_on(), "cpu\n", "nothing is changed before a process enters");
         groups.enter(64 << 20).unwrap();
+        assert_eq!(passed_on(), "+memory");
         let group = groups.group(process::id());
         let has = |name: &str| fs::read_to_string(group.join(name)).unwrap();
         assert_eq!((has("memory.max"), has("cgroup.procs")), ((64 << 20).to_string(), "0".into()));

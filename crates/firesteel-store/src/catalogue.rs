@@ -14,15 +14,18 @@ use crate::{
     flushed::{Bounds, entries_of},
     output::parts,
     record,
+    sync::{Mutex, MutexGuard},
 };
 use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write},
+    io,
     ops::Range,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::PoisonError,
 };
 
 /// No output is spread further: numbers of partitions and parts together are below 2^63.
@@ -191,36 +194,51 @@ fn path(scratch: &Scratch, shuffle: ShuffleId) -> Option<PathBuf> {
     Some(scratch.first_dir()?.join(Catalogue::file_of(shuffle)))
 }
 
-/// Notes a map output.
-pub(crate) fn append(
-    scratch: &Scratch,
-    shuffle: ShuffleId,
-    map: PartitionIndex,
-    attempt: AttemptId,
-    place: &OutputPlace,
-) -> Result<(), StoreError> {
-    let path = path(scratch, shuffle).ok_or(StoreError::NoScratch)?;
-    let mut bytes = vec![0; HEADER];
-    let unwritable = |source| StoreError::Record { block: path.display().to_string(), source };
-    record::extend(&mut bytes, &(map, attempt, place)).map_err(unwritable)?;
-    let (header, entry) = bytes.split_at_mut(HEADER);
-    header[..4].copy_from_slice(&(entry.len() as u32).to_le_bytes());
-    header[4..].copy_from_slice(&crc32c::crc32c(entry).to_le_bytes());
-    // In one piece, so that tasks that end at the same time do not mix.
-    let written = append_to(&path, &bytes);
-    written.map_err(StoreError::io("append to", &path))
-}
+/// Those that a process writes, and how far each is written: an entry that could not be written whole is overwritten by the next.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogues(Mutex<BTreeMap<ShuffleId, u64>>);
 
-fn append_to(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    File::options().create(true).append(true).open(path)?.write_all(bytes)
-}
-
-/// Removes a shuffle's catalogue.
-pub(crate) fn remove(scratch: &Scratch, shuffle: ShuffleId) {
-    if let Some(path) = path(scratch, shuffle) {
-        // There is none if no map task has ended here.
-        let _ = fs::remove_file(path);
+impl Catalogues {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShuffleId, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Notes a map output.
+    pub(crate) fn append(
+        &self,
+        scratch: &Scratch,
+        shuffle: ShuffleId,
+        map: PartitionIndex,
+        attempt: AttemptId,
+        place: &OutputPlace,
+    ) -> Result<(), StoreError> {
+        let path = path(scratch, shuffle).ok_or(StoreError::NoScratch)?;
+        let mut bytes = vec![0; HEADER];
+        let unwritable = |source| StoreError::Record { block: path.display().to_string(), source };
+        record::extend(&mut bytes, &(map, attempt, place)).map_err(unwritable)?;
+        let (header, entry) = bytes.split_at_mut(HEADER);
+        header[..4].copy_from_slice(&(entry.len() as u32).to_le_bytes());
+        header[4..].copy_from_slice(&crc32c::crc32c(entry).to_le_bytes());
+        let mut ends = self.lock();
+        let end = ends.entry(shuffle).or_default();
+        write_at(&path, &bytes, *end).map_err(StoreError::io("append to", &path))?;
+        *end += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Removes a shuffle's catalogue.
+    pub(crate) fn remove(&self, scratch: &Scratch, shuffle: ShuffleId) {
+        let mut ends = self.lock();
+        ends.remove(&shuffle);
+        if let Some(path) = path(scratch, shuffle) {
+            // There is none if no map task has ended here.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn write_at(path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
+    File::options().create(true).write(true).truncate(false).open(path)?.write_all_at(bytes, at)
 }
 
 #[cfg(test)]
@@ -228,7 +246,7 @@ mod tests {
     use super::*;
     use crate::{Memory, Room, RunFiles, RunWriter, ShuffleStore, flushed::entry_crc};
     use proptest::prelude::*;
-    use std::{io::Read, os::unix::fs::FileExt};
+    use std::io::{Read, Write};
     use tempfile::TempDir;
 
     const S: ShuffleId = ShuffleId(3);
@@ -329,6 +347,26 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_was_written_by_halves_hides_none_that_follow() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(vec![dir.path().into()]);
+        let place = OutputPlace { spread: 0, pieces: Vec::new() };
+        let (catalogues, path) = (Catalogues::default(), path(&scratch, S).unwrap());
+        let append = |attempt| catalogues.append(&scratch, S, M, AttemptId(attempt), &place).unwrap();
+        append(0);
+        let whole = fs::read(&path).unwrap();
+        File::options().append(true).open(&path).unwrap().write_all(&whole[..whole.len() - 1]).unwrap();
+        append(1);
+        append(2);
+        let found = Catalogue::of(&fs::read(&path).unwrap());
+        assert!((0..3).all(|attempt| found.find(M, AttemptId(attempt)).is_some()));
+        // Nor does one of the same number that comes later begin where this one ended.
+        catalogues.remove(&scratch, S);
+        append(3);
+        assert!(Catalogue::of(&fs::read(&path).unwrap()).find(M, AttemptId(3)).is_some());
+    }
+
+    #[test]
     fn a_changed_index_is_noticed() {
         let (_store, dirs) = written(5, 3, false, 1 << 20);
         let place = Catalogue::of(&catalogue(&dirs)).find(M, A).unwrap().clone();
@@ -350,7 +388,8 @@ mod tests {
             let scratch = tempfile::tempdir().unwrap();
             let place = OutputPlace { spread: 0, pieces: Vec::new() };
             let folders = Scratch::new(vec![scratch.path().into()]);
-            (0..5).for_each(|attempt| append(&folders, S, M, AttemptId(attempt), &place).unwrap());
+            let catalogues = Catalogues::default();
+            (0..5).for_each(|attempt| catalogues.append(&folders, S, M, AttemptId(attempt), &place).unwrap());
             let mut bytes = fs::read(path(&folders, S).unwrap()).unwrap();
             let (length, whole) = (bytes.len() / 5, bytes.len());
             let (cut, flip) = (cut % whole, flip % whole);

@@ -13,7 +13,7 @@
 
 use crate::{
     Run, StoreError,
-    catalogue::{self, OutputPlace, PiecePlace},
+    catalogue::{Catalogues, OutputPlace, PiecePlace},
     page::{PageReader, PageWriter, Source},
     scratch::{Scratch, ScratchFile},
     serve::Stretch,
@@ -38,8 +38,8 @@ const ENTRY: usize = 20;
 pub struct RunFiles {
     scratch: Arc<Scratch>,
     compress: bool,
-    /// Whether what lies where is written beside them.
-    catalogued: bool,
+    /// What lies where is written beside them.
+    catalogues: Option<Catalogues>,
     waiting: Mutex<Waiting>,
 }
 
@@ -55,13 +55,13 @@ struct Appender {
 impl RunFiles {
     /// Files under these folders. `compress`: pages are compressed where that makes them smaller.
     pub fn new(scratch: Arc<Scratch>, compress: bool) -> Arc<Self> {
-        Arc::new(RunFiles { scratch, compress, catalogued: false, waiting: Mutex::default() })
+        Arc::new(RunFiles { scratch, compress, catalogues: None, waiting: Mutex::default() })
     }
 
     /// The same, with a [`Catalogue`](crate::Catalogue) beside the files, by which others find what is in them when this process has
     /// died. The folders must outlive it.
     pub fn catalogued(scratch: Arc<Scratch>, compress: bool) -> Arc<Self> {
-        Arc::new(RunFiles { scratch, compress, catalogued: true, waiting: Mutex::default() })
+        Arc::new(RunFiles { scratch, compress, catalogues: Some(Catalogues::default()), waiting: Mutex::default() })
     }
 
     /// Notes a finished map output in the catalogue, if there is one. What cannot be noted dies with this process.
@@ -73,15 +73,13 @@ impl RunFiles {
         spread: u32,
         pieces: &[Arc<Flushed>],
     ) {
-        if !self.catalogued {
-            return;
-        }
+        let Some(catalogues) = &self.catalogues else { return };
         let piece = |piece: &Arc<Flushed>| {
             let (folder, file) = self.scratch.relative(&piece.file.path)?;
             Some(PiecePlace { folder, file: file.into(), bounds: piece.bounds })
         };
         let noted = match pieces.iter().map(piece).collect() {
-            Some(pieces) => catalogue::append(&self.scratch, shuffle, map, attempt, &OutputPlace { spread, pieces }),
+            Some(pieces) => catalogues.append(&self.scratch, shuffle, map, attempt, &OutputPlace { spread, pieces }),
             None => return,
         };
         if let Err(e) = noted {
@@ -91,9 +89,7 @@ impl RunFiles {
 
     /// Removes a shuffle's catalogue.
     pub(crate) fn forget(&self, shuffle: ShuffleId) {
-        if self.catalogued {
-            catalogue::remove(&self.scratch, shuffle);
-        }
+        self.catalogues.iter().for_each(|catalogues| catalogues.remove(&self.scratch, shuffle));
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
