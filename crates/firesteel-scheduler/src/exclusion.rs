@@ -17,8 +17,11 @@ use std::{
 
 /// Executors that an error names; of others it says how many.
 const NAMED: usize = 8;
-/// How long an idle executor stays before it is replaced for a task that may run nowhere.
+/// How long an idle executor stays before it is replaced for a task that may run nowhere: not in the same breath, since what was launched may
+/// read what it holds.
 const BREATH: Duration = Duration::from_millis(1);
+/// Where none is idle, one is looked for so often: it takes a look at all of them, for which the ends of tasks cannot wait.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Who gets no more of one task set, or of some of its tasks.
 #[derive(Default)]
@@ -114,7 +117,6 @@ impl AppExclusions {
 
 /// A task of a run may run nowhere.
 pub(crate) struct Stuck {
-    index: u32,
     /// When its stage is given up.
     pub(crate) until: Duration,
     /// Whether an executor was let go for another to come.
@@ -234,8 +236,8 @@ impl Scheduler {
         }
     }
 
-    /// Looks at runs of which a task may run nowhere: gives up those for which there is no hope, and keeps those as suspects for which an
-    /// executor is to be replaced. Before slots are looked at, so that nothing is launched for what is given up.
+    /// Looks at runs of which a task may run nowhere: gives up those for which there is no hope, and has an executor replaced for the others.
+    /// Before slots are looked at, so that nothing is launched for what is given up.
     pub(crate) fn judge_suspects(&mut self, out: &mut Vec<Command>) {
         let Some(Exclusion { patience, .. }) = self.config.exclusion else { return };
         for stage in std::mem::take(&mut self.suspects) {
@@ -250,12 +252,13 @@ impl Scheduler {
                 continue;
             }
             let run = self.runs.get_mut(&stage).expect("it was just seen");
+            let pause = if run.stuck.is_none() { BREATH } else { LOOK };
             let until = self.now.saturating_add(patience);
-            let stuck = run.stuck.get_or_insert(Stuck { index, until, replaced: false });
-            stuck.index = index;
+            let stuck = run.stuck.get_or_insert(Stuck { until, replaced: false });
             self.timers.insert((stuck.until, Timer::Stuck(stage)));
-            if !stuck.replaced {
-                self.suspects.insert(stage);
+            if !stuck.replaced && !self.exclusions.replacing {
+                self.exclusions.replacing = true;
+                self.timers.insert((self.now.saturating_add(pause), Timer::Replacement));
             }
         }
     }
@@ -267,35 +270,28 @@ impl Scheduler {
             && self.runs.values().all(|run| run.stuck.as_ref().is_none_or(|stuck| !stuck.replaced))
     }
 
-    /// An executor that a suspect can have replaced, since nobody has anything for it to do.
-    fn idle_for(&self, stage: StageId) -> Option<ExecutorId> {
-        let run = self.runs.get(&stage)?;
-        let (stuck, set) = (run.stuck.as_ref()?, run.set.as_ref()?);
+    /// An executor that a stuck run can have replaced, since nobody has anything for it to do.
+    fn idle_for(&self, run: &Run) -> Option<ExecutorId> {
+        let (index, set) = (self.task_without_executor(run)?, run.set.as_ref()?);
         let idle = self.executors.iter().find(|(id, executor)| {
             executor.attempts.is_empty()
                 && !self.freed.contains(id)
-                && set.exclusions.host_admits(stuck.index, executor.host)
+                && set.exclusions.host_admits(index, executor.host)
                 && !self.exclusions.hosts.contains_key(&executor.host)
         });
         idle.map(|(id, _)| id)
     }
 
-    /// After slots were looked at: an executor that was left idle can be replaced, but not in the same breath, since what was launched
-    /// may read what it holds.
-    pub(crate) fn plan_replacement(&mut self) {
-        if !self.exclusions.replacing && self.suspects.iter().any(|stage| self.idle_for(*stage).is_some()) {
-            self.exclusions.replacing = true;
-            self.timers.insert((self.now.saturating_add(BREATH), Timer::Replacement));
-        }
-    }
-
-    /// Lets an idle executor go for each suspect, so that another takes its place.
-    pub(crate) fn replace_for_suspects(&mut self, out: &mut Vec<Command>) {
+    /// Lets an idle executor go for each run that is stuck, so that another takes its place. Those for which none is idle are judged again.
+    pub(crate) fn replace_for_stuck(&mut self, out: &mut Vec<Command>) {
         self.exclusions.replacing = false;
-        for stage in self.suspects.iter().copied().collect::<Vec<_>>() {
-            // Until then one that has nothing else to do is waited for.
-            let Some(executor) = self.idle_for(stage) else { continue };
-            self.suspects.remove(&stage);
+        let stuck = self.runs.iter().filter(|(_, run)| run.stuck.as_ref().is_some_and(|stuck| !stuck.replaced));
+        for stage in stuck.map(|(stage, _)| *stage).collect::<Vec<_>>() {
+            let Some(run) = self.runs.get(&stage) else { continue };
+            let Some(executor) = self.idle_for(run) else {
+                self.suspects.insert(stage);
+                continue;
+            };
             if let Some(stuck) = self.runs.get_mut(&stage).and_then(|run| run.stuck.as_mut()) {
                 stuck.replaced = true;
             }

@@ -318,9 +318,6 @@ impl Scheduler {
             self.settle(out);
         }
         self.assign(out);
-        if !self.suspects.is_empty() {
-            self.plan_replacement();
-        }
     }
 
     /// When [`Event::DeadlineReached`] is due, if nothing else happens before. O(1).
@@ -340,7 +337,7 @@ impl Scheduler {
                 }
                 Timer::Silence(executor) => self.check_silence(executor, out),
                 Timer::Exclusions => self.end_exclusions(out),
-                Timer::Replacement => self.replace_for_suspects(out),
+                Timer::Replacement => self.replace_for_stuck(out),
                 Timer::Stuck(stage) => self.stuck_for_too_long(stage, out),
             }
         }
