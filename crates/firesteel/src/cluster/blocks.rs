@@ -6,6 +6,7 @@
 mod ask;
 mod fetch;
 mod left;
+mod resting;
 mod serve;
 
 pub(super) use ask::{Client, Directory, DriversFiles, Patience};

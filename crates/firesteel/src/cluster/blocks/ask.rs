@@ -1,10 +1,9 @@
 //! Asks other processes for what they hold, and has them keep copies.
 
-use super::{Answer, Ask, Failed, PROTOCOL, fetch, left::Left, receive_chunk, send_chunks};
+use super::{Answer, Ask, Failed, PROTOCOL, fetch, left::Left, receive_chunk, resting::Resting, send_chunks};
 use crate::{
     executor::{decode, encode},
     files::FileSource,
-    graph::lock,
 };
 use firesteel_model::{
     AttemptId, BlockId, BroadcastId, ExecutorId, PartitionIndex, Result, ShuffleId, StorageLevel,
@@ -14,17 +13,13 @@ use firesteel_net::{FrameReader, FrameWriter, Hello, NetError, Options, Secret, 
 use firesteel_rdd::{Holder, Peers, RemoteOutputs};
 use firesteel_store::{BlockStatus, BlockStore, RemoteChunks, StoreError, Wanted};
 use std::{
-    collections::HashMap,
     fs,
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Component, Path},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
-
-/// So many idle connections to one process are kept.
-const IDLE: usize = 4;
 
 /// Who can say where blocks are, and who is still there: the driver.
 pub(in crate::cluster) trait Directory: Send + Sync {
@@ -70,7 +65,7 @@ pub(super) struct Shared {
     directory: Box<dyn Directory>,
     retries: u32,
     retry_wait: Duration,
-    idle: Mutex<HashMap<String, Vec<Talk>>>,
+    resting: Resting<Talk>,
     /// What is known of executors that have died.
     pub(super) left: Left,
 }
@@ -121,15 +116,14 @@ impl Client {
             directory,
             retries,
             retry_wait,
-            idle: Mutex::default(),
+            resting: Resting::default(),
             left: Left::default(),
         }))
     }
 
     /// Asks on a connection that rests, if there is one, or on a new one.
     pub(super) fn talk(&self, address: &str, ask: &Ask) -> Result<Talk, NetError> {
-        let rested = lock(&self.0.idle).get_mut(address).and_then(Vec::pop);
-        if let Some(mut talk) = rested {
+        if let Some(mut talk) = self.0.resting.take(address) {
             if talk.ask(ask).is_ok() {
                 return Ok(talk);
             }
@@ -149,11 +143,7 @@ impl Client {
     /// Keeps a connection whose answers were all read.
     pub(super) fn rest(&self, address: &str, mut talk: Talk) {
         talk.rested = true;
-        let mut idle = lock(&self.0.idle);
-        let waiting = idle.entry(address.to_string()).or_default();
-        if waiting.len() < IDLE {
-            waiting.push(talk);
-        }
+        self.0.resting.put(address, talk);
     }
 
     /// Asks on a connection that rests, or on a new one if that has ended meanwhile: then all that rest there probably have.
@@ -191,7 +181,7 @@ impl Client {
 
     /// Ends the connections that rest, since one of them has ended.
     pub(super) fn end_rested(&self, address: &str) {
-        lock(&self.0.idle).remove(address);
+        self.0.resting.end(address);
     }
 
     /// Asks a holder; again if it does not answer, as often as the configuration says.

@@ -7,6 +7,7 @@ use super::{
     Failed,
     ask::Client,
     fetch::{Header, Wish},
+    resting::Resting,
 };
 use crate::graph::lock;
 use firesteel_cluster::shuffle_service::{Bytes, ShuffleReader, Unserved};
@@ -26,16 +27,14 @@ const MOST_MAPS: usize = 1000;
 const MOST_RANGES: usize = 1000;
 /// No catalogue is longer.
 const MOST_CATALOGUE: u64 = 256 << 20;
-/// So many idle connections to one service are kept.
-const IDLE: usize = 4;
 
 /// What this process knows of executors that have died.
 #[derive(Default)]
 pub(super) struct Left {
     /// Nothing is added to them any more.
     catalogues: Mutex<HashMap<ShuffleId, HashMap<ExecutorId, Arc<Catalogue>>>>,
-    /// Connections to services that have answered everything.
-    idle: Mutex<HashMap<String, Vec<ShuffleReader>>>,
+    /// Connections to services.
+    resting: Resting<ShuffleReader>,
 }
 
 impl Client {
@@ -59,10 +58,6 @@ impl Client {
             NetErrorKind::Connect(why) if why.kind() == ErrorKind::ConnectionRefused => Failed::Lost(e.to_string()),
             _ => Failed::Reach(e.to_string()),
         })
-    }
-
-    fn rested(&self, address: &str) -> Option<ShuffleReader> {
-        lock(&self.0.left.idle).get_mut(address)?.pop()
     }
 }
 
@@ -101,12 +96,12 @@ impl FromService {
         skip: u64,
     ) -> Result<Self, Failed> {
         loop {
-            let rested = client.rested(&holder.address);
+            let rested = client.0.left.resting.take(&holder.address);
             // One that rested may have ended meanwhile.
             let is_rested = rested.is_some();
             let reader = rested.map_or_else(|| client.service(&holder.address), Ok)?;
             match Self::begin(client, holder, reader, wish, maps, skip) {
-                Err(Failed::Reach(_)) if is_rested => {}
+                Err(Failed::Reach(_)) if is_rested => client.0.left.resting.end(&holder.address),
                 begun => return begun,
             }
         }
@@ -233,11 +228,7 @@ impl FromService {
     /// All has come that was asked for.
     pub(super) fn rest(self, client: &Client) {
         if self.left == 0 && self.asked.is_empty() {
-            let mut idle = lock(&client.0.left.idle);
-            let waiting = idle.entry(self.address).or_default();
-            if waiting.len() < IDLE {
-                waiting.push(self.reader);
-            }
+            client.0.left.resting.put(&self.address, self.reader);
         }
     }
 }
