@@ -61,8 +61,8 @@ struct State {
     next: u64,
     /// How many have ended in a row without a task that succeeded.
     failed: u32,
-    /// Those that have done a task.
-    working: BTreeSet<ExecutorId>,
+    /// Those whose end is no failure: they have done a task, or were let go.
+    excused: BTreeSet<ExecutorId>,
     stopping: bool,
     wanted: u32,
     /// How many threads look after executors.
@@ -117,13 +117,14 @@ impl Supplier for LocalCluster {
     fn works(&self, executor: ExecutorId) {
         let mut state = lock(&self.shared.state);
         state.failed = 0;
-        state.working.insert(executor);
+        state.excused.insert(executor);
     }
 
     fn let_go(&self, executor: ExecutorId) {
-        let state = lock(&self.shared.state);
+        let mut state = lock(&self.shared.state);
         if let Some((_, child)) = state.running.iter().find(|(id, _)| *id == executor) {
             let _ = lock(child).kill();
+            state.excused.insert(executor);
         }
     }
 
@@ -225,7 +226,7 @@ impl Shared {
             Scratch::tidy(&self.local_dirs);
             let mut state = lock(&self.state);
             state.running.retain(|(id, _)| *id != executor);
-            if !state.working.remove(&executor) {
+            if !state.excused.remove(&executor) {
                 state.failed += 1;
             }
             let too_many_failed = state.failed > MOST_RETRIES;

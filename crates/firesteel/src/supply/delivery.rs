@@ -95,3 +95,36 @@ impl Delivery {
         let _ = self.0.to_driver.send(msg);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_once_by_who_knows_how_and_the_later_loss_of_its_host_as_well() {
+        let (to_driver, messages) = crossbeam_channel::unbounded();
+        let delivery = Delivery::new(to_driver);
+        let executor = ExecutorId(3);
+        let exited = |what: &str| LossReason::Exited { message: what.into(), caused_by_app: false };
+        let told = || match messages.try_recv() {
+            Ok(Msg::ExecutorGone(ExecutorId(3), how)) => Some(how),
+            Ok(_) => panic!("something else is told"),
+            Err(_) => None,
+        };
+        lock(&delivery.0.known).connected.insert(executor, None);
+        delivery.gone(executor, exited("it was killed"));
+        delivery.gone(executor, exited("nobody knows"));
+        assert_eq!(told(), None, "its last words may be on their way");
+        delivery.disconnected(executor, exited("the connection has ended"));
+        assert_eq!(told(), Some(exited("it was killed")));
+        delivery.gone(executor, exited("it was killed"));
+        assert_eq!(told(), None);
+        let lost = LossReason::HostLost { message: "its worker is lost".into() };
+        delivery.gone(executor, lost.clone());
+        assert_eq!(told(), Some(lost));
+        delivery.over();
+        lock(&delivery.0.known).connected.insert(executor, None);
+        delivery.disconnected(executor, exited("the connection has ended"));
+        assert_eq!(told(), Some(exited("the connection has ended")));
+    }
+}
