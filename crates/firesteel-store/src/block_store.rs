@@ -365,17 +365,16 @@ impl BlockStore {
             Held::File(file) => {
                 let file = file.clone();
                 drop(blocks);
-                if file.is_damaged() {
-                    self.remove_file(id, &file);
-                    return Ok(None);
-                }
-                CachedBlock::of_file(file).map(Some)
+                self.is_sound(id, &file).then(|| CachedBlock::of_file(file)).transpose()
             }
         }
     }
 
-    /// Removes a block on disk, unless another has taken its name.
-    fn remove_file(&self, id: BlockId, file: &Arc<BlockFile>) {
+    /// Whether all that was read of a block on disk was as it should be. If not, it is removed, unless another has taken its name.
+    fn is_sound(&self, id: BlockId, file: &Arc<BlockFile>) -> bool {
+        if !file.is_damaged() {
+            return true;
+        }
         let mut blocks = self.write();
         let removed = match blocks.get(&id) {
             Some(Block { held: Held::File(current), .. }) if Arc::ptr_eq(current, file) => blocks.remove(&id),
@@ -383,6 +382,7 @@ impl BlockStore {
         };
         drop(blocks);
         drop(removed);
+        false
     }
 
     /// Keeps one value, as it is: a broadcast. An earlier block of the name is replaced. It is never evicted.
@@ -446,6 +446,9 @@ impl BlockStore {
             Held::File(file) => {
                 let file = file.clone();
                 drop(blocks);
+                if !self.is_sound(id, &file) {
+                    return Ok(None);
+                }
                 chunks_of_file(file)?
             }
         };

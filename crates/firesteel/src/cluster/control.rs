@@ -533,3 +533,48 @@ impl Link for RemoteLink {
         self.outputs.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::AddedFiles;
+    use firesteel_net::{FrameWriter, connect};
+    use firesteel_store::{BlockStore, Memory, Scratch};
+
+    /// An executor that knocks at the door.
+    fn comes(control: &Control, executor: ExecutorId) -> (FrameReader, FrameWriter) {
+        let introduction = Introduction { executable: None, executor, cores: None, pid: 1 };
+        let hello = Hello::new(CONTROL.0, CONTROL.1).details(encode(&introduction).unwrap());
+        let connection = connect(control.address(), Some(&control.secret), &hello, &Options::default()).unwrap();
+        let (mut reader, mut writer) = connection.split();
+        assert!(matches!(receive(&mut reader, &mut Vec::new()), Ok(ToExecutor::Welcome(_))));
+        let ready = encode(&FromExecutor::Ready { port: 1, outputs_port: None }).unwrap();
+        writer.send(&[&ready]).and_then(|()| writer.flush()).unwrap();
+        (reader, writer)
+    }
+
+    #[test]
+    fn an_executor_in_whose_number_another_has_come_is_sent_away() {
+        let (scratch, memory) = (Scratch::new(vec![]), Memory::new(1 << 20, 0.5));
+        let files = AddedFiles::new(scratch.clone(), None);
+        let holdings = Holdings::of_driver(Arc::new(BlockStore::new(scratch, memory)), files, Arc::default());
+        let hosting =
+            Hosting { settings: vec![], setups: vec![], slots: 1, budget: 1 << 20, memory: 1 << 20, executable: None };
+        let (to_driver, driver) = crossbeam_channel::unbounded();
+        let delivery = Delivery::new(to_driver.clone());
+        let at = Address::loopback();
+        let control = Control::open(&at, hosting, holdings, Arc::default(), delivery, to_driver).unwrap();
+        let is_sent_away = || {
+            let (mut reader, _writer) = comes(&control, ExecutorId(3));
+            receive::<ToExecutor>(&mut reader, &mut Vec::new()).is_err()
+        };
+        let first = comes(&control, ExecutorId(3));
+        // Its connection lives for as long as the driver has its link.
+        let Ok(Msg::ExecutorReady(link)) = driver.recv() else { panic!() };
+        assert!(is_sent_away());
+        drop((first, link));
+        assert!(matches!(driver.recv(), Ok(Msg::ExecutorGone(ExecutorId(3), _))));
+        assert!(is_sent_away(), "what the first one held may be asked for");
+        assert!(driver.try_recv().is_err());
+    }
+}

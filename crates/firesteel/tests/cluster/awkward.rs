@@ -1,14 +1,20 @@
 //! Executors that die, stand still or lose files at the most awkward moments.
 
-use crate::{Ground, TWO, chaos::children_of, dying, executors, files, numbers};
-use firesteel::{events::Event, prelude::*};
+use crate::{
+    Ground, TWO, chaos::children_of, counted, dying, executors, files, numbers, so_many_executors, standalone::soon,
+};
+use firesteel::{
+    events::{Event, event::TaskEndReason},
+    prelude::*,
+};
 use rustix::process::{Pid, Signal};
 use std::{
     fs::{self, OpenOptions},
     io::Read,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -118,18 +124,24 @@ pub(crate) fn executor_killed_while_it_fetches_a_broadcast_costs_time_only() {
     assert_eq!(sums.collect().unwrap(), (0..8).collect::<Vec<_>>());
 }
 
+fn flip_a_bit(path: &Path, eighth: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let (mut byte, at) = ([0], file.metadata().unwrap().len() / 8 * eighth);
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+fn block_files(ground: &Ground) -> Vec<PathBuf> {
+    files(&ground.scratch()).into_iter().filter(|path| path.to_string_lossy().contains("block-")).collect()
+}
+
 pub(crate) fn damaged_files_of_executors_are_computed_again() {
     let damages: [(&str, fn(&Path)); 3] = [
         ("cut", |path| {
             let file = OpenOptions::new().write(true).open(path).unwrap();
             file.set_len(file.metadata().unwrap().len() / 2).unwrap();
         }),
-        ("flipped", |path| {
-            let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-            let (mut byte, middle) = ([0], file.metadata().unwrap().len() / 2);
-            file.read_exact_at(&mut byte, middle).unwrap();
-            file.write_all_at(&[byte[0] ^ 0x10], middle).unwrap();
-        }),
+        ("flipped", |path| flip_a_bit(path, 4)),
         ("deleted", |path| fs::remove_file(path).unwrap()),
     ];
     for (what, damage) in damages {
@@ -139,16 +151,55 @@ pub(crate) fn damaged_files_of_executors_are_computed_again() {
         let kept = numbers(&sc).persist(StorageLevel::DISK_ONLY);
         let sums = kept.reduce_by_key_into(4, |a, b| a + b);
         let (expected, all) = (sums.glom().collect().unwrap(), kept.glom().collect().unwrap());
-        let is_block = |path: &&std::path::PathBuf| path.to_string_lossy().contains("block-");
-        let mut damaged = 0;
-        for path in files(&ground.scratch()).iter().filter(is_block) {
-            damage(path);
-            damaged += 1;
-        }
-        assert!(damaged >= 8, "{damaged} files");
+        let damaged = block_files(&ground);
+        damaged.iter().for_each(|path| damage(path));
+        assert!(damaged.len() >= 8, "{damaged:?}");
         assert_eq!(sums.glom().collect().unwrap(), expected, "{what}");
         assert_eq!(kept.glom().collect().unwrap(), all, "{what}");
     }
+}
+
+pub(crate) fn a_kept_partition_that_is_found_damaged_while_another_executor_reads_it_is_computed_again() {
+    const RECORDS: u64 = 300_000;
+    let ground = Ground::new();
+    let sc = ground.builder(TWO).conf("firesteel.locality.wait", "200ms").build().unwrap();
+    executors(&sc);
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let tell = told.clone();
+    let listener = move |event: &Event| {
+        if let Event::TaskEnd(end) = event
+            && let TaskEndReason::TaskKilled { reason, .. } = &end.reason
+        {
+            tell.lock().unwrap().push(reason.to_string());
+        }
+    };
+    sc.add_listener(listener).unwrap();
+    let computed = sc.long_accumulator("computed");
+    // Many chunks, of which the first are sound.
+    let kept = counted(&sc.range_n(0..RECORDS, 1).erase(), &computed).persist(StorageLevel::DISK_ONLY);
+    assert_eq!(kept.count().unwrap(), RECORDS);
+    let damaged = block_files(&ground);
+    assert_eq!(damaged.len(), 1);
+    flip_a_bit(&damaged[0], 7);
+    // The executor that has it is busy, so the other one asks for it.
+    let [begun, over] = ["begun", "over"].map(|name| ground.dir().join(name));
+    let busy = kept.map_with((begun.clone(), over.clone()), |(begun, over), i| {
+        fs::write(begun, "").unwrap();
+        soon("the other has read", || over.exists());
+        i
+    });
+    let read = std::thread::scope(|scope| {
+        scope.spawn(|| busy.take(1).unwrap());
+        soon("one is busy", || begun.exists());
+        let read = kept.collect();
+        fs::write(over, "").unwrap();
+        read
+    });
+    assert!(read.unwrap().into_iter().eq(0..RECORDS));
+    assert_eq!(computed.value(), 2 * RECORDS as i64);
+    sc.stop().unwrap();
+    let told = told.lock().unwrap();
+    assert!(matches!(&told[..], [why] if why.contains("of executor") && why.contains("checksum")), "{told:?}");
 }
 
 pub(crate) fn straggler_is_overtaken_and_its_output_is_written_once() {
@@ -160,9 +211,7 @@ pub(crate) fn straggler_is_overtaken_and_its_output_is_written_once() {
         .conf("firesteel.locality.wait", "0s")
         .build()
         .unwrap();
-    while children_of(std::process::id()).len() < 3
-        || sc.range_n(0..30, 30).map(|_| std::process::id()).distinct().count().unwrap() < 3
-    {}
+    so_many_executors(&sc, 3);
     let (mark, folder) = (ground.dir().join("mark").display().to_string(), ground.dir().join("text"));
     let counted = sc.long_accumulator("counted");
     let slow = sc.range_n(0..3_000, 12).map_with((mark, counted.clone()), |(mark, counted), i| {

@@ -92,12 +92,17 @@ fn kill(pid: u32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
-/// The processes that run tasks.
+/// The processes that run tasks, of two executors or more.
 fn executors(sc: &Context) -> BTreeSet<u32> {
-    let mut found = BTreeSet::new();
-    // A task for each slot, until both executors have answered: one may begin later than the other.
-    while found.len() < 2 {
-        found.extend(sc.range_n(0..8, 8).map(|_| std::process::id()).collect().unwrap());
+    so_many_executors(sc, 2)
+}
+
+/// The same of so many.
+fn so_many_executors(sc: &Context, least: usize) -> BTreeSet<u32> {
+    let (mut found, tasks) = (BTreeSet::new(), 4 * least);
+    // A task for each slot, until all executors have answered: one may begin later than the others.
+    while found.len() < least {
+        found.extend(sc.range_n(0..tasks as u64, tasks).map(|_| std::process::id()).collect().unwrap());
     }
     found
 }
@@ -213,12 +218,15 @@ fn killed_executor_costs_what_it_held_and_nothing_else() {
 }
 
 fn all_executors_killed_at_once_cost_time_only() {
-    let ground = Ground::new();
-    let sc = ground.cluster();
-    let sums = numbers(&sc).reduce_by_key_into(4, |a, b| a + b);
-    let expected = sums.collect().unwrap();
-    executors(&sc).into_iter().for_each(kill);
-    assert_eq!(sums.collect().unwrap(), expected);
+    // Twelve are more than may end in a row before they have done anything.
+    for number in [2, 12] {
+        let ground = Ground::new();
+        let sc = ground.builder(&format!("local-cluster[{number},1,256]")).build().unwrap();
+        let sums = numbers(&sc).reduce_by_key_into(4, |a, b| a + b);
+        let expected = sums.collect().unwrap();
+        so_many_executors(&sc, number).into_iter().for_each(kill);
+        assert_eq!(sums.collect().unwrap(), expected, "{number} executors");
+    }
 }
 
 /// How many of them live in this process.
@@ -534,6 +542,7 @@ tests!(
     a_full_disk_of_executors_is_passed_over_or_fails_the_job_with_the_reason,
     executor_killed_while_it_fetches_a_broadcast_costs_time_only,
     damaged_files_of_executors_are_computed_again,
+    a_kept_partition_that_is_found_damaged_while_another_executor_reads_it_is_computed_again,
     straggler_is_overtaken_and_its_output_is_written_once,
     executor_on_which_tasks_fail_gets_no_more_of_them,
     tasks_go_to_the_executor_that_keeps_their_partition,
