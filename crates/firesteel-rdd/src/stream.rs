@@ -5,6 +5,8 @@
 //! or a loan from whoever stores it, which is cloned only by the one who keeps it.
 
 use crate::segment::LAST_BATCH;
+use firesteel_store::{Piece, RawPage};
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// An element on its way through a stage: owned, or lent by whoever stores it.
@@ -17,6 +19,11 @@ pub trait Lent<T>: Sized {
     #[inline(always)]
     fn take_part<U>(self, part: impl FnOnce(T) -> U, _copy: impl FnOnce(&T) -> U) -> U {
         part(self.take())
+    }
+    /// Where the element lies encoded, if it does so in memory: the page, and the byte at which it begins.
+    #[inline(always)]
+    fn place(&self) -> Option<(&Arc<RawPage>, u32)> {
+        None
     }
 }
 
@@ -49,6 +56,24 @@ impl<T: Clone> Lent<T> for Loan<'_, T> {
     #[inline(always)]
     fn take_part<U>(self, _: impl FnOnce(T) -> U, copy: impl FnOnce(&T) -> U) -> U {
         copy(self.0)
+    }
+}
+
+/// An element that was read from a piece of a map output.
+pub(crate) struct Read<'a, T>(pub(crate) T, pub(crate) &'a Piece<T>);
+
+impl<T: DeserializeOwned> Lent<T> for Read<'_, T> {
+    #[inline(always)]
+    fn get(&mut self) -> &T {
+        &self.0
+    }
+    #[inline(always)]
+    fn take(self) -> T {
+        self.0
+    }
+    #[inline(always)]
+    fn place(&self) -> Option<(&Arc<RawPage>, u32)> {
+        self.1.place()
     }
 }
 

@@ -37,6 +37,7 @@ pub use error::StoreError;
 pub use flushed::RunFiles;
 pub use memory::{Evict, Kept, KeptKind, Memory, Refused, Reservation, TaskMemory};
 pub use output::{MapOutput, Piece, Wanted};
+pub use page::RawPage;
 pub(crate) use run::Run;
 pub use run::{Room, RunWriter, Slices, part_of};
 pub use scratch::{Scratch, ScratchFolder};

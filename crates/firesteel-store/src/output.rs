@@ -4,7 +4,7 @@ use crate::{
     Evict, Kept, KeptKind, Run, RunFiles, RunWriter, StoreError,
     boundary::{BoundaryError, Sample},
     flushed::Flushed,
-    page::{PageReader, RawReader, Source},
+    page::{PageReader, RawPage, RawReader, Source},
     run::Slices,
     serve::PartBytes,
     sync::RwLock,
@@ -191,6 +191,14 @@ impl<R: DeserializeOwned> Piece<R> {
     /// How many bytes are read for them.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+    /// Where the last record lies, if that is in memory: the page, and the byte at which it begins.
+    #[inline]
+    pub fn place(&self) -> Option<(&Arc<RawPage>, u32)> {
+        match &self.reader {
+            Reader::Pages(_) => None,
+            Reader::Raw(reader) => reader.place(),
+        }
     }
     /// The next record, or `None` after the last.
     ///

@@ -28,9 +28,32 @@ pub(crate) const READ_BYTES: usize = 128 << 10;
 
 /// What is in a page: records as bytes, before they are compressed.
 #[derive(Debug, Default)]
-pub(crate) struct RawPage {
+pub struct RawPage {
     pub(crate) bytes: Vec<u8>,
     pub(crate) records: u32,
+}
+
+impl RawPage {
+    /// What it takes in memory, in bytes.
+    pub fn takes(&self) -> u64 {
+        self.bytes.capacity() as u64
+    }
+
+    /// Reads the record that begins `at` this byte.
+    ///
+    /// # Errors
+    /// If none does.
+    #[inline]
+    pub fn read<R: DeserializeOwned>(&self, at: u32) -> Result<R, StoreError> {
+        let record = Decoder::new(self.bytes.get(at as usize..).unwrap_or_default()).read();
+        record.map_err(|e| StoreError::Corrupt { place: "a page in memory".into(), what: e.to_string() })
+    }
+
+    /// A byte, by which the processor fetches what is around it.
+    #[inline]
+    pub fn glance(&self, at: u32) -> u8 {
+        self.bytes.get(at as usize).copied().unwrap_or_default()
+    }
 }
 
 /// Makes pages of records.
@@ -165,7 +188,8 @@ impl fmt::Display for Source {
 pub(crate) struct RawReader<R> {
     pages: VecDeque<Arc<RawPage>>,
     page: Arc<RawPage>,
-    /// Of that page: where the next record begins, and how many are left.
+    /// Of that page: where the last record began, where the next one begins, and how many are left.
+    last: usize,
     next: usize,
     left: u32,
     record: PhantomData<fn() -> R>,
@@ -176,6 +200,7 @@ impl<R: DeserializeOwned> RawReader<R> {
         RawReader {
             pages: pages.iter().cloned().collect(),
             page: Arc::default(),
+            last: 0,
             next: 0,
             left: 0,
             record: PhantomData,
@@ -193,12 +218,19 @@ impl<R: DeserializeOwned> RawReader<R> {
         let mut decoder = Decoder::new(&self.page.bytes[self.next..]);
         let record = decoder.read::<R>();
         self.left -= 1;
+        self.last = self.next;
         self.next = self.page.bytes.len() - decoder.remaining();
         match record {
             Ok(record) if self.left > 0 || self.next == self.page.bytes.len() => Ok(Some(record)),
             Ok(_) => Err(Self::corrupt("it has more bytes than records")),
             Err(e) => Err(Self::corrupt(e)),
         }
+    }
+
+    /// Where the last record lies.
+    #[inline]
+    pub(crate) fn place(&self) -> Option<(&Arc<RawPage>, u32)> {
+        Some((&self.page, u32::try_from(self.last).ok()?))
     }
 
     #[cold]

@@ -12,6 +12,7 @@ use crate::{
     plan::Stage,
     properties::Properties,
     report::{Reporter, with_call_site},
+    soon::{SOON, soon},
     supply::{NewExecutor, Supplier, Supply},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -150,6 +151,9 @@ struct Left {
     accumulators: Vec<(AccumulatorId, Vec<u8>)>,
 }
 
+/// After a look for what may come soon that was in vain, nobody looks for so many times as long.
+const SLEEP: u32 = 20;
+
 /// The loop's state.
 pub(crate) struct Driver {
     scheduler: Scheduler,
@@ -177,6 +181,8 @@ pub(crate) struct Driver {
     jobs: HashMap<JobId, Job>,
     stages: HashMap<StageId, (Arc<Stage>, usize)>,
     running: HashMap<AttemptId, Running>,
+    /// Until when nobody looks for what may come soon, because nothing did.
+    asleep_until: Instant,
     /// The executors that were given tasks in this turn of the loop.
     launched_on: Vec<ExecutorId>,
     left: HashMap<AttemptId, Left>,
@@ -215,6 +221,7 @@ impl Driver {
             jobs: HashMap::new(),
             stages: HashMap::new(),
             running: HashMap::new(),
+            asleep_until: Instant::now(),
             launched_on: Vec::new(),
             left: HashMap::new(),
             outputs: HashMap::new(),
@@ -242,13 +249,7 @@ impl Driver {
     pub(crate) fn run(mut self) {
         crate::engine::on_drivers_thread();
         loop {
-            let deadlines = [self.scheduler.next_deadline(), self.end_of_patience()];
-            let wait = deadlines.into_iter().flatten().min().and_then(|at| self.clock.until(at));
-            let msg = match wait {
-                None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wait) => self.messages.recv_timeout(wait),
-            };
-            match msg {
+            match self.next_message() {
                 Ok(Msg::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(msg) => {
                     self.handle(msg);
@@ -264,6 +265,22 @@ impl Driver {
             self.send_launches();
         }
         self.shut_down();
+    }
+
+    /// Waits for a message, or for a deadline.
+    fn next_message(&mut self) -> Result<Msg, RecvTimeoutError> {
+        let deadlines = [self.scheduler.next_deadline(), self.end_of_patience()];
+        let wait = deadlines.into_iter().flatten().min().and_then(|at| self.clock.until(at));
+        if !self.running.is_empty() && self.asleep_until <= Instant::now() {
+            if let Some(msg) = soon(&self.messages) {
+                return Ok(msg);
+            }
+            self.asleep_until = Instant::now() + SOON * SLEEP;
+        }
+        match wait {
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => self.messages.recv_timeout(wait),
+        }
     }
 
     /// Handles what else there is, so that one executor's tasks leave together; whether the context ends.

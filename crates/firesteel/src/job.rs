@@ -6,6 +6,7 @@ use crate::{
     graph::{CallSite, Checkpoint, RddNode, lock},
     plan, properties,
     rdd::Rdd,
+    soon::soon,
 };
 use crossbeam_channel::Receiver;
 use firesteel_events::{Queue, failure_summary};
@@ -156,7 +157,7 @@ impl RunningJob {
 
     /// Waits for the end, or until the job's time is up.
     pub(crate) fn wait_for_a_while(self) -> Result<Waited> {
-        match self.news.recv() {
+        match soon(&self.news).map_or_else(|| self.news.recv(), Ok) {
             Ok(JobNews::TimeUp) => return Ok(Waited::TimeUp(self)),
             Ok(JobNews::Ended(Ok(()))) => {}
             Ok(JobNews::Ended(Err(e))) => {

@@ -45,6 +45,7 @@ mod report;
 mod run_job;
 mod settings;
 mod setup;
+mod soon;
 mod supply;
 mod tracker;
 

@@ -2,6 +2,7 @@
 
 use super::{
     aggregate::Aggregate,
+    lists::{self, Brought, Lists, SideLists},
     read::{PartByPart, Side, SideStream},
     rows::{Aside, Leaving, Left, Row, Rows, replay},
 };
@@ -81,6 +82,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
             input,
             by_part,
             aggregate: self.aggregate.clone(),
+            lists: (A::KEEPS_ALL && lists::fits::<V>()).then(|| Box::new(KeyLists::new(task))),
             rows: Rows::new(task, "combine", |part| part.as_ref().map_or(0, A::owned)),
             values: Aside::new(),
             parts: Aside::new(),
@@ -130,6 +132,8 @@ pub struct CombineStream<K, V, A: Aggregate<V>> {
     input: Input<K, V, A::Part>,
     /// Which parts of the partition are still to come.
     by_part: PartByPart,
+    /// What gathers values that are all kept, until there are too many for that.
+    lists: Option<Box<KeyLists<K, V>>>,
     rows: Rows<K, Option<A::Part>>,
     values: Aside<(K, V)>,
     parts: Aside<(K, A::Part)>,
@@ -137,6 +141,32 @@ pub struct CombineStream<K, V, A: Aggregate<V>> {
 }
 
 impl<P: Data> Row for Option<P> {}
+
+/// The values of the keys of a part that is small; once it is read, the keys that come out.
+struct KeyLists<K, V> {
+    lists: Lists<K, 1>,
+    values: SideLists<V>,
+    keys: Option<Brought<K, 1>>,
+}
+
+impl<K: Key, V: Data> KeyLists<K, V> {
+    fn new(task: &Task) -> Self {
+        KeyLists { lists: Lists::new(task, "combine"), values: SideLists::new(), keys: None }
+    }
+
+    /// What was read comes out.
+    fn end(&mut self) -> Brought<K, 1> {
+        self.lists.put_in_order(0, &mut self.values);
+        self.lists.end()
+    }
+
+    /// All keys have left; the next part may begin.
+    fn reuse(&mut self) {
+        if let Some(left) = self.keys.take() {
+            self.lists.reuse(left);
+        }
+    }
+}
 
 /// How rows are made of what arrives.
 pub(super) trait Gathering<X> {
@@ -244,6 +274,22 @@ impl<K: Key, V: Data, G: Gathering<V>> Sink<K> for Alike<'_, K, V, G> {
 }
 
 impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
+    /// Reads the current part into the lists; gives those up where there is too much for them, or it is no values that arrive.
+    fn read_lists(&mut self) {
+        let Some(mut lists) = self.lists.take() else { return };
+        let Input::Values(stream) = &mut self.input else { return };
+        let all = stream.drive(&mut lists.lists.gather(0, &mut lists.values)) == Flow::Done;
+        let keys = lists.end();
+        if all {
+            lists.keys = Some(keys);
+            self.lists = Some(lists);
+        } else {
+            for (key, [values]) in keys.unreserved() {
+                self.rows.again(key, Some(self.aggregate.of_all(lists.values.of(&values))));
+            }
+        }
+    }
+
     /// Lets out what has been gathered.
     fn write(&mut self) {
         let disk = self.rows.disk();
@@ -279,6 +325,21 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
     #[inline]
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
         loop {
+            if self.lists.as_ref().is_some_and(|lists| lists.keys.is_none()) {
+                self.read_lists();
+            }
+            if let (Some(lists), Input::Values(stream)) = (&mut self.lists, &mut self.input) {
+                for (key, [values]) in lists.keys.iter_mut().flatten() {
+                    if !sink.push(Own((key, self.aggregate.of_all(lists.values.of(&values))))) {
+                        return Flow::Full;
+                    }
+                }
+                if !self.by_part.next([stream]) {
+                    return Flow::Done;
+                }
+                lists.reuse();
+                continue;
+            }
             if let State::Reading = &self.state {
                 let a = &self.aggregate;
                 let (rows, values, parts) = (&mut self.rows, &mut self.values, &mut self.parts);

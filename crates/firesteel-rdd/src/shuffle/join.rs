@@ -7,6 +7,7 @@
 use super::{
     cogroup::Gather,
     few::{self, Few},
+    lists::{self, Brought, Lists, SideLists},
     read::{PartByPart, Side, SideStream, by_partition},
     rows::{Aside, Disk, Leaving, Left, Row, Rows, one_key_too_large, replay},
 };
@@ -19,7 +20,7 @@ use crate::{
 };
 use firesteel_store::{Refused, Reservation, SpillReader, SpillWriter, Spilled, StoreError, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Range};
 
 /// What a join makes of a key's values, and of a key that a side does not have.
 pub trait JoinKind<V, W>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
@@ -114,6 +115,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
             left: (left, Aside::new()),
             right: (right, Aside::new()),
             left_is_read: false,
+            lists: (lists::fits::<V>() && lists::fits::<W>()).then(|| Box::new(JoinLists::new(task))),
             rows: Rows::new(task, "join", |row| row.left.owned() + row.right.owned()),
             state: None,
             pairs: None,
@@ -255,6 +257,101 @@ enum Pairs<V, W, L, R> {
 
 type PairsOf<K, V, W, J> = (K, Pairs<V, W, <J as JoinKind<V, W>>::Left, <J as JoinKind<V, W>>::Right>);
 
+/// The values of the keys of a part that is small.
+struct JoinLists<K, V, W> {
+    lists: Lists<K, 2>,
+    left: SideLists<V>,
+    right: SideLists<W>,
+    /// Once both sides are read: the keys that come out.
+    keys: Option<Brought<K, 2>>,
+    /// The key whose pairs come out, and how many of its outer and inner values have.
+    current: Option<(K, [Range<usize>; 2])>,
+    done: (usize, usize),
+}
+
+impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
+    fn new(task: &Task) -> Self {
+        let (left, right) = (SideLists::new(), SideLists::new());
+        JoinLists { lists: Lists::new(task, "join"), left, right, keys: None, current: None, done: (0, 0) }
+    }
+
+    /// Both sides are read, or as much as there is memory for.
+    fn end(&mut self) -> Brought<K, 2> {
+        self.lists.put_in_order(0, &mut self.left);
+        self.lists.put_in_order(1, &mut self.right);
+        self.lists.end()
+    }
+
+    /// All keys have left; the next part may begin.
+    fn reuse(&mut self) {
+        if let Some(left) = self.keys.take() {
+            self.lists.reuse(left);
+        }
+    }
+
+    /// Makes rows of what there is: there is too much for lists.
+    fn give_up_for(&mut self, rows: &mut Rows<K, Values<V, W>>) {
+        for (key, [left, right]) in self.end().unreserved() {
+            let (left, right) = (self.left.of(&left).iter().cloned(), self.right.of(&right).iter().cloned());
+            rows.again(key, Values { left: left.collect(), right: right.collect(), spilled: None });
+        }
+    }
+
+    /// Pushes the pairs of all keys; says whether the sink wants more.
+    #[inline]
+    fn push<J: JoinKind<V, W>, S: Sink<(K, (J::Left, J::Right))>>(&mut self, sink: &mut S) -> bool {
+        let Some(keys) = &mut self.keys else { return true };
+        let (no_left, no_right) = (J::no_left(), J::no_right());
+        let left_of = |left: Option<&V>| left.cloned().map(J::left).or_else(|| no_left.clone());
+        let right_of = |right: Option<&W>| right.cloned().map(J::right).or_else(|| no_right.clone());
+        loop {
+            if let Some((key, [left, right])) = &self.current {
+                let (left, right) = (self.left.of(left), self.right.of(right));
+                let of =
+                    (left.len().max(usize::from(no_left.is_some())), right.len().max(usize::from(no_right.is_some())));
+                let mut pair = |left, right| match (left_of(left), right_of(right)) {
+                    (Some(left), Some(right)) => sink.push(Own((key.clone(), (left, right)))),
+                    _ => true,
+                };
+                let wants_more = match left.len() >= right.len() {
+                    true => nested(&mut self.done, of, |outer, inner| pair(left.get(outer), right.get(inner))),
+                    false => {
+                        nested(&mut self.done, (of.1, of.0), |outer, inner| pair(left.get(inner), right.get(outer)))
+                    }
+                };
+                if !wants_more {
+                    return false;
+                }
+                self.current = None;
+            }
+            let Some((key, [left, right])) = keys.next() else { return true };
+            // The only pair of its key is pushed as it is.
+            if let ([left], [right]) = (self.left.of(&left), self.right.of(&right)) {
+                if !sink.push(Own((key, (J::left(left.clone()), J::right(right.clone()))))) {
+                    return false;
+                }
+            } else {
+                (self.current, self.done) = (Some((key, [left, right])), (0, 0));
+            }
+        }
+    }
+}
+
+/// Goes on through all outer and inner values, as long as `pair` wants more; says whether it still does.
+#[inline]
+fn nested(done: &mut (usize, usize), of: (usize, usize), mut pair: impl FnMut(usize, usize) -> bool) -> bool {
+    while done.0 < of.0 && of.1 > 0 {
+        while done.1 < of.1 {
+            done.1 += 1;
+            if !pair(done.0, done.1 - 1) {
+                return false;
+            }
+        }
+        *done = (done.0 + 1, 0);
+    }
+    true
+}
+
 /// What waits for the next pass.
 struct Later<K, V, W> {
     rows: Option<Left<K, Values<V, W>>>,
@@ -270,6 +367,8 @@ pub struct JoinStream<K, V, W, J: JoinKind<V, W>> {
     parts: PartByPart,
     /// The left side of the current part is.
     left_is_read: bool,
+    /// What gathers the values of each key, until there are too many for that.
+    lists: Option<Box<JoinLists<K, V, W>>>,
     rows: Rows<K, Values<V, W>>,
     /// Once both sides are read: the rows that come out, and what waits.
     state: Option<(Leaving<K, Values<V, W>>, Option<Later<K, V, W>>)>,
@@ -282,6 +381,22 @@ pub struct JoinStream<K, V, W, J: JoinKind<V, W>> {
 const MANY: usize = 1_024;
 
 impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
+    /// Reads both sides of the current part into the lists; gives those up where there is too much for them.
+    fn read_lists(&mut self) {
+        let Some(JoinLists { lists, left, right, .. }) = self.lists.as_deref_mut() else { return };
+        self.left_is_read = self.left.0.drive(&mut lists.gather(0, left)) == Flow::Done;
+        let known_keys_only = J::no_left().is_none();
+        let all = self.left_is_read
+            && self.right.0.drive(&mut lists.gather(1, right).known_keys_only(known_keys_only)) == Flow::Done;
+        let Some(mut lists) = self.lists.take() else { return };
+        if all {
+            lists.keys = Some(lists.end());
+            self.lists = Some(lists);
+        } else {
+            lists.give_up_for(&mut self.rows);
+        }
+    }
+
     /// Lets out what has been gathered.
     fn write(&mut self) {
         let (left, right) = (self.left.1.end(self.rows.disk()), self.right.1.end(self.rows.disk()));
@@ -378,6 +493,21 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
     #[inline]
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
         loop {
+            if self.state.is_none() && self.lists.is_some() {
+                if self.lists.as_ref().is_some_and(|lists| lists.keys.is_none()) {
+                    self.read_lists();
+                }
+                if let Some(lists) = &mut self.lists {
+                    if !lists.push::<J, S>(sink) {
+                        return Flow::Full;
+                    }
+                    if !self.parts.next([&mut self.left.0, &mut self.right.0]) {
+                        return Flow::Done;
+                    }
+                    lists.reuse();
+                    continue;
+                }
+            }
             if self.state.is_none() {
                 if !self.left_is_read {
                     let (side, aside) = &mut self.left;

@@ -6,6 +6,7 @@ mod cogroup;
 mod combine;
 mod few;
 mod join;
+mod lists;
 mod outgoing;
 mod read;
 mod rows;

@@ -260,8 +260,8 @@ impl<K: Key, R: Row> Rows<K, R> {
         self.memory.take(lacking);
     }
 
-    /// Adds a row of an earlier pass, or sets it aside again.
-    fn again(&mut self, key: K, row: R) {
+    /// Adds a row that was gathered before, or sets it aside.
+    pub(crate) fn again(&mut self, key: K, row: R) {
         if self.closed {
             self.late.push(&(key, row), &self.disk);
         } else {

@@ -12,11 +12,13 @@ use crate::{
     stream::{Flow, Lent, Own, Sink, Stream},
     task::{Task, cannot_store},
 };
-use firesteel_store::{Reservation, SpillReader, SpillWriter, Spilled, weigh::Weigher};
+use firesteel_store::{RawPage, Reservation, SpillReader, SpillWriter, Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     cmp::{Ordering, Reverse},
-    mem::take,
+    marker::PhantomData,
+    mem::{needs_drop, take},
+    sync::Arc,
 };
 
 /// What elements are ordered by.
@@ -27,6 +29,8 @@ pub trait Order<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     const BY_KEY: bool;
     /// Looks at an element's key.
     fn with_key<R>(&self, item: &T, look: impl FnOnce(&Self::Key) -> R) -> R;
+    /// An element's key.
+    fn key(&self, item: &T) -> Self::Key;
     /// Compares two elements by their keys.
     fn compare(&self, a: &T, b: &T) -> Ordering {
         self.with_key(a, |a| self.with_key(b, |b| a.cmp(b)))
@@ -46,6 +50,9 @@ impl<K: Data + Ord, V: 'static> Order<(K, V)> for ByKey {
     fn with_key<R>(&self, item: &(K, V), look: impl FnOnce(&K) -> R) -> R {
         look(&item.0)
     }
+    fn key(&self, item: &(K, V)) -> K {
+        item.0.clone()
+    }
     fn sort(&self, items: &mut [(K, V)], ascending: bool) {
         if ascending { items.sort_by(|a, b| a.0.cmp(&b.0)) } else { items.sort_by(|a, b| b.0.cmp(&a.0)) }
     }
@@ -61,13 +68,16 @@ impl<T: 'static, C: FuncRef<T, Out: Ord>> Order<T> for ByKeyFunc<C> {
     const BY_KEY: bool = false;
     #[inline(always)]
     fn with_key<R>(&self, item: &T, look: impl FnOnce(&C::Out) -> R) -> R {
-        look(&self.0.call(item))
+        look(&self.key(item))
+    }
+    fn key(&self, item: &T) -> C::Out {
+        self.0.call(item)
     }
     fn sort(&self, items: &mut [T], ascending: bool) {
         if ascending {
-            items.sort_by_cached_key(|item| self.0.call(item))
+            items.sort_by_cached_key(|item| self.key(item))
         } else {
-            items.sort_by_cached_key(|item| Reverse(self.0.call(item)))
+            items.sort_by_cached_key(|item| Reverse(self.key(item)))
         }
     }
 }
@@ -101,17 +111,25 @@ impl<T: Data, O: Order<T>> Pipeline for Sorted<T, O> {
 const FAN_IN: (usize, usize) = (4, 32);
 /// Memory is asked for in steps of at least and at most so many bytes.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
+/// So many elements in pages are looked at ahead, at these bytes of each: one in every line of the processor's cache.
+const AHEAD: usize = 16;
+const CACHE_LINES: [u32; 3] = [0, 64, 128];
 /// Less than this is not sorted and spilled.
 const MIN_SPILL_BYTES: u64 = 256 << 10;
 
 /// The elements of a partition, sorted into sequences on disk as far as there is no memory for them.
-struct Sorter<T, O> {
+///
+/// Those that lie encoded in memory stay where they are: their keys are sorted, and they are read when it is their turn.
+struct Sorter<T, O: Order<T>> {
     order: O,
     ascending: bool,
     disk: Disk,
     memory: Reservation,
     items: Vec<T>,
-    /// What `items` take, with what sorting them takes.
+    /// Instead of `items`, as long as all elements lie in pages.
+    placed: Vec<(O::Key, Place)>,
+    pages: Vec<Arc<RawPage>>,
+    /// What `items`, or `placed` and the pages, take, with what sorting them takes.
     used: u64,
     weigher: Weigher,
     writer: Option<SpillWriter<T>>,
@@ -123,14 +141,67 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     fn new(order: O, ascending: bool, task: &Task) -> Self {
         let (disk, memory) = (Disk::new(task), task.memory().spillable().named("sort"));
         let weigher = Weigher::default();
-        Sorter { order, ascending, disk, memory, items: Vec::new(), used: 0, weigher, writer: None, sorted: Vec::new() }
+        let (items, placed, pages) = (Vec::new(), Vec::new(), Vec::new());
+        Sorter {
+            order,
+            ascending,
+            disk,
+            memory,
+            items,
+            placed,
+            pages,
+            used: 0,
+            weigher,
+            writer: None,
+            sorted: Vec::new(),
+        }
     }
 
     /// An element in a vector with room to grow, and in the merge sort's buffer or as a cached key.
     const IN_PLACE: u64 = (size_of::<T>() * 5 / 2 + 16) as u64;
 
+    /// The same of a key with a place.
+    const PLACED: u64 = (size_of::<(O::Key, Place)>() * 5 / 2) as u64;
+
     #[inline(always)]
-    fn add(&mut self, item: T) {
+    fn add<L: Lent<T>>(&mut self, mut item: L) {
+        if !needs_drop::<T>() {
+            return self.keep(item.take());
+        }
+        // Looked at first, as the place goes with the element.
+        let key = match self.items.is_empty() && item.place().is_some() {
+            true => self.order.key(item.get()),
+            false => {
+                self.read_placed();
+                return self.keep(item.take());
+            }
+        };
+        let Some((page, at)) = item.place() else { return };
+        if self.pages.last().is_none_or(|last| !Arc::ptr_eq(last, page)) {
+            self.used += page.takes();
+            self.pages.push(page.clone());
+        }
+        self.placed.push((key, Place { page: self.pages.len() as u32 - 1, at }));
+        self.used += Self::PLACED + if needs_drop::<O::Key>() { self.weigher.weigh(item.get()) } else { 0 };
+        if self.used > self.memory.room() {
+            self.reserve();
+        }
+    }
+
+    /// Keeps the elements themselves from here on: one of them lies in no page.
+    #[cold]
+    #[inline(never)]
+    fn read_placed(&mut self) {
+        let placed = take(&mut self.placed);
+        let pages = Pages(take(&mut self.pages), PhantomData);
+        if !placed.is_empty() {
+            self.used = 0;
+            placed.into_iter().for_each(|(_, place)| self.keep(pages.read(place)));
+        }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, item: T) {
         self.used += Self::IN_PLACE + self.weigher.weigh(&item);
         self.items.push(item);
         if self.used > self.memory.room() {
@@ -161,18 +232,29 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
         self.spill();
     }
 
+    /// The elements in pages, in order.
+    fn sort_placed(&mut self) -> (Vec<Place>, Pages<T>) {
+        let mut placed = take(&mut self.placed);
+        match self.ascending {
+            true => placed.sort_by(|a, b| a.0.cmp(&b.0)),
+            false => placed.sort_by(|a, b| b.0.cmp(&a.0)),
+        }
+        (placed.into_iter().map(|(_, place)| place).collect(), Pages(take(&mut self.pages), PhantomData))
+    }
+
     /// Sorts what is in memory and writes it.
     fn spill(&mut self) {
-        let mut items = take(&mut self.items);
-        if items.is_empty() {
+        if self.items.is_empty() && self.placed.is_empty() {
             return;
         }
+        let (places, pages) = self.sort_placed();
+        let mut items = take(&mut self.items);
         self.order.sort(&mut items, self.ascending);
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => self.writer.insert(self.disk.expect(self.disk.writer())),
         };
-        for item in items {
+        for item in items.into_iter().chain(places.into_iter().map(|place| pages.read(place))) {
             self.disk.expect(writer.push(&item));
         }
         let spilled = self.disk.expect(writer.end());
@@ -200,10 +282,18 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
             }
             self.sorted = level;
         }
+        if !self.placed.is_empty() {
+            let (places, pages) = self.sort_placed();
+            let items = Source::Places(Placed::new(places, pages, self.memory, self.disk));
+            return Merge {
+                readers: Some(readers),
+                ..Merge::new(self.order, self.ascending, &self.sorted, Some(items))
+            };
+        }
         let mut items = take(&mut self.items);
         self.order.sort(&mut items, self.ascending);
         let owned = self.used.saturating_sub(items.len() as u64 * Self::IN_PLACE);
-        let items = Outgoing::new(items, owned, self.memory, self.disk).scattered();
+        let items = Source::Memory(Outgoing::new(items, owned, self.memory, self.disk).scattered());
         Merge { readers: Some(readers), ..Merge::new(self.order, self.ascending, &self.sorted, Some(items)) }
     }
 
@@ -237,7 +327,7 @@ struct Merge<T, O> {
     /// The indices of `heads` as a heap, the least first.
     heap: Vec<usize>,
     /// The only sequence, where there is no other.
-    alone: Option<Outgoing<T>>,
+    alone: Option<Source<T>>,
     /// What the sequences on disk need to be read.
     #[expect(dead_code, reason = "held until the end")]
     readers: Option<Reservation>,
@@ -246,6 +336,7 @@ struct Merge<T, O> {
 enum Source<T> {
     Disk(SpillReader<T>),
     Memory(Outgoing<T>),
+    Places(Placed<T>),
 }
 
 impl<T: Data> Source<T> {
@@ -253,13 +344,94 @@ impl<T: Data> Source<T> {
         match self {
             Source::Disk(reader) => reader.next().unwrap_or_else(|e| cannot_store(e)),
             Source::Memory(items) => items.next(),
+            Source::Places(items) => items.next(),
         }
+    }
+}
+
+/// Where an element begins: which page of a [`Sorter`]'s, and which byte of it.
+#[derive(Clone, Copy)]
+struct Place {
+    page: u32,
+    at: u32,
+}
+
+/// Pages that elements are read from.
+struct Pages<T>(Vec<Arc<RawPage>>, PhantomData<fn() -> T>);
+
+impl<T: Data> Pages<T> {
+    fn read(&self, place: Place) -> T {
+        self.0[place.page as usize].read(place.at).unwrap_or_else(|e| cannot_store(e))
+    }
+}
+
+/// Elements in pages, in order: each is read when it is its turn.
+struct Placed<T> {
+    places: std::vec::IntoIter<Place>,
+    pages: Pages<T>,
+    /// So many of the next ones were looked at.
+    looked_at: usize,
+    memory: Reservation,
+    disk: Disk,
+    /// What is left, if another operator of the task needed the memory.
+    rest: Option<SpillReader<T>>,
+}
+
+impl<T: Data> Placed<T> {
+    fn new(places: Vec<Place>, pages: Pages<T>, memory: Reservation, disk: Disk) -> Self {
+        Placed { places: places.into_iter(), pages, looked_at: 0, memory, disk, rest: None }
+    }
+
+    /// Elements lie in no order: the processor fetches several at the same time, so that nobody waits for each.
+    #[cold]
+    #[inline(never)]
+    fn look_ahead(&mut self) {
+        let next = &self.places.as_slice()[..AHEAD.min(self.places.len())];
+        let glance = |place: &Place| {
+            let page = &self.pages.0[place.page as usize];
+            CACHE_LINES.iter().fold(0, |all, line| all ^ page.glance(place.at + line))
+        };
+        std::hint::black_box(next.iter().fold(0, |all, place| all ^ glance(place)));
+        self.looked_at = AHEAD;
+    }
+
+    /// Moves what is left to disk.
+    #[cold]
+    #[inline(never)]
+    fn spill(&mut self) {
+        let mut writer = self.disk.expect(self.disk.writer());
+        for place in self.places.by_ref() {
+            self.disk.expect(writer.push(&self.pages.read(place)));
+        }
+        self.pages.0 = Vec::new();
+        let spilled = self.disk.expect(writer.end());
+        self.disk.count(&spilled, self.memory.bytes());
+        self.rest = Some(spilled.reader());
+        self.memory.shrink_to(SpillReader::<T>::BYTES);
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.rest.is_none()
+            && self.memory.is_asked()
+            && self.memory.bytes() >= 2 * self.memory.at_least(MIN_SPILL_BYTES)
+        {
+            self.spill();
+        }
+        if let Some(rest) = &mut self.rest {
+            return rest.next().unwrap_or_else(|e| cannot_store(e));
+        }
+        if self.looked_at == 0 {
+            self.look_ahead();
+        }
+        self.looked_at -= 1;
+        self.places.next().map(|place| self.pages.read(place))
     }
 }
 
 impl<T: Data, O: Order<T>> Merge<T, O> {
     /// Of sequences on disk, and what comes after them in memory.
-    fn new(order: O, ascending: bool, sorted: &[Spilled<T>], items: Option<Outgoing<T>>) -> Self {
+    fn new(order: O, ascending: bool, sorted: &[Spilled<T>], items: Option<Source<T>>) -> Self {
         let (heads, heap) = (Vec::new(), Vec::new());
         let mut merge = Merge { order, ascending, heads, heap, alone: None, readers: None };
         if sorted.is_empty() {
@@ -267,7 +439,7 @@ impl<T: Data, O: Order<T>> Merge<T, O> {
             return merge;
         }
         let on_disk = sorted.iter().map(|spilled| Source::Disk(spilled.reader()));
-        for mut source in on_disk.chain(items.map(Source::Memory)) {
+        for mut source in on_disk.chain(items) {
             if let Some(first) = source.next() {
                 merge.heads.push((first, source));
             }
@@ -328,14 +500,14 @@ impl<T: Data, O: Order<T>> Merge<T, O> {
     }
 }
 
-enum State<T, O> {
+enum State<T, O: Order<T>> {
     Reading(SideStream<T>, Sorter<T, O>),
     Writing(Merge<T, O>),
     Changing,
 }
 
 /// The run of [`Sorted`].
-pub struct SortedStream<T, O> {
+pub struct SortedStream<T, O: Order<T>> {
     state: Box<State<T, O>>,
 }
 
@@ -343,11 +515,11 @@ impl<T: Data, O: Order<T>> Stream for SortedStream<T, O> {
     type Item = T;
     #[inline]
     fn drive<S: Sink<T>>(&mut self, sink: &mut S) -> Flow {
-        struct Keep<'a, T, O>(&'a mut Sorter<T, O>);
+        struct Keep<'a, T, O: Order<T>>(&'a mut Sorter<T, O>);
         impl<T: Data, O: Order<T>> Sink<T> for Keep<'_, T, O> {
             #[inline(always)]
             fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-                self.0.add(item.take());
+                self.0.add(item);
                 true
             }
         }

@@ -56,7 +56,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     /// Where the entry of a key is.
     #[inline(always)]
-    fn place(&self, hash: u64, key: &K) -> Option<usize> {
+    pub(crate) fn place(&self, hash: u64, key: &K) -> Option<usize> {
         let mask = self.index.len().wrapping_sub(1);
         let mut at = hash as u32 as usize;
         loop {
@@ -154,6 +154,10 @@ impl<K: Hash + Eq, V> Table<K, V> {
             }
         }
         tail
+    }
+
+    pub(crate) fn entries_mut(&mut self) -> &mut [Entry<K, V>] {
+        &mut self.entries
     }
 
     pub(crate) fn first_mut(&mut self) -> Option<&mut Entry<K, V>> {

@@ -130,6 +130,9 @@ impl Order<(u64, u64)> for Backwards {
     fn with_key<R>(&self, item: &(u64, u64), look: impl FnOnce(&u64) -> R) -> R {
         look(&item.0)
     }
+    fn key(&self, item: &(u64, u64)) -> u64 {
+        item.0
+    }
     fn sort(&self, items: &mut [(u64, u64)], ascending: bool) {
         items.sort_by_key(|item| item.0);
         if !ascending {

@@ -188,7 +188,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
 
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        match std::str::from_utf8(self.take_bytes()?) {
+        match simdutf8::basic::from_utf8(self.take_bytes()?) {
             Ok(text) => visitor.visit_borrowed_str(text),
             Err(_) => Err(RecordError::new(Kind::InvalidUtf8)),
         }

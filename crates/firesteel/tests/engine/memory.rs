@@ -110,6 +110,34 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+
+    #[test]
+    fn values_that_own_nothing_are_brought_together_alike_with_any_memory(
+        n in 2_000u64..40_000, keys in prop::sample::select(vec![500u64, 5_000, 1 << 40]), skewed: bool,
+        from in 1usize..5, to in 1usize..5,
+    ) {
+        let numbers = |sc: &Context, n, keys, partitions| {
+            let pair = move |(keys, skewed): &(u64, bool), i: u64| {
+                let key = if *skewed && i % 16 == 0 { 7 } else { i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys };
+                (key, (i, i as u32))
+            };
+            sc.range_n(0..n, partitions).map_with((keys, skewed), pair)
+        };
+        let a = |sc: &Context| numbers(sc, n, keys, from);
+        let few = |sc: &Context| numbers(sc, n / 100, 2 * keys, to).map_values(|(i, _)| i);
+        let named = |sc: &Context| a(sc).map(|(key, value)| (key.to_string(), value));
+        same("group_by_key", |sc| a(sc).group_by_key_into(to));
+        same("group_by_key of names", |sc| named(sc).group_by_key_into(to));
+        same("join", |sc| a(sc).join_into(&few(sc), to));
+        same("join of names", |sc| few(sc).map(|(key, value)| (key.to_string(), value)).join_into(&named(sc), to));
+        same("left_outer_join", |sc| a(sc).left_outer_join_into(&few(sc), to));
+        same("right_outer_join", |sc| a(sc).right_outer_join_into(&few(sc), to));
+        same("full_outer_join", |sc| few(sc).full_outer_join_into(&a(sc), to));
+    }
+}
+
 #[test]
 fn half_of_all_records_in_one_key_can_be_aggregated_sorted_and_joined() {
     let few = |sc: &Context| sc.parallelize_n((0..40u64).map(|k| (k, k * k)), 3);
