@@ -120,7 +120,7 @@ proptest! {
     ) {
         let numbers = |sc: &Context, n, keys, partitions| {
             let pair = move |(keys, skewed): &(u64, bool), i: u64| {
-                let key = if *skewed && i % 16 == 0 { 7 } else { i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys };
+                let key = if *skewed && i.is_multiple_of(16) { 7 } else { i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys };
                 (key, (i, i as u32))
             };
             sc.range_n(0..n, partitions).map_with((keys, skewed), pair)
