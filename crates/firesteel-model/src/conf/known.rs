@@ -241,7 +241,7 @@ keys! {
     /// next word, either.
     NETWORK_TIMEOUT: Duration = "network.timeout", default "120s";
     /// Whether map outputs outlive the executors that made them, as long as their worker lives. Read by workers, which serve them, and by
-    /// applications, which use that.
+    /// applications, which use that. Under `local-cluster` there is no worker, and they are made again.
     SHUFFLE_SERVICE_ENABLED: bool = "shuffle.service.enabled", default "true";
     /// How often a fetch of map outputs, blocks or files is tried again whose holder lives and does not answer, or whose connection was cut.
     SHUFFLE_IO_MAX_RETRIES: u32 = "shuffle.io.maxRetries", default "3";

@@ -36,8 +36,15 @@ fn all_replay_exactly<F: Default, R: Debug + PartialEq>(simulate: Simulate<F, R>
     }
 }
 
-/// A mistake that was planted breaks a history, in these words.
-fn is_found<F: Copy + Send + 'static, R: 'static>(simulate: Simulate<F, R>, seeds: u64, faults: F, words: &str) {
+/// A mistake that is planted breaks a history, in these words.
+fn is_found<F: Copy + Default + Send + 'static, R: 'static>(
+    simulate: Simulate<F, R>,
+    seeds: u64,
+    plant: impl FnOnce(&mut F),
+    words: &str,
+) {
+    let mut faults = F::default();
+    plant(&mut faults);
     let (_, broken) = first_broken(simulate, seeds, faults).expect("the fault is found");
     assert!(broken.contains(words), "{broken}");
 }

@@ -1,7 +1,6 @@
 //! The scheduler's.
 
 use crate::{all_hold, all_replay_exactly, is_found};
-use firesteel_scheduler::Faults;
 use firesteel_sim::simulate;
 
 /// So many histories have one in which a fault shows.
@@ -19,24 +18,20 @@ fn a_history_replays_exactly() {
 
 #[test]
 fn a_scheduler_that_forgets_the_epoch_is_found() {
-    let faults = Faults { forget_epoch: true, ..Faults::default() };
-    is_found(simulate, ENOUGH, faults, "lost at or after its epoch");
+    is_found(simulate, ENOUGH, |faults| faults.forget_epoch = true, "lost at or after its epoch");
 }
 
 #[test]
 fn a_scheduler_that_counts_a_zombies_failure_is_found() {
-    let faults = Faults { count_zombie_failure: true, ..Faults::default() };
-    is_found(simulate, ENOUGH, faults, "failures of a task");
+    is_found(simulate, ENOUGH, |faults| faults.count_zombie_failure = true, "failures of a task");
 }
 
 #[test]
 fn a_scheduler_that_lets_two_attempts_commit_is_found() {
-    let faults = Faults { commit_twice: true, ..Faults::default() };
-    is_found(simulate, ENOUGH, faults, "may commit the same output");
+    is_found(simulate, ENOUGH, |faults| faults.commit_twice = true, "may commit the same output");
 }
 
 #[test]
 fn a_scheduler_that_excludes_nobody_is_found() {
-    let faults = Faults { forget_exclusion: true, ..Faults::default() };
-    is_found(simulate, ENOUGH, faults, "is excluded for it");
+    is_found(simulate, ENOUGH, |faults| faults.forget_exclusion = true, "is excluded for it");
 }

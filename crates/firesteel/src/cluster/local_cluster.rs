@@ -80,6 +80,13 @@ impl LocalCluster {
         control: Control,
         delivery: Delivery,
     ) -> Result<Arc<Self>> {
+        let service = keys::SHUFFLE_SERVICE_ENABLED;
+        if conf.contains(service.info.key()) && conf.get(service)? {
+            tracing::warn!(
+                "{} has no effect under local-cluster: map outputs of an executor that dies are made again",
+                service.info.key()
+            );
+        }
         let (kept, local_dirs) = (conf.get(keys::WORKER_DIR)?, conf.local_dirs()?);
         let keep_logs = kept.is_some();
         let folder = kept.map(PathBuf::from).or_else(|| local_dirs.first().cloned()).unwrap_or_else(|| ".".into());
