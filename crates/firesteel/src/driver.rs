@@ -552,7 +552,7 @@ impl Driver {
             self.report.executor_gone(executor);
         }
         let worker_lost = matches!(reason, LossReason::HostLost { .. });
-        let outputs_survive = !worker_lost && self.places.whereabouts(executor).is_some();
+        let outputs_survive = !worker_lost && self.places.is_served(executor);
         if worker_lost {
             self.service_lost(executor, &reason);
         }
@@ -712,6 +712,8 @@ impl Driver {
             TaskFailure::Damaged(message) => Failure::Error { message, fatal: false },
             TaskFailure::CommitDenied => Failure::CommitDenied,
             TaskFailure::Fetch { shuffle, map, attempt, holder, unreachable, message } => {
+                // It may have died while this was on its way.
+                let unreachable = unreachable && holder.is_none_or(|holder| self.places.may_have_been_asked(holder));
                 Failure::FetchFailed(FetchFailure {
                     shuffle,
                     map: attempt.map(|attempt| MapRef {

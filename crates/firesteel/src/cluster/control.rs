@@ -123,8 +123,8 @@ struct Known {
     /// The numbers of all executors that have come.
     numbers: BTreeSet<ExecutorId>,
     living: BTreeMap<ExecutorId, Served>,
-    /// Of executors that have died, where their map outputs are served.
-    dead: BTreeMap<ExecutorId, String>,
+    /// Of executors that have died and whose map outputs are served.
+    dead: BTreeMap<ExecutorId, Left>,
     /// The hosts that executors have had, each at its number.
     hosts: Vec<IpAddr>,
     /// The application ends: nobody comes in any more.
@@ -139,14 +139,25 @@ struct Served {
     outputs: Option<String>,
 }
 
+/// Where is served what an executor has left that has died.
+struct Left {
+    address: String,
+    /// Somebody was told so, and may have asked there.
+    told: bool,
+}
+
 impl Known {
     fn living(&self, executor: ExecutorId) -> Option<Holder> {
         let address = self.living.get(&executor)?.address.clone();
         Some(Holder { executor, address, is_dead: false })
     }
-    fn whereabouts(&self, executor: ExecutorId) -> Option<Holder> {
-        let dead = || Some(Holder { executor, address: self.dead.get(&executor)?.clone(), is_dead: true });
-        self.living(executor).or_else(dead)
+    /// As somebody is told it.
+    fn whereabouts(&mut self, executor: ExecutorId) -> Option<Holder> {
+        self.living(executor).or_else(|| {
+            let left = self.dead.get_mut(&executor)?;
+            left.told = true;
+            Some(Holder { executor, address: left.address.clone(), is_dead: true })
+        })
     }
 }
 
@@ -159,17 +170,27 @@ impl Places {
     pub(crate) fn whereabouts(&self, executor: ExecutorId) -> Option<Holder> {
         lock(&self.known).whereabouts(executor)
     }
+    /// Whether its map outputs are served, by itself or when it has died.
+    pub(crate) fn is_served(&self, executor: ExecutorId) -> bool {
+        let known = lock(&self.known);
+        known.living.contains_key(&executor) || known.dead.contains_key(&executor)
+    }
+    /// Whether somebody who could not reach it may have asked where its map outputs are served now: not if it has died meanwhile, and
+    /// nobody knows yet where.
+    pub(crate) fn may_have_been_asked(&self, executor: ExecutorId) -> bool {
+        lock(&self.known).dead.get(&executor).is_none_or(|left| left.told)
+    }
     /// Who served the map outputs of an executor that has died is gone. Those of which it did, too.
     pub(crate) fn service_lost(&self, executor: ExecutorId) -> Vec<ExecutorId> {
         let dead = &mut lock(&self.known).dead;
         let Some(lost) = dead.remove(&executor) else { return Vec::new() };
-        dead.extract_if(.., |_, address| *address == lost).map(|(executor, _)| executor).collect()
+        dead.extract_if(.., |_, left| left.address == lost.address).map(|(executor, _)| executor).collect()
     }
     /// Forgets the executors that have died and of which nothing `is_wanted`; where their map outputs are served.
     pub(crate) fn forget_dead(&self, is_wanted: impl Fn(ExecutorId) -> bool) -> Vec<Holder> {
         let dead = &mut lock(&self.known).dead;
         let unwanted = dead.extract_if(.., |executor, _| !is_wanted(*executor));
-        unwanted.map(|(executor, address)| Holder { executor, address, is_dead: true }).collect()
+        unwanted.map(|(executor, left)| Holder { executor, address: left.address, is_dead: true }).collect()
     }
     /// Whether no executor of this number has come before: a master that was restarted, or that could not reach the application, may have
     /// given it to two.
@@ -197,7 +218,7 @@ impl Places {
     pub(crate) fn remove(&self, executor: ExecutorId) {
         let mut known = lock(&self.known);
         let outputs = known.living.remove(&executor).and_then(|served| served.outputs);
-        known.dead.extend(outputs.map(|address| (executor, address)));
+        known.dead.extend(outputs.map(|address| (executor, Left { address, told: false })));
     }
     /// From now on nobody is added.
     pub(crate) fn close(&self) {
@@ -206,7 +227,7 @@ impl Places {
     /// What a reader of a shuffle is told, whose partitions are of `1 << spread` parts. An executor that is gone has an address where nobody answers.
     pub(crate) fn outputs(&self, known: &firesteel_scheduler::MapOutputs, spread: u32) -> MapOutputs {
         let attempts = known.outputs.iter().map(|output| output.attempt).collect();
-        let places = lock(&self.known);
+        let mut places = lock(&self.known);
         if places.living.is_empty() && places.dead.is_empty() {
             return MapOutputs { attempts, spread, ..MapOutputs::default() };
         }
@@ -576,5 +597,21 @@ mod tests {
         assert!(matches!(driver.recv(), Ok(Msg::ExecutorGone(ExecutorId(3), _))));
         assert!(is_sent_away(), "what the first one held may be asked for");
         assert!(driver.try_recv().is_err());
+    }
+
+    #[test]
+    fn who_could_not_reach_an_executor_has_not_asked_a_service_of_which_nobody_was_told() {
+        let (one, other) = (ExecutorId(1), ExecutorId(2));
+        let places = Places::default();
+        let served = || Served { address: "h:1".into(), outputs: Some("h:2".into()) };
+        assert!(places.add(one, served(), || {}) && places.add(other, served(), || {}));
+        assert!(places.may_have_been_asked(one));
+        places.remove(one);
+        places.remove(other);
+        assert!(places.is_served(one) && !places.may_have_been_asked(one));
+        assert_eq!(places.whereabouts(one).map(|holder| holder.address), Some("h:2".into()));
+        assert!(places.may_have_been_asked(one) && !places.may_have_been_asked(other));
+        assert_eq!(places.service_lost(one), [other]);
+        assert!(!places.is_served(other) && places.may_have_been_asked(other));
     }
 }
