@@ -60,9 +60,9 @@ impl<T: Clone> Lent<T> for Loan<'_, T> {
 }
 
 /// An element that was read from a piece of a map output.
-pub(crate) struct Read<'a, T>(pub(crate) T, pub(crate) &'a Piece<T>);
+pub(crate) struct Decoded<'a, T>(pub(crate) T, pub(crate) &'a Piece<T>);
 
-impl<T: DeserializeOwned> Lent<T> for Read<'_, T> {
+impl<T: DeserializeOwned> Lent<T> for Decoded<'_, T> {
     #[inline(always)]
     fn get(&mut self) -> &T {
         &self.0

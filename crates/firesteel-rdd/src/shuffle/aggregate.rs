@@ -3,7 +3,7 @@
 use crate::{
     Data,
     func::{Func, FuncRef, Merge, MergeRef, Step},
-    stream::{Lent, Loan},
+    stream::Lent,
 };
 use firesteel_store::weigh;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -15,22 +15,14 @@ pub trait Aggregate<V>: Serialize + DeserializeOwned + Clone + Send + Sync + 'st
     type Part: Data;
     /// Whether a partial result begins with a zero, which counts once for each key and map partition.
     const HAS_ZERO: bool = false;
-    /// Whether a partial result keeps all values, so that it is best made of all at once.
-    const KEEPS_ALL: bool = false;
+    /// Of a partial result that is nothing but all values, in order: what makes it of them at once.
+    const OF_ALL: Option<fn(&[V]) -> Self::Part> = None;
     /// Starts with a value.
     fn create<L: Lent<V>>(&self, value: L) -> Self::Part;
     /// Adds a value.
     fn add<L: Lent<V>>(&self, part: Self::Part, value: L) -> Self::Part;
     /// Merges two partial results, the earlier one first.
     fn merge(&self, a: Self::Part, b: Self::Part) -> Self::Part;
-    /// Of all values at once, at least one: what [`create`](Aggregate::create) and [`add`](Aggregate::add) would make of them.
-    fn of_all(&self, values: &[V]) -> Self::Part
-    where
-        V: Clone,
-    {
-        let (first, others) = values.split_first().expect("a key has a value");
-        others.iter().fold(self.create(Loan(first)), |part, value| self.add(part, Loan(value)))
-    }
     /// What a partial result owns outside itself, by estimate, in bytes.
     fn owned(part: &Self::Part) -> u64 {
         weigh::owned(part)
@@ -142,7 +134,7 @@ pub struct Grouping;
 
 impl<V: Data> Aggregate<V> for Grouping {
     type Part = Vec<V>;
-    const KEEPS_ALL: bool = true;
+    const OF_ALL: Option<fn(&[V]) -> Vec<V>> = Some(<[V]>::to_vec);
     fn create<L: Lent<V>>(&self, value: L) -> Vec<V> {
         vec![value.take()]
     }
@@ -153,9 +145,6 @@ impl<V: Data> Aggregate<V> for Grouping {
     fn merge(&self, mut a: Vec<V>, b: Vec<V>) -> Vec<V> {
         a.extend(b);
         a
-    }
-    fn of_all(&self, values: &[V]) -> Vec<V> {
-        values.to_vec()
     }
     fn owned(part: &Vec<V>) -> u64 {
         weigh::of_vec(part)

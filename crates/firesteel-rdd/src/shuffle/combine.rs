@@ -82,7 +82,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
             input,
             by_part,
             aggregate: self.aggregate.clone(),
-            lists: (A::KEEPS_ALL && lists::fits::<V>()).then(|| Box::new(KeyLists::new(task))),
+            lists: A::OF_ALL.filter(|_| lists::fits::<V>()).map(|of_all| Box::new(KeyLists::new(task, of_all))),
             rows: Rows::new(task, "combine", |part| part.as_ref().map_or(0, A::owned)),
             values: Aside::new(),
             parts: Aside::new(),
@@ -133,7 +133,7 @@ pub struct CombineStream<K, V, A: Aggregate<V>> {
     /// Which parts of the partition are still to come.
     by_part: PartByPart,
     /// What gathers values that are all kept, until there are too many for that.
-    lists: Option<Box<KeyLists<K, V>>>,
+    lists: Option<Box<KeyLists<K, V, A::Part>>>,
     rows: Rows<K, Option<A::Part>>,
     values: Aside<(K, V)>,
     parts: Aside<(K, A::Part)>,
@@ -143,21 +143,29 @@ pub struct CombineStream<K, V, A: Aggregate<V>> {
 impl<P: Data> Row for Option<P> {}
 
 /// The values of the keys of a part that is small; once it is read, the keys that come out.
-struct KeyLists<K, V> {
+struct KeyLists<K, V, P> {
     lists: Lists<K, 1>,
     values: SideLists<V>,
     keys: Option<Brought<K, 1>>,
+    of_all: fn(&[V]) -> P,
 }
 
-impl<K: Key, V: Data> KeyLists<K, V> {
-    fn new(task: &Task) -> Self {
-        KeyLists { lists: Lists::new(task, "combine"), values: SideLists::new(), keys: None }
+impl<K: Key, V: Data, P: Data> KeyLists<K, V, P> {
+    fn new(task: &Task, of_all: fn(&[V]) -> P) -> Self {
+        KeyLists { lists: Lists::new(task, "combine"), values: SideLists::new(), keys: None, of_all }
     }
 
     /// What was read comes out.
-    fn end(&mut self) -> Brought<K, 1> {
+    fn end(&mut self) {
         self.lists.put_in_order(0, &mut self.values);
-        self.lists.end()
+        self.keys = Some(self.lists.end());
+    }
+
+    /// The next key with all that it has.
+    #[inline]
+    fn next(&mut self) -> Option<(K, P)> {
+        let (key, [values]) = self.keys.as_mut()?.next()?;
+        Some((key, (self.of_all)(self.values.of(&values))))
     }
 
     /// All keys have left; the next part may begin.
@@ -275,19 +283,22 @@ impl<K: Key, V: Data, G: Gathering<V>> Sink<K> for Alike<'_, K, V, G> {
 
 impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
     /// Reads the current part into the lists; gives those up where there is too much for them, or it is no values that arrive.
-    fn read_lists(&mut self) {
-        let Some(mut lists) = self.lists.take() else { return };
-        let Input::Values(stream) = &mut self.input else { return };
-        let all = stream.drive(&mut lists.lists.gather(0, &mut lists.values)) == Flow::Done;
-        let keys = lists.end();
-        if all {
-            lists.keys = Some(keys);
-            self.lists = Some(lists);
-        } else {
-            for (key, [values]) in keys.unreserved() {
-                self.rows.again(key, Some(self.aggregate.of_all(lists.values.of(&values))));
+    fn read_lists(&mut self) -> Flow {
+        let Some(mut lists) = self.lists.take() else { return Flow::Done };
+        let Input::Values(stream) = &mut self.input else { return Flow::Done };
+        let flow = stream.drive(&mut lists.lists.gather(0, &mut lists.values));
+        if flow == Flow::Full {
+            lists.end();
+            while let Some((key, part)) = lists.next() {
+                self.rows.again(key, Some(part));
             }
+            return Flow::Done;
         }
+        if flow == Flow::Done {
+            lists.end();
+        }
+        self.lists = Some(lists);
+        flow
     }
 
     /// Lets out what has been gathered.
@@ -326,11 +337,14 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
         loop {
             if self.lists.as_ref().is_some_and(|lists| lists.keys.is_none()) {
-                self.read_lists();
+                let flow = self.read_lists();
+                if flow != Flow::Done {
+                    return flow;
+                }
             }
             if let (Some(lists), Input::Values(stream)) = (&mut self.lists, &mut self.input) {
-                for (key, [values]) in lists.keys.iter_mut().flatten() {
-                    if !sink.push(Own((key, self.aggregate.of_all(lists.values.of(&values))))) {
+                while let Some(row) = lists.next() {
+                    if !sink.push(Own(row)) {
                         return Flow::Full;
                     }
                 }

@@ -291,7 +291,7 @@ impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
 
     /// Makes rows of what there is: there is too much for lists.
     fn give_up_for(&mut self, rows: &mut Rows<K, Values<V, W>>) {
-        for (key, [left, right]) in self.end().unreserved() {
+        for (key, [left, right]) in self.end() {
             let (left, right) = (self.left.of(&left).iter().cloned(), self.right.of(&right).iter().cloned());
             rows.again(key, Values { left: left.collect(), right: right.collect(), spilled: None });
         }
@@ -382,19 +382,26 @@ const MANY: usize = 1_024;
 
 impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
     /// Reads both sides of the current part into the lists; gives those up where there is too much for them.
-    fn read_lists(&mut self) {
-        let Some(JoinLists { lists, left, right, .. }) = self.lists.as_deref_mut() else { return };
-        self.left_is_read = self.left.0.drive(&mut lists.gather(0, left)) == Flow::Done;
-        let known_keys_only = J::no_left().is_none();
-        let all = self.left_is_read
-            && self.right.0.drive(&mut lists.gather(1, right).known_keys_only(known_keys_only)) == Flow::Done;
-        let Some(mut lists) = self.lists.take() else { return };
-        if all {
-            lists.keys = Some(lists.end());
-            self.lists = Some(lists);
-        } else {
-            lists.give_up_for(&mut self.rows);
+    fn read_lists(&mut self) -> Flow {
+        let Some(JoinLists { lists, left, right, .. }) = self.lists.as_deref_mut() else { return Flow::Done };
+        let mut flow = Flow::Done;
+        if !self.left_is_read {
+            flow = self.left.0.drive(&mut lists.gather(0, left));
+            self.left_is_read = flow == Flow::Done;
         }
+        if self.left_is_read {
+            let known_keys_only = J::no_left().is_none();
+            flow = self.right.0.drive(&mut lists.gather(1, right).known_keys_only(known_keys_only));
+        }
+        match (flow, &mut self.lists) {
+            (Flow::Full, lists) => {
+                lists.take().into_iter().for_each(|mut lists| lists.give_up_for(&mut self.rows));
+                return Flow::Done;
+            }
+            (Flow::Done, Some(lists)) => lists.keys = Some(lists.end()),
+            _ => {}
+        }
+        flow
     }
 
     /// Lets out what has been gathered.
@@ -495,7 +502,10 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
         loop {
             if self.state.is_none() && self.lists.is_some() {
                 if self.lists.as_ref().is_some_and(|lists| lists.keys.is_none()) {
-                    self.read_lists();
+                    let flow = self.read_lists();
+                    if flow != Flow::Done {
+                        return flow;
+                    }
                 }
                 if let Some(lists) = &mut self.lists {
                     if !lists.push::<J, S>(sink) {
@@ -505,6 +515,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
                         return Flow::Done;
                     }
                     lists.reuse();
+                    self.left_is_read = false;
                     continue;
                 }
             }

@@ -34,9 +34,11 @@ pub(super) struct Lists<K, const N: usize> {
     weigher: Weigher,
     /// What keys own outside the table.
     owned: u64,
-    /// What each side's values take.
+    /// For so many keys, that own so much, memory is reserved.
+    room: (usize, u64),
+    /// What there is room for on each side.
     sides: [u64; N],
-    operator: &'static str,
+    /// Held until the operator ends: the next part needs as much.
     memory: Reservation,
 }
 
@@ -64,7 +66,7 @@ impl<K: Key, const N: usize> Lists<K, N> {
     /// No keys yet. `operator` is who gathers them.
     pub(super) fn new(task: &Task, operator: &'static str) -> Self {
         let memory = task.memory().reservation().named(operator);
-        Lists { table: Table::new(), weigher: Weigher::default(), owned: 0, sides: [0; N], operator, memory }
+        Lists { table: Table::new(), weigher: Weigher::default(), owned: 0, room: (0, 0), sides: [0; N], memory }
     }
 
     /// Makes room for more values of a side; says whether there is memory for them.
@@ -74,15 +76,22 @@ impl<K: Key, const N: usize> Lists<K, N> {
         let more = values.len().max(FIRST);
         // As they come, and once more in order.
         self.sides[side] = ((values.len() + more) * (size_of::<(u32, V)>() + size_of::<V>())) as u64;
-        // There may be twice as many keys before anybody asks again.
-        let table = 2 * self.table.len() as u64 * Table::<K, [u32; N]>::IN_PLACE;
-        let used = self.sides.iter().sum::<u64>() + table + self.owned;
-        let lacking = used.saturating_sub(self.memory.bytes());
-        let fits = used <= MOST.0.min(self.memory.task().share() / MOST.1) && self.memory.grow(lacking).is_ok();
+        let fits = self.reserve();
         if fits {
             values.reserve_exact(more);
         }
         fits
+    }
+
+    /// Sees that there is memory for all that there is room for, and for twice the keys that there are.
+    #[cold]
+    #[inline(never)]
+    fn reserve(&mut self) -> bool {
+        self.room = (self.room.0.max(2 * self.table.len()).max(FIRST), self.room.1.max(2 * self.owned));
+        let keys = self.room.0 as u64 * Table::<K, [u32; N]>::IN_PLACE + self.room.1;
+        let used = self.sides.iter().sum::<u64>() + keys;
+        let lacking = used.saturating_sub(self.memory.bytes());
+        used <= MOST.0.min(self.memory.task().share() / MOST.1) && self.memory.grow(lacking).is_ok()
     }
 
     /// Takes a side's records, which is the `side`th; full when there is no room for more, so that rows have to take over.
@@ -111,10 +120,8 @@ impl<K: Key, const N: usize> Lists<K, N> {
 
     /// Lets the keys out, once all sides are in order.
     pub(super) fn end(&mut self) -> Brought<K, N> {
-        let another = self.memory.task().reservation().named(self.operator);
-        let memory = replace(&mut self.memory, another);
-        (self.owned, self.sides) = (0, [0; N]);
-        Brought { keys: self.table.take_entries().into(), ends: [0; N], memory }
+        self.owned = 0;
+        Brought { keys: self.table.take_entries().into(), ends: [0; N] }
     }
 
     /// Takes the room of keys that have all left for those that come next.
@@ -127,15 +134,6 @@ impl<K: Key, const N: usize> Lists<K, N> {
 pub(super) struct Brought<K, const N: usize> {
     keys: VecDeque<Entry<K, [u32; N]>>,
     ends: [u32; N],
-    memory: Reservation,
-}
-
-impl<K, const N: usize> Brought<K, N> {
-    /// Gives the memory back: rows will take some for the same keys.
-    pub(super) fn unreserved(mut self) -> Self {
-        self.memory.shrink_to(0);
-        self
-    }
 }
 
 impl<K, const N: usize> Iterator for Brought<K, N> {
@@ -166,8 +164,9 @@ impl<K, V, const N: usize> Gather<'_, K, V, N> {
 impl<K: Key, V: Data, const N: usize> Sink<(K, V)> for Gather<'_, K, V, N> {
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, mut item: L) -> bool {
-        let Lists { table, weigher, owned, .. } = &mut *self.lists;
+        let Lists { table, weigher, owned, room, .. } = &mut *self.lists;
         let hash = hash_of(&item.get().0);
+        let mut fits = true;
         let (place, value) = match table.place(hash, &item.get().0) {
             Some(place) => {
                 table.entries_mut()[place].value[self.side] += 1;
@@ -180,10 +179,14 @@ impl<K: Key, V: Data, const N: usize> Sink<(K, V)> for Gather<'_, K, V, N> {
                 let mut counts = [0; N];
                 counts[self.side] = 1;
                 table.insert(hash, key, counts);
-                (table.len() - 1, value)
+                let place = table.len() - 1;
+                if table.len() > room.0 || *owned > room.1 {
+                    fits = self.lists.reserve();
+                }
+                (place, value)
             }
         };
         self.arrived.push((place as u32, value));
-        self.arrived.len() < self.arrived.capacity() || self.lists.more(self.side, self.arrived)
+        fits && (self.arrived.len() < self.arrived.capacity() || self.lists.more(self.side, self.arrived))
     }
 }

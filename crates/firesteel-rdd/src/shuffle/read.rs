@@ -8,7 +8,7 @@ use crate::{
     peers::{RemoteOutputs, RemotePart},
     pipeline::Pipeline,
     segment::PortStream,
-    stream::{Flow, Loan, Read, Sink, Stream},
+    stream::{Decoded, Flow, Loan, Sink, Stream},
     task::{MapOutputs, Stride, Task},
 };
 use firesteel_model::{AttemptId, ExecutorId, PartitionIndex, RddId, ShuffleId};
@@ -282,7 +282,7 @@ impl<R: Data> Stream for RunStream<R> {
                             self.task.check();
                             until_look = Stride::MAX;
                         }
-                        if is_wanted(&record) && !sink.push(Read(record, &piece)) {
+                        if is_wanted(&record) && !sink.push(Decoded(record, &piece)) {
                             self.put_back(piece);
                             return Flow::Full;
                         }

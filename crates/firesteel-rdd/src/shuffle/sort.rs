@@ -29,8 +29,12 @@ pub trait Order<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     const BY_KEY: bool;
     /// Looks at an element's key.
     fn with_key<R>(&self, item: &T, look: impl FnOnce(&Self::Key) -> R) -> R;
-    /// An element's key.
+    /// Whether it is known what a key owns outside itself.
+    const KEYS_ARE_WEIGHED: bool;
+    /// What an element is ordered by, to be kept.
     fn key(&self, item: &T) -> Self::Key;
+    /// What a key owns outside itself, where that is known.
+    fn weigh(key: &Self::Key, weigher: &mut Weigher) -> u64;
     /// Compares two elements by their keys.
     fn compare(&self, a: &T, b: &T) -> Ordering {
         self.with_key(a, |a| self.with_key(b, |b| a.cmp(b)))
@@ -46,12 +50,17 @@ pub struct ByKey;
 impl<K: Data + Ord, V: 'static> Order<(K, V)> for ByKey {
     type Key = K;
     const BY_KEY: bool = true;
+    const KEYS_ARE_WEIGHED: bool = true;
     #[inline(always)]
     fn with_key<R>(&self, item: &(K, V), look: impl FnOnce(&K) -> R) -> R {
         look(&item.0)
     }
     fn key(&self, item: &(K, V)) -> K {
         item.0.clone()
+    }
+    #[inline(always)]
+    fn weigh(key: &K, weigher: &mut Weigher) -> u64 {
+        weigher.weigh(key)
     }
     fn sort(&self, items: &mut [(K, V)], ascending: bool) {
         if ascending { items.sort_by(|a, b| a.0.cmp(&b.0)) } else { items.sort_by(|a, b| b.0.cmp(&a.0)) }
@@ -66,12 +75,16 @@ pub struct ByKeyFunc<C>(pub C);
 impl<T: 'static, C: FuncRef<T, Out: Ord>> Order<T> for ByKeyFunc<C> {
     type Key = C::Out;
     const BY_KEY: bool = false;
+    const KEYS_ARE_WEIGHED: bool = !needs_drop::<C::Out>();
     #[inline(always)]
     fn with_key<R>(&self, item: &T, look: impl FnOnce(&C::Out) -> R) -> R {
         look(&self.key(item))
     }
     fn key(&self, item: &T) -> C::Out {
         self.0.call(item)
+    }
+    fn weigh(_: &C::Out, _: &mut Weigher) -> u64 {
+        0
     }
     fn sort(&self, items: &mut [T], ascending: bool) {
         if ascending {
@@ -119,16 +132,18 @@ const MIN_SPILL_BYTES: u64 = 256 << 10;
 
 /// The elements of a partition, sorted into sequences on disk as far as there is no memory for them.
 ///
-/// Those that lie encoded in memory stay where they are: their keys are sorted, and they are read when it is their turn.
+/// The first ones that lie encoded in memory stay where they are: their keys are sorted, and they are read when it is their turn.
 struct Sorter<T, O: Order<T>> {
     order: O,
     ascending: bool,
     disk: Disk,
     memory: Reservation,
     items: Vec<T>,
-    /// Instead of `items`, as long as all elements lie in pages.
+    /// What came before `items`: elements in pages.
     placed: Vec<(O::Key, Place)>,
     pages: Vec<Arc<RawPage>>,
+    /// The last page that counts in `used`, or did before something was spilled.
+    counted: Option<Arc<RawPage>>,
     /// What `items`, or `placed` and the pages, take, with what sorting them takes.
     used: u64,
     weigher: Weigher,
@@ -141,15 +156,15 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     fn new(order: O, ascending: bool, task: &Task) -> Self {
         let (disk, memory) = (Disk::new(task), task.memory().spillable().named("sort"));
         let weigher = Weigher::default();
-        let (items, placed, pages) = (Vec::new(), Vec::new(), Vec::new());
         Sorter {
             order,
             ascending,
             disk,
             memory,
-            items,
-            placed,
-            pages,
+            items: Vec::new(),
+            placed: Vec::new(),
+            pages: Vec::new(),
+            counted: None,
             used: 0,
             weigher,
             writer: None,
@@ -165,39 +180,34 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
 
     #[inline(always)]
     fn add<L: Lent<T>>(&mut self, mut item: L) {
-        if !needs_drop::<T>() {
-            return self.keep(item.take());
-        }
-        // Looked at first, as the place goes with the element.
-        let key = match self.items.is_empty() && item.place().is_some() {
-            true => self.order.key(item.get()),
-            false => {
-                self.read_placed();
-                return self.keep(item.take());
+        if needs_drop::<T>()
+            && O::KEYS_ARE_WEIGHED
+            && self.items.is_empty()
+            && let Some((page, at)) = item.place()
+        {
+            if self.pages.last().is_none_or(|last| !Arc::ptr_eq(last, page)) {
+                self.begin_page(page);
             }
-        };
-        let Some((page, at)) = item.place() else { return };
-        if self.pages.last().is_none_or(|last| !Arc::ptr_eq(last, page)) {
-            self.used += page.takes();
-            self.pages.push(page.clone());
+            let place = Place { page: self.pages.len() as u32 - 1, at };
+            let key = self.order.key(item.get());
+            self.used += Self::PLACED + O::weigh(&key, &mut self.weigher);
+            self.placed.push((key, place));
+            if self.used > self.memory.room() {
+                self.reserve();
+            }
+            return;
         }
-        self.placed.push((key, Place { page: self.pages.len() as u32 - 1, at }));
-        self.used += Self::PLACED + if needs_drop::<O::Key>() { self.weigher.weigh(item.get()) } else { 0 };
-        if self.used > self.memory.room() {
-            self.reserve();
-        }
+        self.keep(item.take());
     }
 
-    /// Keeps the elements themselves from here on: one of them lies in no page.
     #[cold]
     #[inline(never)]
-    fn read_placed(&mut self) {
-        let placed = take(&mut self.placed);
-        let pages = Pages(take(&mut self.pages), PhantomData);
-        if !placed.is_empty() {
-            self.used = 0;
-            placed.into_iter().for_each(|(_, place)| self.keep(pages.read(place)));
+    fn begin_page(&mut self, page: &Arc<RawPage>) {
+        if self.counted.as_ref().is_none_or(|counted| !Arc::ptr_eq(counted, page)) {
+            self.used += page.takes();
+            self.counted = Some(page.clone());
         }
+        self.pages.push(page.clone());
     }
 
     #[inline(always)]
@@ -244,24 +254,31 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
 
     /// Sorts what is in memory and writes it.
     fn spill(&mut self) {
-        if self.items.is_empty() && self.placed.is_empty() {
-            return;
+        if !self.placed.is_empty() {
+            let (places, pages) = self.sort_placed();
+            self.write(places.into_iter().map(|place| pages.read(place)));
         }
-        let (places, pages) = self.sort_placed();
-        let mut items = take(&mut self.items);
-        self.order.sort(&mut items, self.ascending);
+        if !self.items.is_empty() {
+            let mut items = take(&mut self.items);
+            self.order.sort(&mut items, self.ascending);
+            self.write(items.into_iter());
+        }
+        self.memory.shrink_to(0);
+        self.disk.task().check();
+    }
+
+    /// Writes a sorted sequence.
+    fn write(&mut self, items: impl Iterator<Item = T>) {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => self.writer.insert(self.disk.expect(self.disk.writer())),
         };
-        for item in items.into_iter().chain(places.into_iter().map(|place| pages.read(place))) {
+        for item in items {
             self.disk.expect(writer.push(&item));
         }
         let spilled = self.disk.expect(writer.end());
         self.disk.count(&spilled, take(&mut self.used));
         self.sorted.push(spilled);
-        self.memory.shrink_to(0);
-        self.disk.task().check();
     }
 
     /// The elements in order.
@@ -282,19 +299,25 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
             }
             self.sorted = level;
         }
+        let (mut placed, mut kept) = (None, None);
         if !self.placed.is_empty() {
+            self.used = self.used.saturating_sub(self.placed.len() as u64 * Self::PLACED);
             let (places, pages) = self.sort_placed();
-            let items = Source::Places(Placed::new(places, pages, self.memory, self.disk));
-            return Merge {
-                readers: Some(readers),
-                ..Merge::new(self.order, self.ascending, &self.sorted, Some(items))
-            };
+            let takes = pages.takes() + size_of_val(&places[..]) as u64;
+            let mut memory = self.memory.another();
+            self.memory.shrink_to(self.memory.bytes().saturating_sub(takes));
+            memory.take(takes);
+            self.used = self.used.saturating_sub(pages.takes());
+            placed = Some(Source::Places(Placed::new(places, pages, memory, self.disk.clone())));
         }
-        let mut items = take(&mut self.items);
-        self.order.sort(&mut items, self.ascending);
-        let owned = self.used.saturating_sub(items.len() as u64 * Self::IN_PLACE);
-        let items = Source::Memory(Outgoing::new(items, owned, self.memory, self.disk).scattered());
-        Merge { readers: Some(readers), ..Merge::new(self.order, self.ascending, &self.sorted, Some(items)) }
+        if !self.items.is_empty() {
+            let mut items = take(&mut self.items);
+            self.order.sort(&mut items, self.ascending);
+            let owned = self.used.saturating_sub(items.len() as u64 * Self::IN_PLACE);
+            kept = Some(Source::Memory(Outgoing::new(items, owned, self.memory, self.disk).scattered()));
+        }
+        let in_memory = placed.into_iter().chain(kept);
+        Merge { readers: Some(readers), ..Merge::new(self.order, self.ascending, &self.sorted, in_memory) }
     }
 
     /// Reserves memory for as many readers as can be had, and says for how many. What is in memory makes room for them.
@@ -360,6 +383,11 @@ struct Place {
 struct Pages<T>(Vec<Arc<RawPage>>, PhantomData<fn() -> T>);
 
 impl<T: Data> Pages<T> {
+    /// What they take in memory, in bytes.
+    fn takes(&self) -> u64 {
+        self.0.iter().map(|page| page.takes()).sum()
+    }
+
     fn read(&self, place: Place) -> T {
         self.0[place.page as usize].read(place.at).unwrap_or_else(|e| cannot_store(e))
     }
@@ -383,7 +411,6 @@ impl<T: Data> Placed<T> {
     }
 
     /// Elements lie in no order: the processor fetches several at the same time, so that nobody waits for each.
-    #[cold]
     #[inline(never)]
     fn look_ahead(&mut self) {
         let next = &self.places.as_slice()[..AHEAD.min(self.places.len())];
@@ -400,10 +427,11 @@ impl<T: Data> Placed<T> {
     #[inline(never)]
     fn spill(&mut self) {
         let mut writer = self.disk.expect(self.disk.writer());
-        for place in self.places.by_ref() {
+        for place in take(&mut self.places) {
             self.disk.expect(writer.push(&self.pages.read(place)));
         }
         self.pages.0 = Vec::new();
+        self.disk.task().check();
         let spilled = self.disk.expect(writer.end());
         self.disk.count(&spilled, self.memory.bytes());
         self.rest = Some(spilled.reader());
@@ -431,15 +459,15 @@ impl<T: Data> Placed<T> {
 
 impl<T: Data, O: Order<T>> Merge<T, O> {
     /// Of sequences on disk, and what comes after them in memory.
-    fn new(order: O, ascending: bool, sorted: &[Spilled<T>], items: Option<Source<T>>) -> Self {
+    fn new(order: O, ascending: bool, sorted: &[Spilled<T>], in_memory: impl IntoIterator<Item = Source<T>>) -> Self {
         let (heads, heap) = (Vec::new(), Vec::new());
         let mut merge = Merge { order, ascending, heads, heap, alone: None, readers: None };
-        if sorted.is_empty() {
-            merge.alone = items;
-            return merge;
-        }
         let on_disk = sorted.iter().map(|spilled| Source::Disk(spilled.reader()));
-        for mut source in on_disk.chain(items) {
+        let mut sources: Vec<_> = on_disk.chain(in_memory).collect();
+        if sources.len() == 1 {
+            merge.alone = sources.pop();
+        }
+        for mut source in sources {
             if let Some(first) = source.next() {
                 merge.heads.push((first, source));
             }

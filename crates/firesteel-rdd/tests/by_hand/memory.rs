@@ -71,6 +71,22 @@ fn a_join_gives_way_to_the_grouping_of_its_other_side() {
 }
 
 #[test]
+fn a_sort_of_what_lies_in_pages_gives_way_to_the_join_that_reads_it() {
+    let metrics = within(8 << 20, |hand, lineage| {
+        let text = |i: u64| (mix(i) % 5_000, format!("{:0>100}", mix(i)));
+        let scatter = Scatter { shuffle: ShuffleId(1), partitioner: KeyPartitioner::<u64>::hash(1), spread: false };
+        let texts = Map::new(RangeOf::new(0..25_000, 2), Plain::new(text));
+        hand.write(ShuffleId(1), &Lineage::default(), texts, scatter);
+        let side = Side::<(u64, String)>::Shuffle(ShuffleId(1));
+        let sorted = Sorted { side, order: ByKey, ascending: false, partitions: 1 };
+        lineage.erase(RddId(7), sorted);
+        let few = shuffle(hand, 2, 3_000);
+        Join::<u64, String, Value, Inner>::new(Side::Narrow(Erased::of(RddId(7))), few, 1)
+    });
+    assert!(metrics.memory_bytes_spilled > 0, "{metrics:?}");
+}
+
+#[test]
 fn a_subtraction_leaves_memory_to_the_grouping_of_its_left_side() {
     let metrics = within(4 << 20, |hand, lineage| {
         let (left, right) = (shuffle(hand, 1, 60_000), shuffle(hand, 2, 600_000));

@@ -127,11 +127,15 @@ struct Backwards;
 impl Order<(u64, u64)> for Backwards {
     type Key = u64;
     const BY_KEY: bool = true;
+    const KEYS_ARE_WEIGHED: bool = true;
     fn with_key<R>(&self, item: &(u64, u64), look: impl FnOnce(&u64) -> R) -> R {
         look(&item.0)
     }
     fn key(&self, item: &(u64, u64)) -> u64 {
         item.0
+    }
+    fn weigh(_: &u64, _: &mut firesteel_store::weigh::Weigher) -> u64 {
+        0
     }
     fn sort(&self, items: &mut [(u64, u64)], ascending: bool) {
         items.sort_by_key(|item| item.0);

@@ -130,6 +130,10 @@ proptest! {
         let named = |sc: &Context| a(sc).map(|(key, value)| (key.to_string(), value));
         same("group_by_key", |sc| a(sc).group_by_key_into(to));
         same("group_by_key of names", |sc| named(sc).group_by_key_into(to));
+        let long = |sc: &Context| a(sc).map(|(key, value)| (format!("{key:0>1000}"), value));
+        same("group_by_key of long names", |sc| long(sc).group_by_key_into(to));
+        same("sort_by_key of long names", |sc| long(sc).sort_by_key_n(false, to));
+        same("join with what lies in place", |sc| few(sc).group_by_key_into(to).map_values(|all| all.len()).join_into(&a(sc), to));
         same("join", |sc| a(sc).join_into(&few(sc), to));
         same("join of names", |sc| few(sc).map(|(key, value)| (key.to_string(), value)).join_into(&named(sc), to));
         same("left_outer_join", |sc| a(sc).left_outer_join_into(&few(sc), to));
