@@ -1,7 +1,8 @@
 //! What it costs to build a program: word count in a package of its own, from scratch and after a change.
 
 use super::{
-    record::{about, marked},
+    record::marked,
+    sheet::{Sheet, about, number},
     short,
 };
 use firesteel::prelude::*;
@@ -34,20 +35,27 @@ fn main() -> Result<()> {
 /// What is added: one more keyed operation, of other types.
 const KEYED: &str = "println!(\"{}\", counts.map(|(word, n)| (word.len(), n)).group_by_key().count()?);";
 
+/// A package in a folder that goes with it.
 struct Package {
     folder: PathBuf,
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
 }
 
 impl Package {
     fn new(folder: PathBuf) -> Result<Self> {
         let firesteel = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("firesteel");
-        fs::create_dir_all(folder.join("src"))?;
+        let package = Package { folder };
+        fs::create_dir_all(package.folder.join("src"))?;
         let manifest = format!(
             "[package]\nname = \"word-count\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\nfiresteel = {{ path = {firesteel:?} }}\n\
              \n[workspace]\n"
         );
-        fs::write(folder.join("Cargo.toml"), manifest)?;
-        let package = Package { folder };
+        fs::write(package.folder.join("Cargo.toml"), manifest)?;
         package.write("")?;
         // What is fetched is fetched before any clock runs.
         package.cargo(&["fetch"])?;
@@ -79,8 +87,8 @@ impl Package {
 /// Builds it, in both profiles, prints and records.
 pub(crate) fn measure(record: Option<&str>, command: &str) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("firesteel-build-{}", std::process::id()));
-    let package = Package::new(folder.clone())?;
-    let mut text: String = about(command).iter().map(|about| format!("# {about}\n")).collect();
+    let package = Package::new(folder)?;
+    let mut text = about(command);
     for (profile, words) in [("debug", &["build"][..]), ("release", &["build", "--release"][..])] {
         package.write("")?;
         let scratch = package.cargo(words)?;
@@ -92,26 +100,18 @@ pub(crate) fn measure(record: Option<&str>, command: &str) -> Result<()> {
         let more = package.size(profile)? - size;
         let _ = writeln!(text, "{profile}\t{scratch}\t{line}\t{keyed}\t{size}\t{more}");
     }
-    fs::remove_dir_all(folder)?;
     print!("{text}");
     Ok(record.map_or(Ok(()), |path| fs::write(path, &text))?)
 }
 
 /// Puts the table into the page.
 pub(super) fn page(recorded: &Path, folder: &Path) -> Result<()> {
-    let mut table = String::new();
     let text = fs::read_to_string(recorded)?;
-    text.lines().filter_map(|line| line.strip_prefix("# ")).for_each(|about| {
-        let _ = writeln!(table, "- {about}");
-    });
+    let sheet = Sheet::of(&text);
+    let mut table = sheet.list();
     table.push_str("\n| | from scratch, s | after a change of a line, s | with one more keyed operation, s | MB | MB more with it |\n");
     table.push_str("|---|--:|--:|--:|--:|--:|\n");
-    for line in text.lines().filter(|line| !line.starts_with("# ")) {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let [profile, scratch, line, keyed, size, more] = fields[..] else {
-            return Err(Error::InvalidArgument(format!("{}: not six fields: {line}", recorded.display())));
-        };
-        let number = |field: &str| field.parse().map_or(f64::NAN, |n: f64| n);
+    for [profile, scratch, line, keyed, size, more] in sheet.rows()? {
         let (scratch, line, keyed) = (short(number(scratch)), short(number(line)), short(number(keyed)));
         let _ =
             writeln!(table, "| {profile} | {scratch} | {line} | {keyed} | {:.1} | {:.2} |", number(size), number(more));

@@ -13,6 +13,7 @@ mod limit;
 mod peers;
 mod record;
 pub(crate) mod scaling;
+mod sheet;
 pub(crate) mod submit;
 
 use firesteel::prelude::*;

@@ -3,6 +3,7 @@
 use super::{
     WORKLOADS, ratio,
     record::{Record, marked},
+    sheet::{Sheet, number},
     short,
 };
 use firesteel::prelude::*;
@@ -12,21 +13,16 @@ use std::{fmt::Write as _, fs, path::Path};
 /// seconds of a warm run, peak resident MB.
 pub(super) fn page(recorded: &Path, ours: &Record, folder: &Path) -> Result<()> {
     let text = fs::read_to_string(recorded)?;
-    let (about, lines): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("# "));
+    let sheet = Sheet::of(&text);
     let mut engines: Vec<&str> = Vec::new();
     let mut figures = Vec::new();
-    for line in lines {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let [workload, engine, cold, warm, rss] = fields[..] else {
-            return Err(Error::InvalidArgument(format!("{}: not five fields: {line}", recorded.display())));
-        };
-        let seconds = |field: &str| field.parse::<f64>().unwrap_or(f64::NAN);
-        figures.push((workload, engine, seconds(cold), seconds(warm), rss));
+    for [workload, engine, cold, warm, rss] in sheet.rows()? {
+        figures.push((workload, engine, number(cold), number(warm), rss));
         if !engines.contains(&engine) {
             engines.push(engine);
         }
     }
-    let mut table: String = about.iter().map(|about| format!("- {}\n", &about[2..])).collect();
+    let mut table = sheet.list();
     let _ = write!(table, "\n| | Firesteel |");
     engines.iter().for_each(|engine| {
         let _ = write!(table, " {engine} | times |");

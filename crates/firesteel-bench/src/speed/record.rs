@@ -1,6 +1,10 @@
 //! A recorded run: its figures as lines of text, and the page and the picture that are made of them.
 
-use super::{Runs, WAYS, WORKLOADS, build, median, peers, ratio, scaling, short};
+use super::{
+    Runs, WAYS, WORKLOADS, build, median, peers, ratio, scaling,
+    sheet::{Sheet, about, number},
+    short,
+};
 use firesteel::prelude::*;
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -10,7 +14,8 @@ const RECORDED: &str = include_str!("../../speed.tsv");
 /// The figures of a run: lines that say how it was made, and one for each workload, way and part.
 #[derive(Default)]
 pub(super) struct Record {
-    about: Vec<String>,
+    /// The first lines of its file.
+    about: String,
     lines: Vec<Line>,
 }
 
@@ -25,21 +30,6 @@ struct Line {
     cpu: f64,
     cold: f64,
     rss: f64,
-}
-
-/// How a run is made, and on which machine.
-pub(super) fn about(command: &str) -> Vec<String> {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
-        line.map_or("unknown".to_string(), |(_, value)| value.trim().to_string())
-    };
-    let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let machine = format!("{processors} × {}, memory {}", field(&cpu, "model name"), field(&memory, "MemTotal"));
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or_default();
-    vec![format!("command: {command}"), format!("machine: {machine}"), format!("load before: {load}")]
 }
 
 impl Record {
@@ -72,25 +62,18 @@ impl Record {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let mut record = Record::default();
-        for line in text.lines() {
-            if let Some(about) = line.strip_prefix("# ") {
-                record.about.push(about.into());
-                continue;
-            }
-            let wrong = || Error::InvalidArgument(format!("not a line of a recorded run: {line}"));
-            let fields: Vec<&str> = line.split('\t').collect();
-            let [workload, way, part, ref numbers @ ..] = fields[..] else { return Err(wrong()) };
-            let numbers: Vec<f64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-            let [warm, least, most, cpu, cold, rss] = numbers[..] else { return Err(wrong()) };
+        let sheet = Sheet::of(text);
+        let mut record = Record { about: sheet.head(), lines: Vec::new() };
+        for [workload, way, part, numbers @ ..] in sheet.rows::<9>()? {
             let (workload, way, part) = (workload.into(), way.into(), part.into());
+            let [warm, least, most, cpu, cold, rss] = numbers.map(number);
             record.lines.push(Line { workload, way, part, warm, least, most, cpu, cold, rss });
         }
         Ok(record)
     }
 
     fn text(&self) -> String {
-        let mut text: String = self.about.iter().map(|about| format!("# {about}\n")).collect();
+        let mut text = self.about.clone();
         for line in &self.lines {
             let Line { workload, way, part, warm, least, most, cpu, cold, rss } = line;
             let _ = writeln!(text, "{workload}\t{way}\t{part}\t{warm}\t{least}\t{most}\t{cpu}\t{cold}\t{rss}");
@@ -149,7 +132,7 @@ pub(super) fn marked(folder: &Path, name: &str, table: &str) -> Result<()> {
 }
 
 fn table(record: &Record) -> String {
-    let mut table: String = record.about.iter().map(|about| format!("- {about}\n")).collect();
+    let mut table = Sheet::of(&record.about).list();
     table.push_str("\n| | engine | by hand | limit | ÷ hand | ÷ limit | at most | cold | peak MiB |\n");
     table.push_str("|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for workload in &WORKLOADS {

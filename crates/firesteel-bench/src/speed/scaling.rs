@@ -4,7 +4,8 @@ use super::{
     Options, Runs, Setting, WORKLOADS, inputs,
     inputs::mix,
     median, ratio,
-    record::{about, marked},
+    record::marked,
+    sheet::{Sheet, about, number},
     short,
 };
 use firesteel::prelude::*;
@@ -90,29 +91,22 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
         }
     }
     let Some(path) = &options.record else { return Ok(()) };
-    let mut text: String = about(&options.command).iter().map(|about| format!("# {about}\n")).collect();
+    let mut text = about(&options.command);
     for Figure { kind, name, way, at, seconds } in &figures {
         let _ = writeln!(text, "{kind}\t{name}\t{way}\t{at}\t{seconds}");
     }
     Ok(fs::write(path, text)?)
 }
 
-fn parse(text: &str) -> Result<(Vec<&str>, Vec<Figure>)> {
-    let (about, lines): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("# "));
-    let figure = |line: &&str| {
-        let [kind, name, way, at, seconds] = line.split('\t').collect::<Vec<_>>()[..] else { return None };
-        let (kind, name, way) = (kind.into(), name.into(), way.into());
-        Some(Figure { kind, name, way, at: at.parse().ok()?, seconds: seconds.parse().ok()? })
-    };
-    let figures: Option<_> = lines.iter().map(figure).collect();
-    let wrong = || Error::InvalidArgument("a line of the recorded run has no figure".into());
-    Ok((about.into_iter().map(|line| &line[2..]).collect(), figures.ok_or_else(wrong)?))
-}
-
 /// Puts the tables into the page `speed.md` of a folder, and draws `scaling.svg` beside it.
 pub(super) fn page(recorded: &Path, folder: &Path) -> Result<()> {
     let text = fs::read_to_string(recorded)?;
-    let (about, figures) = parse(&text)?;
+    let sheet = Sheet::of(&text);
+    let figure = |[kind, name, way, at, seconds]: [&str; 5]| {
+        let (kind, name, way) = (kind.into(), name.into(), way.into());
+        Figure { kind, name, way, at: number(at), seconds: number(seconds) }
+    };
+    let figures: Vec<Figure> = sheet.rows()?.into_iter().map(figure).collect();
     let find = |kind: &str, name: &str, way: &str, at: f64| {
         let is = |f: &&Figure| f.kind == kind && f.name == name && f.way == way && f.at == at;
         figures.iter().find(is).map_or(f64::NAN, |f| f.seconds)
@@ -120,7 +114,7 @@ pub(super) fn page(recorded: &Path, folder: &Path) -> Result<()> {
     let mut scales: Vec<f64> = figures.iter().filter(|f| f.kind == "data").map(|f| f.at).collect();
     scales.sort_by(f64::total_cmp);
     scales.dedup();
-    let mut table: String = about.iter().map(|about| format!("- {about}\n")).collect();
+    let mut table = sheet.list();
     let _ = write!(table, "\n| | 1 thread | 2 threads | faster | limit faster | engine ÷ limit |");
     for scale in &scales {
         let _ = write!(table, " at scale {scale} | ÷ limit |");
