@@ -221,8 +221,7 @@ impl Catalogues {
         header[4..].copy_from_slice(&crc32c::crc32c(entry).to_le_bytes());
         let mut ends = self.lock();
         let end = ends.entry(shuffle).or_default();
-        write_at(&path, &bytes, *end).map_err(StoreError::io("append to", &path))?;
-        *end += bytes.len() as u64;
+        *end = write_at(&path, &bytes, *end).map_err(StoreError::io("append to", &path))?;
         Ok(())
     }
 
@@ -237,8 +236,12 @@ impl Catalogues {
     }
 }
 
-fn write_at(path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
-    File::options().create(true).write(true).truncate(false).open(path)?.write_all_at(bytes, at)
+/// Writes there, or where the file ends if that comes first: somebody may have removed it, and zeros would hide what follows. Where that ends.
+fn write_at(path: &Path, bytes: &[u8], at: u64) -> io::Result<u64> {
+    let file = File::options().create(true).write(true).truncate(false).open(path)?;
+    let at = at.min(file.metadata()?.len());
+    file.write_all_at(bytes, at)?;
+    Ok(at + bytes.len() as u64)
 }
 
 #[cfg(test)]
@@ -364,6 +367,10 @@ mod tests {
         catalogues.remove(&scratch, S);
         append(3);
         assert!(Catalogue::of(&fs::read(&path).unwrap()).find(M, AttemptId(3)).is_some());
+        // Nor is there a hole where somebody else has removed it.
+        fs::remove_file(&path).unwrap();
+        append(4);
+        assert!(Catalogue::of(&fs::read(&path).unwrap()).find(M, AttemptId(4)).is_some());
     }
 
     #[test]
