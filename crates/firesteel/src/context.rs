@@ -145,8 +145,9 @@ impl ContextBuilder {
             tamper: self.tamper,
             to_driver: to_driver.clone(),
         };
-        let mut supply = Supply::open(&master, applicant)?;
+        // What cannot be used is an error before anybody is asked for executors.
         let executors = conf.get(keys::EXECUTOR_INSTANCES)?.unwrap_or(u32::MAX);
+        let mut supply = Supply::open(&master, applicant)?;
         app_id = supply.application.take().unwrap_or(app_id);
         let bus = Arc::new(Bus::new(conf.get(keys::LISTENER_BUS_CAPACITY)? as usize));
         let state = AppState::default();
