@@ -584,7 +584,7 @@ mod tests {
         let (to_driver, driver) = crossbeam_channel::unbounded();
         let delivery = Delivery::new(to_driver.clone());
         let at = Address::loopback();
-        let control = Control::open(&at, hosting, holdings, Arc::default(), delivery, to_driver).unwrap();
+        let control = Control::open(&at, hosting, holdings, Arc::default(), delivery.clone(), to_driver).unwrap();
         let is_sent_away = || {
             let (mut reader, _writer) = comes(&control, ExecutorId(3));
             receive::<ToExecutor>(&mut reader, &mut Vec::new()).is_err()
@@ -593,6 +593,8 @@ mod tests {
         // Its connection lives for as long as the driver has its link.
         let Ok(Msg::ExecutorReady(link)) = driver.recv() else { panic!() };
         assert!(is_sent_away());
+        // Nobody will say how it ended.
+        delivery.over();
         drop((first, link));
         assert!(matches!(driver.recv(), Ok(Msg::ExecutorGone(ExecutorId(3), _))));
         assert!(is_sent_away(), "what the first one held may be asked for");
