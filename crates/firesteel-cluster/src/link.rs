@@ -32,7 +32,7 @@ pub(crate) trait Visitor: Send + Sync + 'static {
     type Hears: DeserializeOwned;
 
     /// The first message of each connection: who this is, and all that the master must know, since what was said before may have
-    /// been lost.
+    /// been lost. Made under the link's lock, as `heartbeat`: nobody may say anything while he holds a lock that these take.
     fn introduction(&self) -> Self::Says;
     fn heartbeat(&self) -> Self::Says;
     /// Looks at the first answer: how long silence may last, or why there is no connection, ever.
@@ -117,6 +117,12 @@ impl<V: Visitor> MasterLink<V> {
     /// Says something; without effect while there is no connection, since the next one begins with an introduction.
     pub(crate) fn say(&self, message: &V::Says) {
         self.shared.lock().say(message);
+    }
+
+    /// As [`say`](MasterLink::say); no introduction or heartbeat comes between what `make` does and what is said of it.
+    pub(crate) fn make_and_say(&self, make: impl FnOnce() -> V::Says) {
+        let state = self.shared.lock();
+        state.say(&make());
     }
 
     /// Ends the connection; what was said before arrives, if the master takes it within two seconds. Not to be called by what the visitor
@@ -301,10 +307,8 @@ impl<V: Visitor> Shared<V> {
                 continue;
             }
             line.unheard += 1;
-            drop(state);
-            // Not under the lock: the visitor has one of its own.
-            let heartbeat = self.visitor.heartbeat();
-            self.lock().say(&heartbeat);
+            // Under the lock, as an introduction: it is of this connection, and comes after all that the visitor takes for said.
+            state.say(&self.visitor.heartbeat());
         }
     }
 }

@@ -244,12 +244,17 @@ impl Worker {
 
     /// Something has ended: it does not run any more, and the master is told, now or when it is there again.
     fn ended(&self, end: End) {
-        let mut inside = self.lock();
-        inside.lives.remove(&end.process());
-        let message = inside.state.ended(end);
-        drop(inside);
+        let forget = || {
+            let mut inside = self.lock();
+            inside.lives.remove(&end.process());
+            inside.state.ended(end)
+        };
+        match &*self.link.wait().lock().unwrap_or_else(PoisonError::into_inner) {
+            // A heartbeat between the two would count the end as said.
+            Some(link) => link.make_and_say(forget),
+            None => drop(forget()),
+        }
         self.changed.notify_all();
-        self.say(&message);
     }
 
     fn start_executor(
