@@ -16,7 +16,7 @@ use firesteel_model::{
 use firesteel_scheduler::LossReason;
 use firesteel_store::Scratch;
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs::{self, File},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -61,13 +61,40 @@ struct State {
     next: u64,
     /// How many have ended in a row without a task that succeeded.
     failed: u32,
-    /// Those whose end is no failure: they have done a task, or were let go.
-    excused: BTreeSet<ExecutorId>,
     stopping: bool,
     wanted: u32,
     /// How many threads look after executors.
     keepers: u32,
-    running: Vec<(ExecutorId, Arc<Mutex<Child>>)>,
+    /// Those that are started or run.
+    running: BTreeMap<ExecutorId, Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    /// None while it is started, though it may have registered already.
+    child: Option<Arc<Mutex<Child>>>,
+    /// It has done a task, or was let go: its end is no failure.
+    excused: bool,
+    let_go: bool,
+}
+
+impl State {
+    /// The number of an executor that is started now.
+    fn begins(&mut self) -> ExecutorId {
+        let executor = ExecutorId(self.next);
+        self.next += 1;
+        self.running.insert(executor, Running::default());
+        executor
+    }
+
+    /// Ends it at once if that is wanted already.
+    fn started(&mut self, executor: ExecutorId, child: &Arc<Mutex<Child>>) {
+        let running = self.running.entry(executor).or_default();
+        running.child = Some(child.clone());
+        if self.stopping || running.let_go {
+            let _ = lock(child).kill();
+        }
+    }
 }
 
 impl LocalCluster {
@@ -124,14 +151,13 @@ impl Supplier for LocalCluster {
     fn works(&self, executor: ExecutorId) {
         let mut state = lock(&self.shared.state);
         state.failed = 0;
-        state.excused.insert(executor);
+        state.running.get_mut(&executor).into_iter().for_each(|running| running.excused = true);
     }
 
     fn let_go(&self, executor: ExecutorId) {
-        let mut state = lock(&self.shared.state);
-        if let Some((_, child)) = state.running.iter().find(|(id, _)| *id == executor) {
-            let _ = lock(child).kill();
-            state.excused.insert(executor);
+        if let Some(running) = lock(&self.shared.state).running.get_mut(&executor) {
+            (running.excused, running.let_go) = (true, true);
+            running.child.iter().for_each(|child| drop(lock(child).kill()));
         }
     }
 
@@ -144,7 +170,7 @@ impl Supplier for LocalCluster {
         let state = lock(&self.shared.state);
         let waited = self.shared.changed.wait_timeout_while(state, LAST_WAIT, |state| !state.running.is_empty());
         let (state, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let left: Vec<_> = state.running.iter().map(|(_, child)| child.clone()).collect();
+        let left: Vec<_> = state.running.values().filter_map(|running| running.child.clone()).collect();
         drop(state);
         for child in left {
             let _ = lock(&child).kill();
@@ -165,12 +191,7 @@ impl Drop for LocalCluster {
 }
 
 impl Shared {
-    fn spawn(&self) -> Result<(ExecutorId, Child)> {
-        let executor = {
-            let mut state = lock(&self.state);
-            state.next += 1;
-            ExecutorId(state.next - 1)
-        };
+    fn spawn(&self, executor: ExecutorId) -> Result<Child> {
         let folder = self.folder.join(executor.to_string());
         fs::create_dir_all(&folder).map_err(|e| Error::io("create", folder.display(), e))?;
         let log = |name: &str| {
@@ -195,7 +216,7 @@ impl Shared {
             .spawn()
             .map_err(|e| Error::io("start", "an executor process", e))?;
         tracing::info!("executor {executor} is process {}; what it prints is in {}", child.id(), folder.display());
-        Ok((executor, child))
+        Ok(child)
     }
 
     /// What the driver is told of a process that has ended so.
@@ -214,26 +235,24 @@ impl Shared {
     /// Looks after one executor, and after those that take its place, for as long as so many are wanted.
     fn keep(&self) {
         loop {
-            let (executor, child) = match self.spawn() {
-                Ok(started) => started,
-                Err(e) => return self.give_up(format!("an executor could not be started: {e}")),
+            let executor = lock(&self.state).begins();
+            let child = match self.spawn(executor) {
+                Ok(child) => child,
+                Err(e) => {
+                    lock(&self.state).running.remove(&executor);
+                    self.changed.notify_all();
+                    return self.give_up(format!("an executor could not be started: {e}"));
+                }
             };
             let pid = child.id();
             let child = Arc::new(Mutex::new(child));
-            {
-                let mut state = lock(&self.state);
-                state.running.push((executor, child.clone()));
-                if state.stopping {
-                    let _ = lock(&child).kill();
-                }
-            }
+            lock(&self.state).started(executor, &child);
             // Not under the lock that whoever ends it needs.
             let status = wait(pid, &child);
             let took_too_much = self.cgroups.as_ref().is_some_and(|groups| groups.leave(pid));
             Scratch::tidy(&self.local_dirs);
             let mut state = lock(&self.state);
-            state.running.retain(|(id, _)| *id != executor);
-            if !state.excused.remove(&executor) {
+            if !state.running.remove(&executor).is_some_and(|running| running.excused) {
                 state.failed += 1;
             }
             let too_many_failed = state.failed > MOST_RETRIES;
