@@ -1,4 +1,4 @@
-//! What suppliers tell the driver.
+//! What suppliers, and the door at which executors register, tell the driver; and what the door tells suppliers.
 
 use super::NewExecutor;
 use crate::{driver::Msg, graph::lock};
