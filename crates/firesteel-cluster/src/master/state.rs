@@ -438,6 +438,10 @@ impl Master {
             of(recovery.applications.len(), "applications")
         )));
         self.give_up_all_missing();
+        for application in self.applications.values_mut() {
+            // Those that may have come with their workers, and did not.
+            application.killed.retain(|executor| application.executors.contains_key(executor));
+        }
         self.give_up_strays();
         for id in self.workers.keys().cloned().collect::<Vec<_>>() {
             self.tell_of_ended_applications(&id);

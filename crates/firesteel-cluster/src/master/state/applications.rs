@@ -13,6 +13,8 @@ use std::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Of fewer executors was an application not told when a master ended: one with a much higher number is none of its.
+const MOST_UNTOLD: u64 = 1 << 20;
 
 impl Master {
     pub(super) fn application_says(&mut self, now: Duration, connection: ConnectionId, message: FromApplication) {
@@ -44,7 +46,8 @@ impl Master {
             FromApplication::KillExecutor(executor) => {
                 let worker = application.executors.get(&executor).map(|of| of.worker.clone());
                 // One of which it was not told may come back with its worker.
-                let may_come = self.recovery.is_some() && executor.0 >= application.told;
+                let untold = application.told..application.told.saturating_add(MOST_UNTOLD);
+                let may_come = self.recovery.is_some() && untold.contains(&executor.0);
                 if worker.is_some() || application.missing.contains(&executor) || may_come {
                     application.killed.insert(executor);
                     application.next_executor = application.next_executor.max(executor.0.saturating_add(1));

@@ -515,6 +515,22 @@ fn an_executor_that_was_killed_while_its_worker_had_no_connection_ends_when_it_h
 }
 
 #[test]
+fn a_kill_of_an_executor_that_never_comes_is_forgotten_and_leaves_numbers_for_others() {
+    let mut world = World::new(rules());
+    world.worker(1, 4096);
+    let program = world.program(wants(None, None, 1024));
+    world.restart();
+    world.connect_program(program);
+    world.program_says(program, FromApplication::KillExecutor(ExecutorId(u64::MAX)));
+    world.program_says(program, FromApplication::KillExecutor(ExecutorId(7)));
+    world.connect_worker(0);
+    let id = world.programs[program].id.clone().unwrap();
+    assert!(world.master.recovery.is_none() && world.master.applications[&id].killed.is_empty());
+    world.executor_ends(0, 0, HowEnded::Exited(1));
+    assert_eq!(world.programs[program].executors, [ExecutorId(8)].into());
+}
+
+#[test]
 fn killing_an_executor_is_no_failure() {
     let mut world = World::new(rules());
     world.worker(1, 4096);
