@@ -15,6 +15,8 @@ pub struct Faults {
     pub forget_who_waits: bool,
     /// Give an application more executors than it wants.
     pub give_unwanted: bool,
+    /// Do not hear that an application wants fewer executors than before.
+    pub keep_wishes: bool,
     /// Start a supervised driver again that has ended well.
     pub start_again: bool,
     /// A worker that comes back does not say what has ended meanwhile.

@@ -11,7 +11,7 @@ use firesteel_cluster::{
 };
 use firesteel_model::ExecutorId;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -89,9 +89,12 @@ pub(super) struct Application {
     pub(super) state: ApplicationState,
     /// Those that its driver was told of and that have not ended, with their cores.
     pub(super) executors: BTreeMap<ExecutorId, u32>,
-    /// How many it wants, and the most that it ever has.
-    pub(super) wanted: u32,
-    pub(super) ever_wanted: u32,
+    /// How many it wanted, one after another.
+    pub(super) wishes: Vec<u32>,
+    /// The place there of the last of which the master has certainly heard.
+    pub(super) heard: usize,
+    /// The same for when each heartbeat on this connection is answered.
+    pub(super) unanswered: VecDeque<usize>,
     /// Executors that have registered with the driver, and where they run.
     pub(super) places: BTreeMap<ExecutorId, (usize, ExecutorName)>,
     /// The numbers of all executors that have ever registered with it.
@@ -122,8 +125,9 @@ impl Application {
             world: None,
             state: ApplicationState::with(faults),
             executors: BTreeMap::new(),
-            wanted: 0,
-            ever_wanted: 0,
+            wishes: vec![0],
+            heard: 0,
+            unanswered: VecDeque::new(),
             places: BTreeMap::new(),
             numbers: BTreeSet::new(),
             failures: 0,
@@ -131,6 +135,16 @@ impl Application {
             starving: None,
             starving_at_once: None,
         }
+    }
+
+    /// How many executors it wants.
+    pub(super) fn wanted(&self) -> u32 {
+        *self.wishes.last().expect("the first stays")
+    }
+
+    /// The most of which the master may think that it wants them.
+    pub(super) fn may_want(&self) -> u32 {
+        self.wishes[self.heard..].iter().copied().max().expect("the last is there")
     }
 
     /// The most cores that its executors may have.

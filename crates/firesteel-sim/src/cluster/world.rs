@@ -525,7 +525,8 @@ impl Cluster {
                 self.worker_says(worker, introduction);
             }
             Peer::Application(application) => {
-                let app = &self.applications[application];
+                let app = &mut self.applications[application];
+                app.unanswered.clear();
                 let introduction = app.state.introduction(Box::new(app.plan.wants.clone()));
                 self.application_says(application, introduction);
             }
@@ -549,7 +550,11 @@ impl Cluster {
                 let heartbeat = self.workers[worker].state.heartbeat();
                 self.worker_says(worker, heartbeat);
             }
-            Peer::Application(application) => self.application_says(application, FromApplication::Heartbeat),
+            Peer::Application(application) => {
+                let app = &mut self.applications[application];
+                app.unanswered.push_back(app.wishes.len() - 1);
+                self.application_says(application, FromApplication::Heartbeat);
+            }
             Peer::Submitter => {}
         }
         self.at(now + timeout / 4, Happening::Heartbeat(peer, connection));
@@ -866,7 +871,7 @@ impl Cluster {
 
     fn application_wants(&mut self, index: usize, executors: u32) {
         let app = &mut self.applications[index];
-        (app.wanted, app.ever_wanted) = (executors, app.ever_wanted.max(executors));
+        app.wishes.push(executors);
         let message = app.state.want(executors);
         message.into_iter().for_each(|message| self.application_says(index, message));
     }
@@ -958,6 +963,7 @@ impl Cluster {
                 repeated.into_iter().for_each(|message| self.application_says(index, message));
                 return Ok(());
             }
+            ToApplication::Heartbeat => app.heard = app.unanswered.pop_front().unwrap_or(app.heard),
             _ => {}
         }
         match app.state.hears(message) {
@@ -968,8 +974,9 @@ impl Cluster {
                 ensure(!all_known || has <= u64::from(most), || {
                     format!("application {index} has {has} cores of {most}")
                 })?;
-                ensure(!all_known || app.executors.len() <= app.ever_wanted as usize, || {
-                    format!("application {index} has more than the {} executors that it wants", app.ever_wanted)
+                let wanted = app.may_want();
+                ensure(!all_known || app.executors.len() <= wanted as usize, || {
+                    format!("application {index} has more than the {wanted} executors that it wants")
                 })?;
             }
             Some(ApplicationEvent::ExecutorEnded(executor, _)) => drop(app.executors.remove(&executor)),
@@ -1110,7 +1117,7 @@ impl Cluster {
             && app.state.id().is_some()
             && connected(&app.visit)
             && has.saturating_add(size) <= app.most(self.plan.rules.default_cores)
-            && app.executors.len() < app.wanted as usize
+            && app.executors.len() < app.wanted() as usize
             && self.workers.iter().any(|worker| {
                 let (cores, memory) = worker.free();
                 worker.alive

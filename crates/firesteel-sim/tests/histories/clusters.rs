@@ -47,6 +47,11 @@ fn a_master_that_gives_more_executors_than_are_wanted_is_found() {
 }
 
 #[test]
+fn a_master_that_does_not_hear_that_fewer_executors_are_wanted_is_found() {
+    is_found(simulate, ENOUGH, |faults| faults.keep_wishes = true, "executors that it wants");
+}
+
+#[test]
 fn a_master_that_starts_drivers_again_that_have_ended_well_is_found() {
     is_found(simulate, ENOUGH, |faults| faults.start_again = true, "has ended, and is launched");
 }

@@ -42,6 +42,7 @@ impl Master {
                     application.held_back.remove(&worker);
                 }
             }
+            FromApplication::Want { executors } if self.rules.faults.keep_wishes && executors < application.wants => {}
             FromApplication::Want { executors } => application.wants = executors,
             FromApplication::KillExecutor(executor) => {
                 let worker = application.executors.get(&executor).map(|of| of.worker.clone());
