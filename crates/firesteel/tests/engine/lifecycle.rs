@@ -232,6 +232,16 @@ fn executor_setup_runs_once_in_the_process() {
         assert_eq!(failing().build().map(drop).unwrap_err().to_string(), "no such logger");
     }
 
+    // It does not run where a setting cannot be used.
+    static EARLY: AtomicBool = AtomicBool::new(false);
+    let setup = || {
+        EARLY.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let builder = Context::builder().master("local").conf("firesteel.executor.instances", "many");
+    let error = builder.executor_setup(setup).build().map(drop).unwrap_err().to_string();
+    assert!(error.contains("firesteel.executor.instances") && !EARLY.load(Ordering::Relaxed), "{error}");
+
     static BROKEN: AtomicBool = AtomicBool::new(true);
     let panicking = || {
         let setup = || match BROKEN.load(Ordering::Relaxed) {
