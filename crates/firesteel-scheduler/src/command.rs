@@ -123,6 +123,11 @@ pub enum Command {
         /// Which partition.
         partition: PartitionIndex,
     },
+    /// Ask the cluster manager for so many executors in all. Not given yet: dynamic allocation comes later.
+    WantExecutors {
+        /// How many.
+        executors: u32,
+    },
     /// Let an executor go: it was given up, and still sends heartbeats.
     LetGo {
         /// Which.

@@ -799,6 +799,7 @@ impl Driver {
             }
             Command::LetGo { executor } => self.give_up(executor),
             Command::EndJob { job, outcome } => self.end_job(job, outcome),
+            Command::WantExecutors { executors } => self.want(executors),
             Command::IgnoreReport { .. } | Command::ReleaseBarrier { .. } => {}
             other => tracing::error!("the driver does not know the scheduler's command {other:?}"),
         }
