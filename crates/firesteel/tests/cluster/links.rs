@@ -107,7 +107,7 @@ pub(crate) fn connections_that_are_cut_while_a_shuffle_is_read_are_made_again_an
     let ground = Shuffled::new(1);
     // Connections that rest are cut, too, and those that follow again and again: more often than fetches are tried.
     let (ports, before) = (ground.ports.clone(), ground.relay().cuts());
-    ground.relay().fates(move |port| Fate { cut_after: ports.contains(&port).then_some(300 << 10), ..Fate::default() });
+    ground.relay().fates(move |port| Fate { cut_after: ports.contains(&port).then_some(100 << 10), ..Fate::default() });
     ground.relay().cut_those_to(&ground.ports);
     ground.read(|| {});
     let cuts = ground.relay().cuts() - before;
