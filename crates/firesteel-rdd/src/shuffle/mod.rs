@@ -4,6 +4,7 @@
 mod aggregate;
 mod cogroup;
 mod combine;
+mod dense;
 mod few;
 mod join;
 mod lists;

@@ -3,6 +3,7 @@
 use super::{
     aggregate::Aggregate,
     combine::{Gather, Values},
+    dense::{self, Dense},
     rows::{Aside, Rows, replay},
     sort::Order,
     table::Table,
@@ -42,6 +43,8 @@ const COMBINE_TABLE_BYTES: u64 = 4 << 20;
 const COMBINE_STEP_BYTES: u64 = 64 << 10;
 /// When it seems to have doubled, and has grown by so much, its parts are looked at.
 const COMBINE_LOOK_BYTES: u64 = 1 << 20;
+/// With so many keys in the table it is asked whether they are whole numbers close together, for which there is a better way.
+const DENSE_LOOK: usize = 1 << 13;
 /// A table that combines fewer than this many records into one is not worth its cost.
 const WORTHWHILE: u64 = 2;
 /// After a table that was not worth it, records go past it for so many tables' worth.
@@ -136,6 +139,10 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     aggregate: &'a A,
     table: Table<K, Option<A::Part>>,
     capacity: usize,
+    /// Parts that lie where their keys say; the table has those of other keys.
+    dense: Dense<V, A::Part>,
+    /// What those take.
+    dense_memory: Reservation,
     /// What the table takes, by estimate, and with how much it is full.
     used: u64,
     limit: u64,
@@ -159,6 +166,8 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             aggregate,
             table: Table::new(),
             capacity,
+            dense: Dense::none(),
+            dense_memory: task.memory().reservation().named("map-side combine"),
             used: 0,
             limit: capacity as u64 * Table::<K, Option<A::Part>>::IN_PLACE + COMBINE_TABLE_BYTES,
             weighed: 0,
@@ -190,6 +199,10 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
 
     #[inline(always)]
     fn add<L: Lent<(K, V)>>(&mut self, mut item: L) {
+        if let Some(place) = self.dense.place(&item.get().0) {
+            let value = item.take_part(|pair| pair.1, |pair| pair.1.clone());
+            return self.dense.add(place, value, self.aggregate);
+        }
         if self.bypass > 0 {
             self.bypass -= 1;
             let (key, part) = self.begin(item);
@@ -220,8 +233,31 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
                     true => self.grew(Table::<K, Option<A::Part>>::IN_PLACE + owned),
                     false => self.flush(),
                 }
+                if Dense::<V, A::Part>::fits() && self.table.len() == DENSE_LOOK {
+                    self.look_for_numbers();
+                }
             }
         }
+    }
+
+    /// Moves the table's parts to where their keys say, if these are whole numbers close together.
+    #[cold]
+    #[inline(never)]
+    fn look_for_numbers(&mut self) {
+        let Some(any) = self.table.first_mut().and_then(|entry| entry.value.clone()) else { return };
+        if !self.dense.is_none() {
+            return;
+        }
+        let numbers = self.table.entries_mut().iter().map_while(|entry| dense::number(&entry.key));
+        let Some(dense) = Dense::around(numbers, &any) else { return };
+        self.dense_memory.take(dense.bytes());
+        self.dense = dense;
+        for entry in self.table.drain() {
+            let place = self.dense.place(&entry.key).expect("there is one for each of these");
+            self.dense.put(place, entry.value.expect("a table's parts are there between records"));
+        }
+        (self.seen, self.used, self.weighed) = (0, 0, 0);
+        self.memory.shrink_to(0);
     }
 
     /// Counts what the table has grown by.
@@ -254,6 +290,11 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     /// Writes what is left.
     fn publish(mut self, task: &Task, shuffle: ShuffleId) -> MapWritten {
         let since = Instant::now();
+        self.dense.settle(self.aggregate);
+        for (key, part) in std::mem::replace(&mut self.dense, Dense::none()).drain() {
+            self.write(key, part);
+        }
+        self.dense_memory.shrink_to(0);
         self.flush();
         publish(task, shuffle, self.run, self.first.as_ref(), since)
     }
@@ -330,6 +371,10 @@ impl<K: Key, A: Aggregate<()>> Combiner<'_, K, (), A> {
     /// Adds a key without a value if it is in the table; says whether it is. What is nothing makes no part larger.
     #[inline(always)]
     fn add_known(&mut self, key: &K) -> bool {
+        if let Some(place) = self.dense.place(key) {
+            self.dense.add(place, (), self.aggregate);
+            return true;
+        }
         if self.bypass > 0 {
             return false;
         }

@@ -42,19 +42,37 @@ fn keys_come_out_in_the_order_of_their_first_arrival() {
 
 #[test]
 fn a_full_combine_table_is_flushed_and_keys_of_a_large_shuffle_come_out_part_by_part() {
-    // Far more keys than a table of one MiB holds, twice over: it is flushed, found not to be worth it, and passed by.
+    // Far more keys than a table holds, twice over, and no numbers close together: it is flushed, found not to be worth it, and passed by.
     let mut hand = Hand::new();
     let none = Lineage::default();
-    let pairs = FlatMap::new(RangeOf::new(0..2, 1), Plain::new(|_: u64| (0..150_000u64).map(|key| (key, 1u64))));
+    let pairs = FlatMap::new(RangeOf::new(0..2, 1), Plain::new(|_: u64| (0..150_000u64).map(|key| (key << 20, 1u64))));
     let add = Reducing(Plain::new(|a: u64, b: u64| a + b));
     let partitioner = KeyPartitioner::<u64>::hash(1);
     let combined = ScatterCombined { shuffle: SHUFFLE, partitioner: partitioner.clone(), aggregate: add.clone() };
     let written = hand.write(SHUFFLE, &none, pairs, combined);
     assert!((150_000..=300_000).contains(&written[0].records), "{}", written[0].records);
     let counts = hand.collect(&none, Combine::<u64, u64, _>::parts(Side::Shuffle(SHUFFLE), add, 1));
-    let mut keys: Vec<u64> = (0..150_000).collect();
+    let mut keys: Vec<u64> = (0..150_000).map(|key| key << 20).collect();
     keys.sort_by_key(|key| part_of(partitioner.place(key).1, 8));
     assert!(counts[0].iter().copied().eq(keys.into_iter().map(|key| (key, 2))));
+}
+
+#[test]
+fn of_whole_numbers_close_together_a_map_task_writes_each_once() {
+    let mut hand = Hand::new();
+    let none = Lineage::default();
+    // More keys than a table holds, twice over.
+    let pairs = FlatMap::new(
+        RangeOf::new(0..2, 1),
+        Plain::new(|_: u64| (0..200_000i32).map(|i| (i * 7919 % 400_000 - 99, 1u64))),
+    );
+    let add = Reducing(Plain::new(|a: u64, b: u64| a + b));
+    let combined =
+        ScatterCombined { shuffle: SHUFFLE, partitioner: KeyPartitioner::<i32>::hash(1), aggregate: add.clone() };
+    let written = hand.write(SHUFFLE, &none, pairs, combined);
+    let counts = hand.collect(&none, Combine::<i32, u64, _>::parts(Side::Shuffle(SHUFFLE), add, 1)).concat();
+    assert_eq!(written[0].records, counts.len() as u64);
+    assert_eq!(counts.iter().map(|(_, n)| n).sum::<u64>(), 400_000);
 }
 
 #[test]

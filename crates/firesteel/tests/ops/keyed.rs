@@ -162,6 +162,42 @@ fn more_keys_than_are_combined_at_a_time_make_no_difference() {
 }
 
 #[test]
+fn whole_numbers_as_keys_are_merged_in_order_wherever_they_lie() {
+    let sc = crate::masters::local4();
+    // So many that a map task puts their parts where the keys say; where some of them are far from the others, those go the common way.
+    macro_rules! merged {
+        ($int:ty, $least:expr, $span:expr, $far:expr) => {{
+            let key = |i: u64| match i % 97 {
+                0 => $far,
+                _ => ($least as $int).wrapping_add((i * i % $span) as $int),
+            };
+            let pairs: Vec<($int, u64)> = (0..120_000).map(|i| (key(i), i)).collect();
+            let mut expected: HashMap<$int, u64> = HashMap::new();
+            for (key, value) in &pairs {
+                expected.entry(*key).and_modify(|sum| *sum = *sum * 3 % 1009 + value).or_insert(*value);
+            }
+            let rdd = sc.parallelize_n(pairs.clone(), 1);
+            let merged = rdd.reduce_by_key_into(3, |a, b| a * 3 % 1009 + b).collect().unwrap();
+            assert_eq!(merged.len(), expected.len(), "some {} more than once", stringify!($int));
+            assert_eq!(HashMap::from_iter(merged), expected, "{}", stringify!($int));
+            let counts: HashMap<$int, u64> = rdd.keys().count_by_value().unwrap();
+            assert_eq!(counts.values().sum::<u64>(), 120_000);
+            assert_eq!(rdd.keys().distinct().count().unwrap(), expected.len() as u64);
+        }};
+    }
+    merged!(u8, 0, 251, 255);
+    merged!(i16, i16::MIN, 65_521, i16::MAX);
+    merged!(u16, 0, 65_521, 40_000);
+    merged!(i32, -30_000, 60_013, i32::MIN);
+    merged!(u32, 7, 60_013, u32::MAX);
+    merged!(i64, i64::MIN, 60_013, i64::MAX);
+    merged!(i64, -30_000, 60_013, -30_001);
+    merged!(u64, u64::MAX - 60_013, 60_013, 0);
+    merged!(usize, 1_u64 << 40, 60_013, 1);
+    merged!(isize, -5, 60_013, 2_000_000);
+}
+
+#[test]
 fn a_zero_counts_once_for_each_key_and_map_partition_however_many_keys_there_are() {
     let sc = Context::builder().master("local[2]").build().unwrap();
     let ones = sc.range_n(0..200_000, 2).map(|i| (i % 50_000, 1u64));

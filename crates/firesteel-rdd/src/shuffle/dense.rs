@@ -1,0 +1,159 @@
+//! Partial results of keys that are whole numbers close together: each lies where its key says, so that nothing is looked up.
+//!
+//! Ids of vertices, users or products are such keys more often than not.
+
+use super::aggregate::Aggregate;
+use crate::stream::Loan;
+use std::{any::Any, mem::needs_drop};
+
+/// At most so many bytes of partial results lie so. Twice as much is still within a processor's last cache more often than not, where a part
+/// that nobody has to look for is found faster than one in a table that fits the cache before it.
+const MOST_BYTES: usize = 8 << 20;
+
+macro_rules! whole_numbers {
+    ($($int:ty),*) => {
+        /// The number that a key is, in the keys' order; `None` if its type is not a whole number of up to 64 bits.
+        #[inline(always)]
+        pub(super) fn number<K: 'static>(key: &K) -> Option<u64> {
+            let key: &dyn Any = key;
+            $(if let Some(n) = key.downcast_ref::<$int>() {
+                return Some((*n as u64).wrapping_sub(<$int>::MIN as u64));
+            })*
+            None
+        }
+
+        /// The key that is this number.
+        #[inline(always)]
+        fn key_of<K: 'static>(number: u64) -> Option<K> {
+            let mut key: Option<K> = None;
+            let any: &mut dyn Any = &mut key;
+            $(if let Some(key) = any.downcast_mut::<Option<$int>>() {
+                *key = Some(number.wrapping_add(<$int>::MIN as u64) as $int);
+            })*
+            key
+        }
+    };
+}
+
+whole_numbers!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+/// Values wait to be added until there are so many.
+const WAITING: usize = 1 << 10;
+
+/// Partial results by number; none as long as it has no [window](Dense::around).
+///
+/// Values are not added one by one: of many at once it is first said, without a branch, which begin a part and which find one, and
+/// then a processor fetches the parts that it needs next while it adds to those that have come.
+pub(super) struct Dense<V, P> {
+    /// The first number that has a place.
+    base: u64,
+    parts: Vec<P>,
+    /// A bit for each place that is taken.
+    taken: Vec<u64>,
+    /// Values with their places.
+    waiting: Vec<(u32, V)>,
+}
+
+impl<V: Clone, P: Clone> Dense<V, P> {
+    /// Whether parts and values of these types may lie so: they own nothing.
+    pub(super) const fn fits() -> bool {
+        !needs_drop::<V>() && !needs_drop::<P>()
+    }
+
+    /// Places for no number.
+    pub(super) fn none() -> Self {
+        Dense { base: 0, parts: Vec::new(), taken: Vec::new(), waiting: Vec::new() }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Places for all numbers around these, if they would not take too much; `any` fills the places that are free.
+    pub(super) fn around(numbers: impl Iterator<Item = u64>, any: &P) -> Option<Self> {
+        let (least, most) = numbers.fold((u64::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
+        let room = MOST_BYTES / size_of::<P>().max(1);
+        let span = usize::try_from(most.checked_sub(least)?).ok()?.checked_add(1)?;
+        // Others are likely to come, and some of them a little outside.
+        let places = (span / 4).saturating_add(span).min(room);
+        let base = least.saturating_sub((places.checked_sub(span)? / 2) as u64);
+        let (parts, taken) = (vec![any.clone(); places], vec![0; places.div_ceil(64)]);
+        Some(Dense { base, parts, taken, waiting: Vec::with_capacity(WAITING) })
+    }
+
+    /// What it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let waiting = self.waiting.capacity() * size_of::<(u32, V)>();
+        (size_of_val(&self.parts[..]) + size_of_val(&self.taken[..]) + waiting) as u64
+    }
+
+    /// Where a key's partial result lies, if it has a place.
+    #[inline(always)]
+    pub(super) fn place<K: 'static>(&self, key: &K) -> Option<u32> {
+        let at = number(key)?.wrapping_sub(self.base);
+        (at < self.parts.len() as u64).then_some(at as u32)
+    }
+
+    /// Puts the first partial result into a place.
+    pub(super) fn put(&mut self, place: u32, part: P) {
+        self.taken[place as usize / 64] |= 1 << (place % 64);
+        self.parts[place as usize] = part;
+    }
+
+    /// Adds a value to the part at a place.
+    #[inline(always)]
+    pub(super) fn add<A: Aggregate<V, Part = P>>(&mut self, place: u32, value: V, aggregate: &A) {
+        self.waiting.push((place, value));
+        if self.waiting.len() == WAITING {
+            self.settle(aggregate);
+        }
+    }
+
+    /// Adds what waits, in the order in which it came.
+    #[inline(never)]
+    pub(super) fn settle<A: Aggregate<V, Part = P>>(&mut self, aggregate: &A) {
+        let Dense { parts, taken, waiting, .. } = self;
+        // The first of each key that has no part yet, and the others.
+        let (mut first, mut further) = ([0u16; WAITING], [0u16; WAITING]);
+        let (mut firsts, mut furthers) = (0, 0);
+        for (i, (place, _)) in waiting.iter().enumerate() {
+            let (word, bit) = (&mut taken[*place as usize / 64], place % 64);
+            let known = (*word >> bit & 1) as usize;
+            *word |= 1 << bit;
+            (first[firsts % WAITING], further[furthers % WAITING]) = (i as u16, i as u16);
+            (firsts, furthers) = (firsts + 1 - known, furthers + known);
+        }
+        for i in &first[..firsts] {
+            let (place, value) = &waiting[*i as usize];
+            parts[*place as usize] = aggregate.create(Loan(value));
+        }
+        for i in &further[..furthers] {
+            let (place, value) = &waiting[*i as usize];
+            let part = &mut parts[*place as usize];
+            // A part without a destructor: what is there stays if the user's function panics.
+            *part = aggregate.add(part.clone(), Loan(value));
+        }
+        waiting.clear();
+    }
+
+    /// Takes all out, in the order of their keys; nothing waits any more.
+    pub(super) fn drain<K: 'static>(self) -> impl Iterator<Item = (K, P)> {
+        let Dense { base, parts, taken, .. } = self;
+        (taken.into_iter().enumerate())
+            .flat_map(|(word, bits)| Bits(bits).map(move |bit| word * 64 + bit))
+            .filter_map(move |at| Some((key_of(base + at as u64)?, parts[at].clone())))
+    }
+}
+
+/// The places of the bits that are set.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = usize;
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < 64).then_some(bit as usize)
+    }
+}
