@@ -55,9 +55,9 @@ pub(super) struct Dense<V, P> {
 }
 
 impl<V: Clone, P: Clone> Dense<V, P> {
-    /// Whether parts and values of these types may lie so: they own nothing.
+    /// Whether parts and values of these types may lie so: they own nothing, and a value may be copied.
     pub(super) const fn fits() -> bool {
-        !needs_drop::<V>() && !needs_drop::<P>()
+        !needs_drop::<V>() && !needs_drop::<P>() && size_of::<V>() <= 64
     }
 
     /// Places for no number.
