@@ -310,7 +310,11 @@ impl<S> AsTexts<'_, S> {
 
 impl<X: Data, S: TextSink<X>> Take<(String, X)> for AsTexts<'_, S> {
     #[inline(always)]
-    fn decode(&mut self, piece: &mut Piece<(String, X)>, sieve: Sieve<(String, X)>) -> Result<Option<bool>, StoreError> {
+    fn decode(
+        &mut self,
+        piece: &mut Piece<(String, X)>,
+        sieve: Sieve<(String, X)>,
+    ) -> Result<Option<bool>, StoreError> {
         let Some((text, value)) = piece.next_as::<(&str, X)>()? else { return Ok(None) };
         Ok(Some(self.push(text, Own(value), sieve)))
     }
