@@ -6,6 +6,7 @@ use firesteel_store::record;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     any::{Any, TypeId},
+    borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
     marker::PhantomData,
@@ -251,9 +252,15 @@ impl<K: 'static> KeyPartitioner<K> {
         K: Hash,
     {
         let hash = hash_of(key);
+        (self.place_hashed(hash, || key), hash)
+    }
+
+    /// The partition of a key of this hash, which is made only for a partitioner of the user's. One out of range fails the task.
+    #[inline(always)]
+    pub(crate) fn place_hashed<B: Borrow<K>>(&self, hash: u64, key: impl FnOnce() -> B) -> usize {
         match &self.custom {
-            Some(custom) if !self.by_hash => (self.checked(custom.partition(key)), hash),
-            _ => (by_hash(hash, self.count), hash),
+            Some(custom) if !self.by_hash => self.checked(custom.partition(key().borrow())),
+            _ => by_hash(hash, self.count),
         }
     }
 

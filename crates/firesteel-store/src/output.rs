@@ -208,9 +208,17 @@ impl<R: DeserializeOwned> Piece<R> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "it can fail at each step")]
     pub fn next(&mut self) -> Result<Option<R>, StoreError> {
+        self.next_as()
+    }
+    /// The same, as a type that has the bytes of `R` and may borrow them: a text as a `&str`, say.
+    ///
+    /// # Errors
+    /// As [`next`](Piece::next).
+    #[inline]
+    pub fn next_as<'a, Q: Deserialize<'a>>(&'a mut self) -> Result<Option<Q>, StoreError> {
         match &mut self.reader {
-            Reader::Pages(reader) => reader.next(),
-            Reader::Raw(reader) => reader.next(),
+            Reader::Pages(reader) => reader.next_as(),
+            Reader::Raw(reader) => reader.next_as(),
         }
     }
 }

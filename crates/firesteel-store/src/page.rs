@@ -12,7 +12,7 @@ use crate::{
     record::{self, Decoder, RecordError},
     scratch::ScratchFile,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::VecDeque, fmt, io, marker::PhantomData, os::unix::fs::FileExt, sync::Arc};
 
 /// A page ends with the record that brings it to so many raw bytes.
@@ -173,6 +173,11 @@ impl Source {
             Source::Stream(stream, _) => stream.read_exact(into),
         }
     }
+
+    #[cold]
+    fn corrupt(&self, at: u64, what: impl fmt::Display) -> StoreError {
+        StoreError::Corrupt { place: format!("{self} before byte {at}"), what: what.to_string() }
+    }
 }
 
 impl fmt::Display for Source {
@@ -195,7 +200,7 @@ pub(crate) struct RawReader<R> {
     record: PhantomData<fn() -> R>,
 }
 
-impl<R: DeserializeOwned> RawReader<R> {
+impl<R> RawReader<R> {
     pub(crate) fn new(pages: &[Arc<RawPage>]) -> Self {
         RawReader {
             pages: pages.iter().cloned().collect(),
@@ -207,16 +212,16 @@ impl<R: DeserializeOwned> RawReader<R> {
         }
     }
 
-    /// The next record, if there is one.
+    /// The next record, if there is one, as a type that has the bytes of `R` and may borrow them.
     #[inline]
-    pub(crate) fn next(&mut self) -> Result<Option<R>, StoreError> {
+    pub(crate) fn next_as<'a, Q: Deserialize<'a>>(&'a mut self) -> Result<Option<Q>, StoreError> {
         while self.left == 0 {
             let Some(page) = self.pages.pop_front() else { return Ok(None) };
             (self.next, self.left) = (0, page.records);
             self.page = page;
         }
         let mut decoder = Decoder::new(&self.page.bytes[self.next..]);
-        let record = decoder.read::<R>();
+        let record = decoder.read::<Q>();
         self.left -= 1;
         self.last = self.next;
         self.next = self.page.bytes.len() - decoder.remaining();
@@ -255,7 +260,7 @@ pub(crate) struct PageReader<R> {
     record: PhantomData<fn() -> R>,
 }
 
-impl<R: DeserializeOwned> PageReader<R> {
+impl<R> PageReader<R> {
     /// Reads what lies from `at` to `end`.
     pub(crate) fn new(source: Source, at: u64, end: u64) -> Self {
         PageReader {
@@ -272,26 +277,33 @@ impl<R: DeserializeOwned> PageReader<R> {
     }
 
     fn corrupt(&self, what: impl fmt::Display) -> StoreError {
-        let place = format!("{} before byte {}", self.source, self.at);
-        StoreError::Corrupt { place, what: what.to_string() }
+        self.source.corrupt(self.at, what)
     }
 
     /// The next record, if there is one.
     #[inline]
-    pub(crate) fn next(&mut self) -> Result<Option<R>, StoreError> {
+    pub(crate) fn next(&mut self) -> Result<Option<R>, StoreError>
+    where
+        R: DeserializeOwned,
+    {
+        self.next_as()
+    }
+
+    /// The same, as a type that has the bytes of `R` and may borrow them.
+    #[inline]
+    pub(crate) fn next_as<'a, Q: Deserialize<'a>>(&'a mut self) -> Result<Option<Q>, StoreError> {
         while self.left == 0 {
             if !self.next_page()? {
                 return Ok(None);
             }
         }
         let mut decoder = Decoder::new(&self.raw[self.next..]);
-        let record = decoder.read::<R>();
+        let record = decoder.read::<Q>().map_err(|e| self.source.corrupt(self.at, e))?;
         let remaining = decoder.remaining();
-        let record = record.map_err(|e| self.corrupt(e))?;
         self.next = self.raw.len() - remaining;
         self.left -= 1;
         if self.left == 0 && remaining > 0 {
-            return Err(self.corrupt("a page has more bytes than records"));
+            return Err(self.source.corrupt(self.at, "a page has more bytes than records"));
         }
         Ok(Some(record))
     }

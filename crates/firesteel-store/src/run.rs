@@ -252,6 +252,23 @@ impl<R: Serialize> RunWriter<R> {
         self.put(partition << self.spread | part_of(hash, self.spread), hash, record);
     }
 
+    /// Whether records are encoded as they come: then [`push_encoded`](RunWriter::push_encoded) takes them.
+    #[inline(always)]
+    pub fn encodes(&self) -> bool {
+        needs_drop::<R>() && !self.raw.is_empty()
+    }
+
+    /// As [`push`](RunWriter::push), of something that has the bytes of an `R` but need not own what it shows.
+    ///
+    /// # Panics
+    /// If there is no such partition, or records are not [encoded](RunWriter::encodes).
+    #[inline(always)]
+    pub fn push_encoded<Q: Serialize>(&mut self, partition: usize, hash: u64, record: &Q) {
+        let partition = partition << self.spread | part_of(hash, self.spread);
+        self.note(partition, hash);
+        self.encode(partition, record);
+    }
+
     #[inline(never)]
     fn stage(&mut self, partition: usize, hash: u64, record: R) {
         let Some(staged) = &mut self.staged else { return };
@@ -279,11 +296,17 @@ impl<R: Serialize> RunWriter<R> {
         staged.records.into_iter().for_each(|(partition, hash, record)| self.push(partition, hash, record));
     }
 
+    /// A record of this hash comes into a partition.
     #[inline(always)]
-    fn put(&mut self, partition: usize, hash: u64, record: R) {
+    fn note(&mut self, partition: usize, hash: u64) {
         let sum = &mut self.hashes[partition];
         *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
-        if needs_drop::<R>() && !self.raw.is_empty() {
+    }
+
+    #[inline(always)]
+    fn put(&mut self, partition: usize, hash: u64, record: R) {
+        self.note(partition, hash);
+        if self.encodes() {
             return self.encode(partition, &record);
         }
         if needs_drop::<R>() {
@@ -304,7 +327,7 @@ impl<R: Serialize> RunWriter<R> {
     }
 
     #[inline(always)]
-    fn encode(&mut self, partition: usize, record: &R) {
+    fn encode<Q: Serialize>(&mut self, partition: usize, record: &Q) {
         let RawPage { bytes, records } = &self.raw[partition].current;
         if bytes.capacity() - bytes.len() <= self.longest || *records == u32::MAX {
             self.more_pages(partition);

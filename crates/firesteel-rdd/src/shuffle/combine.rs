@@ -3,8 +3,10 @@
 use super::{
     aggregate::Aggregate,
     lists::{self, Brought, Lists, SideLists},
-    read::{PartByPart, Side, SideStream},
+    read::{PartByPart, RunStream, Side, SideStream, TextSink},
     rows::{Aside, Leaving, Left, Row, Rows, replay},
+    table::PART,
+    texts::TextRows,
 };
 use crate::{
     Data, Key,
@@ -17,6 +19,7 @@ use crate::{
 use firesteel_store::{Spilled, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
+    any::Any,
     marker::PhantomData,
     mem::{needs_drop, replace},
 };
@@ -78,9 +81,11 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
             // Those lie in place, and are read as a whole.
             Arriving::Alike(side, value) => (Input::Alike(side.open(split, task), value.clone()), PartByPart::whole()),
         };
+        let by_text = TextRows::<K, A::Part>::fit() && matches!(input, Input::Parts(SideStream::Shuffle(_)));
         CombineStream {
             input,
             by_part,
+            texts: by_text.then(|| Box::new(TextRows::new(task, "combine"))),
             aggregate: self.aggregate.clone(),
             lists: A::OF_ALL.filter(|_| lists::fits::<V>()).map(|of_all| Box::new(KeyLists::new(task, of_all))),
             rows: Rows::new(task, "combine", |part| part.as_ref().map_or(0, A::owned)),
@@ -134,6 +139,8 @@ pub struct CombineStream<K, V, A: Aggregate<V>> {
     by_part: PartByPart,
     /// What gathers values that are all kept, until there are too many for that.
     lists: Option<Box<KeyLists<K, V, A::Part>>>,
+    /// What gathers the parts of keys that are text, likewise.
+    texts: Option<Box<TextRows<K, A::Part>>>,
     rows: Rows<K, Option<A::Part>>,
     values: Aside<(K, V)>,
     parts: Aside<(K, A::Part)>,
@@ -190,7 +197,7 @@ pub(super) trait Gathering<X> {
     where
         X: Serialize,
     {
-        let part = row.take().expect("a table's parts are there between records");
+        let part = row.take().expect(PART);
         // A part that owns something is taken to grow by what it is given.
         let grown = match needs_drop::<Self::Part>() {
             true => (size_of::<X>() * 3 / 2) as u64 + weigher.weigh(record.get()),
@@ -281,7 +288,39 @@ impl<K: Key, V: Data, G: Gathering<V>> Sink<K> for Alike<'_, K, V, G> {
     }
 }
 
+/// Gathers parts by keys that are text.
+struct GatherTexts<'a, K, V, A: Aggregate<V>>(&'a mut TextRows<K, A::Part>, &'a A);
+
+impl<K: Key, V: Data, A: Aggregate<V>> TextSink<A::Part> for GatherTexts<'_, K, V, A> {
+    #[inline(always)]
+    fn push<L: Lent<A::Part>>(&mut self, hash: u64, text: &str, part: L) -> bool {
+        self.0.add(hash, text, part, |a, b| self.1.merge(a, b))
+    }
+}
+
 impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
+    /// Reads the current part where keys are text; rows take over where there is too much.
+    fn read_texts(&mut self) -> Flow {
+        let Some(mut texts) = self.texts.take() else { return Flow::Done };
+        let Input::Parts(SideStream::Shuffle(stream)) = &mut self.input else { return Flow::Done };
+        let Some(stream) = (&mut **stream as &mut dyn Any).downcast_mut::<RunStream<(String, A::Part)>>() else {
+            return Flow::Done;
+        };
+        let flow = stream.drive_texts(&mut GatherTexts(&mut texts, &self.aggregate));
+        if flow == Flow::Full {
+            texts.end();
+            while let Some((key, part)) = texts.next().map(Lent::take).or_else(|| texts.refused()) {
+                self.rows.again(key, Some(part));
+            }
+            return Flow::Done;
+        }
+        if flow == Flow::Done {
+            texts.end();
+        }
+        self.texts = Some(texts);
+        flow
+    }
+
     /// Reads the current part into the lists; gives those up where there is too much for them, or it is no values that arrive.
     fn read_lists(&mut self) -> Flow {
         let Some(mut lists) = self.lists.take() else { return Flow::Done };
@@ -354,6 +393,25 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
                 lists.reuse();
                 continue;
             }
+            if self.texts.as_ref().is_some_and(|texts| texts.is_reading()) {
+                let flow = self.read_texts();
+                if flow != Flow::Done {
+                    return flow;
+                }
+            }
+            if let (Some(texts), Input::Parts(stream)) = (&mut self.texts, &mut self.input) {
+                while let Some(row) = texts.next() {
+                    if !sink.push(row) {
+                        return Flow::Full;
+                    }
+                }
+                if !self.by_part.next([stream]) {
+                    texts.leave();
+                    return Flow::Done;
+                }
+                texts.begin();
+                continue;
+            }
             if let State::Reading = &self.state {
                 let a = &self.aggregate;
                 let (rows, values, parts) = (&mut self.rows, &mut self.values, &mut self.parts);
@@ -371,7 +429,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
             }
             while let State::Writing(rows, later) = &mut self.state {
                 for (key, part) in &mut **rows {
-                    if !sink.push(Own((key, part.expect("a table's parts are there between records")))) {
+                    if !sink.push(Own((key, part.expect(PART)))) {
                         return Flow::Full;
                     }
                 }

@@ -14,6 +14,7 @@ mod rows;
 mod sort;
 mod subtract;
 mod table;
+mod texts;
 mod write;
 
 pub use aggregate::{Aggregate, Combining, CombiningRef, Counting, Folding, Grouping, Reducing, Unique};

@@ -8,7 +8,7 @@ use crate::{
     peers::{RemoteOutputs, RemotePart},
     pipeline::Pipeline,
     segment::PortStream,
-    stream::{Decoded, Flow, Loan, Sink, Stream},
+    stream::{Decoded, Flow, Lent, Loan, Own, Sink, Stream},
     task::{MapOutputs, Stride, Task},
 };
 use firesteel_model::{AttemptId, ExecutorId, PartitionIndex, RddId, ShuffleId};
@@ -259,30 +259,106 @@ impl<R: Data> RunStream<R> {
     }
 }
 
+/// Of which part records are wanted, as a power of two, and what a record's key hashes to; where other parts' are among them.
+type Sieve<R> = Option<(u32, u32, fn(&R) -> u64)>;
+
+/// How records are taken out of map outputs.
+trait Take<R> {
+    /// Takes a piece's next record, unless it is sorted out; says whether more are wanted, or that there is none.
+    fn decode(&mut self, piece: &mut Piece<R>, sieve: Sieve<R>) -> Result<Option<bool>, StoreError>;
+    /// Takes a record that lies in memory.
+    fn lend(&mut self, record: &R, sieve: Sieve<R>) -> bool;
+}
+
+/// As they are.
+struct Records<'a, S>(&'a mut S);
+
+impl<R: Data, S: Sink<R>> Take<R> for Records<'_, S> {
+    #[inline(always)]
+    fn decode(&mut self, piece: &mut Piece<R>, sieve: Sieve<R>) -> Result<Option<bool>, StoreError> {
+        let Some(record) = piece.next()? else { return Ok(None) };
+        let wanted = sieve.is_none_or(|(part, spread, hash)| part_of(hash(&record), spread) == part as usize);
+        Ok(Some(!wanted || self.0.push(Decoded(record, piece))))
+    }
+    #[inline(always)]
+    fn lend(&mut self, record: &R, sieve: Sieve<R>) -> bool {
+        let wanted = sieve.is_none_or(|(part, spread, hash)| part_of(hash(record), spread) == part as usize);
+        !wanted || self.0.push(Loan(record))
+    }
+}
+
+/// Where pairs go whose keys are text; as [`Sink`].
+pub(super) trait TextSink<X> {
+    /// Accepts a pair; the text stays where it lies, and comes with its hash.
+    fn push<L: Lent<X>>(&mut self, hash: u64, text: &str, value: L) -> bool;
+}
+
+/// Without a `String` for each.
+struct AsTexts<'a, S>(&'a mut S);
+
+impl<S> AsTexts<'_, S> {
+    #[inline(always)]
+    fn push<X, L: Lent<X>>(&mut self, text: &str, value: L, sieve: Sieve<(String, X)>) -> bool
+    where
+        S: TextSink<X>,
+    {
+        let hash = hash_of(text);
+        let wanted = sieve.is_none_or(|(part, spread, _)| part_of(hash, spread) == part as usize);
+        !wanted || self.0.push(hash, text, value)
+    }
+}
+
+impl<X: Data, S: TextSink<X>> Take<(String, X)> for AsTexts<'_, S> {
+    #[inline(always)]
+    fn decode(
+        &mut self,
+        piece: &mut Piece<(String, X)>,
+        sieve: Sieve<(String, X)>,
+    ) -> Result<Option<bool>, StoreError> {
+        let Some((text, value)) = piece.next_as::<(&str, X)>()? else { return Ok(None) };
+        Ok(Some(self.push(text, Own(value), sieve)))
+    }
+    #[inline(always)]
+    fn lend(&mut self, (text, value): &(String, X), sieve: Sieve<(String, X)>) -> bool {
+        self.push(text, Loan(value), sieve)
+    }
+}
+
+impl<X: Data> RunStream<(String, X)> {
+    /// Drives pairs whose keys nobody needs to own.
+    pub(super) fn drive_texts<S: TextSink<X>>(&mut self, sink: &mut S) -> Flow {
+        self.drive_as(&mut AsTexts(sink))
+    }
+}
+
 impl<R: Data> Stream for RunStream<R> {
     type Item = R;
 
     #[inline]
     fn drive<S: Sink<R>>(&mut self, sink: &mut S) -> Flow {
+        self.drive_as(&mut Records(sink))
+    }
+}
+
+impl<R: Data> RunStream<R> {
+    #[inline(always)]
+    fn drive_as<T: Take<R>>(&mut self, take: &mut T) -> Flow {
         loop {
             let sifted = self.current.as_ref().is_some_and(|reading| reading.among_others);
-            let is_wanted = match (self.wanted, self.hash.filter(|_| sifted)) {
+            let sieve = match (self.wanted, self.hash.filter(|_| sifted)) {
                 (Wanted::Part { part, spread }, Some(hash)) => Some((part, spread, hash)),
                 _ => None,
-            };
-            let is_wanted = |record: &R| {
-                is_wanted.is_none_or(|(part, spread, hash)| part_of(hash(record), spread) == part as usize)
             };
             if self.current.as_ref().is_some_and(Reading::has_pieces) {
                 let mut until_look = Stride::MAX;
                 while let Some(mut piece) = self.take_piece() {
-                    while let Some(record) = self.unless_lost(piece.next()) {
+                    while let Some(go) = self.unless_lost(take.decode(&mut piece, sieve)) {
                         until_look -= 1;
                         if until_look == 0 {
                             self.task.check();
                             until_look = Stride::MAX;
                         }
-                        if is_wanted(&record) && !sink.push(Decoded(record, &piece)) {
+                        if !go {
                             self.put_back(piece);
                             return Flow::Full;
                         }
@@ -300,7 +376,7 @@ impl<R: Data> Stream for RunStream<R> {
                         self.task.check();
                         for record in block {
                             *read += 1;
-                            if is_wanted(record) && !sink.push(Loan(record)) {
+                            if !take.lend(record, sieve) {
                                 return Flow::Full;
                             }
                         }

@@ -7,17 +7,93 @@ use std::hash::Hash;
 
 /// Room of up to so many bytes is kept for the entries that come next.
 pub(super) const KEEP_BYTES: usize = 2 << 20;
+/// Of a part that is taken out while the user's function runs.
+pub(super) const PART: &str = "a table's parts are there between records";
 /// How many entries are weighed to know what all own.
-const SAMPLE: usize = 64;
+pub(super) const SAMPLE: usize = 64;
 
-/// Keys and what belongs to them, in the order in which the keys came first.
-///
-/// The index has open addressing: entries stay where they are when it grows, and are not looked at.
-pub struct Table<K, V> {
+/// Where the entries of keys are, by the keys' hashes: open addressing, so that entries stay where they are when it grows, and are not
+/// looked at.
+#[derive(Default)]
+pub(super) struct Index {
     /// A power of two of slots, or none. A slot is the low half of a key's hash and, in its own low half, the place of the
     /// entry plus one; 0 is free. The low half of the hash also says where to look: what came into one
     /// partition has the same high bits.
-    index: Vec<u64>,
+    slots: Vec<u64>,
+}
+
+impl Index {
+    /// Where the entry of a key is; `is` says whether an entry is the key's.
+    #[inline(always)]
+    pub(super) fn place(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut at = hash as u32 as usize;
+        loop {
+            // Without any slot there is none to get.
+            let slot = *self.slots.get(at & mask)?;
+            if slot == 0 {
+                return None;
+            }
+            if (slot >> 32) as u32 == hash as u32 {
+                let place = slot as u32 as usize - 1;
+                if is(place) {
+                    return Some(place);
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Adds the entry at a place, which is how many there were before.
+    #[inline(always)]
+    pub(super) fn add(&mut self, hash: u64, place: usize) {
+        // At most three of four slots are taken.
+        if place * 4 >= self.slots.len() * 3 {
+            self.grow();
+        }
+        let place = u32::try_from(place + 1).expect("a table of one partition holds less than 2^32 keys");
+        self.take_slot(hash << 32 | u64::from(place));
+    }
+
+    #[inline(always)]
+    fn take_slot(&mut self, slot: u64) {
+        let mask = self.slots.len() - 1;
+        let mut at = (slot >> 32) as usize & mask;
+        while self.slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = slot;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        self.keep(usize::MAX, (self.slots.len() * 2).max(16));
+    }
+
+    /// Makes it anew of so many slots, with the first `most` entries.
+    fn keep(&mut self, most: usize, slots: usize) {
+        for slot in std::mem::replace(&mut self.slots, vec![0; slots]) {
+            if slot != 0 && slot as u32 as usize <= most {
+                self.take_slot(slot);
+            }
+        }
+    }
+
+    /// Forgets all entries; the room stays.
+    pub(super) fn clear(&mut self) {
+        self.slots.fill(0);
+    }
+
+    /// What it takes for so many entries, in bytes.
+    pub(super) fn bytes(entries: usize) -> u64 {
+        ((entries * 4).div_ceil(3).next_power_of_two().max(16) * size_of::<u64>()) as u64
+    }
+}
+
+/// Keys and what belongs to them, in the order in which the keys came first.
+pub struct Table<K, V> {
+    index: Index,
     entries: Vec<Entry<K, V>>,
 }
 
@@ -30,7 +106,7 @@ pub(crate) struct Entry<K, V> {
 impl<K: Hash + Eq, V> Table<K, V> {
     /// An empty table.
     pub fn new() -> Self {
-        Table { index: Vec::new(), entries: Vec::new() }
+        Table { index: Index::default(), entries: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,22 +133,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// Where the entry of a key is.
     #[inline(always)]
     pub(crate) fn place(&self, hash: u64, key: &K) -> Option<usize> {
-        let mask = self.index.len().wrapping_sub(1);
-        let mut at = hash as u32 as usize;
-        loop {
-            // Without any slot there is none to get.
-            let slot = *self.index.get(at & mask)?;
-            if slot == 0 {
-                return None;
-            }
-            if (slot >> 32) as u32 == hash as u32 {
-                let place = slot as u32 as usize - 1;
-                if self.entries[place].key == *key {
-                    return Some(place);
-                }
-            }
-            at += 1;
-        }
+        self.index.place(hash, |place| self.entries[place].key == *key)
     }
 
     /// The value of a key that is there.
@@ -85,34 +146,8 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// Adds a key that is not there.
     #[inline(always)]
     pub fn insert(&mut self, hash: u64, key: K, value: V) {
-        // At most three of four slots are taken.
-        if self.entries.len() * 4 >= self.index.len() * 3 {
-            self.grow();
-        }
+        self.index.add(hash, self.entries.len());
         self.entries.push(Entry { key, value });
-        let place = u32::try_from(self.entries.len()).expect("a table of one partition holds less than 2^32 keys");
-        self.take_slot(hash << 32 | u64::from(place));
-    }
-
-    #[inline(always)]
-    fn take_slot(&mut self, slot: u64) {
-        let mask = self.index.len() - 1;
-        let mut at = (slot >> 32) as usize & mask;
-        while self.index[at] != 0 {
-            at = (at + 1) & mask;
-        }
-        self.index[at] = slot;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self) {
-        let slots = (self.index.len() * 2).max(16);
-        for slot in std::mem::replace(&mut self.index, vec![0; slots]) {
-            if slot != 0 {
-                self.take_slot(slot);
-            }
-        }
     }
 
     /// The value of `key`, made if it is not there.
@@ -140,19 +175,14 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     /// Empties the table, in order of first arrival.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Entry<K, V>> + '_ {
-        self.index.fill(0);
+        self.index.clear();
         self.entries.drain(..)
     }
 
     /// Takes out the keys that came after the first `at`, in their order.
     pub(crate) fn split_off(&mut self, at: usize) -> Vec<Entry<K, V>> {
         let tail = self.entries.split_off(at);
-        let slots = self.index.len();
-        for slot in std::mem::replace(&mut self.index, vec![0; slots]) {
-            if slot != 0 && slot as u32 as usize <= at {
-                self.take_slot(slot);
-            }
-        }
+        self.index.keep(at, self.index.slots.len());
         tail
     }
 
@@ -166,9 +196,9 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     /// Takes all entries out, with their room.
     pub(crate) fn take_entries(&mut self) -> Vec<Entry<K, V>> {
-        match size_of_val(&self.index[..]) <= KEEP_BYTES {
-            true => self.index.fill(0),
-            false => self.index = Vec::new(),
+        match size_of_val(&self.index.slots[..]) <= KEEP_BYTES {
+            true => self.index.clear(),
+            false => self.index = Index::default(),
         }
         std::mem::take(&mut self.entries)
     }

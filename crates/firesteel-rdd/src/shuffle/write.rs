@@ -6,7 +6,8 @@ use super::{
     dense::{self, Dense},
     rows::{Aside, Rows, replay},
     sort::Order,
-    table::Table,
+    table::{PART, Table},
+    texts::{self, Texts},
 };
 use crate::{
     Data, Key,
@@ -19,7 +20,13 @@ use crate::{
 use firesteel_model::ShuffleId;
 use firesteel_store::{Reservation, RunWriter, boundary::Sample, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, mem::needs_drop, slice::from_ref, time::Instant};
+use std::{
+    cell::Cell,
+    marker::PhantomData,
+    mem::{needs_drop, replace, take},
+    slice::from_ref,
+    time::Instant,
+};
 
 /// What a map task tells the driver about its output.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -108,7 +115,10 @@ impl<K: Key, V: Data> Action<(K, V)> for Scatter<K> {
                 if self.2.is_none() {
                     self.2 = Some(item.get().clone());
                 }
-                self.1.push(partition, hash, item.take());
+                match self.1.encodes() {
+                    true => self.1.push_encoded(partition, hash, item.get()),
+                    false => self.1.push(partition, hash, item.take()),
+                }
                 true
             }
         }
@@ -138,6 +148,8 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     partitioner: &'a KeyPartitioner<K>,
     aggregate: &'a A,
     table: Table<K, Option<A::Part>>,
+    /// Instead, where keys are text: with each its hash, which is dear then.
+    texts: Texts<(u64, Option<A::Part>)>,
     capacity: usize,
     /// Parts that lie where their keys say; the table has those of other keys.
     dense: Dense<V, A::Part>,
@@ -157,6 +169,86 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     value: PhantomData<V>,
 }
 
+/// What comes to a combiner: a key with a value, or alone.
+trait Keyed<K, V>: Sized {
+    fn key(&mut self) -> &K;
+    /// What all of it, or its value, owns.
+    fn weigh(&mut self, weigher: &mut Weigher) -> u64;
+    fn weigh_value(&mut self, weigher: &mut Weigher) -> u64;
+    fn into_value(self) -> impl Lent<V>;
+    /// The key, owned, with its first part.
+    fn begin<A: Aggregate<V>>(self, a: &A) -> (K, A::Part);
+    /// The same for one who only looks at the key.
+    fn lend<A: Aggregate<V>>(self, a: &A, see: impl FnOnce(&K, A::Part));
+}
+
+/// A pair on its way.
+struct Pair<L>(L);
+
+impl<K: Key, V: Data, L: Lent<(K, V)>> Keyed<K, V> for Pair<L> {
+    #[inline(always)]
+    fn key(&mut self) -> &K {
+        &self.0.get().0
+    }
+    #[inline(always)]
+    fn weigh(&mut self, weigher: &mut Weigher) -> u64 {
+        weigher.weigh(self.0.get())
+    }
+    #[inline(always)]
+    fn weigh_value(&mut self, weigher: &mut Weigher) -> u64 {
+        weigher.weigh(&self.0.get().1)
+    }
+    #[inline(always)]
+    fn into_value(self) -> impl Lent<V> {
+        HalfOf::new(self.0, &Second)
+    }
+    #[inline(always)]
+    fn begin<A: Aggregate<V>>(self, a: &A) -> (K, A::Part) {
+        self.0.take_part(|(key, v)| (key, a.create(Own(v))), |(key, v)| (key.clone(), a.create(Loan(v))))
+    }
+    #[inline(always)]
+    fn lend<A: Aggregate<V>>(self, a: &A, see: impl FnOnce(&K, A::Part)) {
+        // Either of two functions is called, and both call it.
+        let see = Cell::new(Some(see));
+        let see = |key: &K, part| {
+            if let Some(see) = see.take() {
+                see(key, part);
+            }
+        };
+        self.0.take_part(|(key, v)| see(&key, a.create(Own(v))), |(key, v)| see(key, a.create(Loan(v))));
+    }
+}
+
+/// A key without a value on its way.
+struct Alone<L>(L);
+
+impl<K: Key, L: Lent<K>> Keyed<K, ()> for Alone<L> {
+    #[inline(always)]
+    fn key(&mut self) -> &K {
+        self.0.get()
+    }
+    #[inline(always)]
+    fn weigh(&mut self, weigher: &mut Weigher) -> u64 {
+        weigher.weigh(self.0.get())
+    }
+    #[inline(always)]
+    fn weigh_value(&mut self, _: &mut Weigher) -> u64 {
+        0
+    }
+    #[inline(always)]
+    fn into_value(self) -> impl Lent<()> {
+        Own(())
+    }
+    #[inline(always)]
+    fn begin<A: Aggregate<()>>(self, a: &A) -> (K, A::Part) {
+        (self.0.take(), a.create(Own(())))
+    }
+    #[inline(always)]
+    fn lend<A: Aggregate<()>>(mut self, a: &A, see: impl FnOnce(&K, A::Part)) {
+        see(self.0.get(), a.create(Own(())));
+    }
+}
+
 impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A, task: &Task, shuffle: ShuffleId) -> Self {
         let entry = size_of::<K>() + size_of::<A::Part>() + 16;
@@ -165,11 +257,12 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             partitioner,
             aggregate,
             table: Table::new(),
+            texts: Texts::default(),
             capacity,
             dense: Dense::none(),
             dense_memory: task.memory().reservation().named("map-side combine"),
             used: 0,
-            limit: capacity as u64 * Table::<K, Option<A::Part>>::IN_PLACE + COMBINE_TABLE_BYTES,
+            limit: capacity as u64 * Self::in_place() + COMBINE_TABLE_BYTES,
             weighed: 0,
             weigher: Weigher::default(),
             memory: task.memory().reservation().named("map-side combine"),
@@ -181,62 +274,117 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         }
     }
 
+    /// What an entry takes in its table, by estimate.
     #[inline(always)]
-    fn write(&mut self, key: K, part: A::Part) {
-        let (partition, hash) = self.partitioner.place(&key);
+    fn in_place() -> u64 {
+        match texts::are::<K>() {
+            true => Texts::<(u64, Option<A::Part>)>::IN_PLACE,
+            false => Table::<K, Option<A::Part>>::IN_PLACE,
+        }
+    }
+
+    /// How many entries there are.
+    #[inline(always)]
+    fn len(&self) -> usize {
+        if texts::are::<K>() { self.texts.len() } else { self.table.len() }
+    }
+
+    /// Writes a record that is owned.
+    #[inline(always)]
+    fn write(&mut self, hash: u64, key: K, part: A::Part) {
+        let partition = self.partitioner.place_hashed(hash, || &key);
         if self.first.is_none() {
             self.first = Some((key.clone(), part.clone()));
         }
         self.run.push(partition, hash, (key, part));
     }
 
-    /// A key's first part.
+    /// Writes what did not go through the table.
     #[inline(always)]
-    fn begin<L: Lent<(K, V)>>(&self, item: L) -> (K, A::Part) {
+    fn pass<X: Keyed<K, V>>(&mut self, hash: u64, mut x: X) {
         let a = self.aggregate;
-        item.take_part(|(key, v)| (key, a.create(Own(v))), |(key, v)| (key.clone(), a.create(Loan(v))))
+        if self.run.encodes() && self.first.is_some() {
+            let key = x.key();
+            let partition = self.partitioner.place_hashed(hash, || key);
+            x.lend(a, |key, part| self.run.push_encoded(partition, hash, &(key, part)));
+        } else {
+            let (key, part) = x.begin(a);
+            self.write(hash, key, part);
+        }
+    }
+
+    /// Writes an entry whose key is text.
+    #[inline(always)]
+    fn write_text(&mut self, hash: u64, key: &str, part: A::Part) {
+        if self.run.encodes() && self.first.is_some() {
+            let partition = self.partitioner.place_hashed(hash, || texts::key_of::<K>(key));
+            self.run.push_encoded(partition, hash, &(key, part));
+        } else {
+            self.write(hash, texts::key_of(key), part);
+        }
     }
 
     #[inline(always)]
-    fn add<L: Lent<(K, V)>>(&mut self, mut item: L) {
-        if let Some(place) = self.dense.place(&item.get().0) {
-            let value = item.take_part(|pair| pair.1, |pair| pair.1.clone());
-            return self.dense.add(place, value, self.aggregate);
+    fn add<X: Keyed<K, V>>(&mut self, mut x: X) {
+        if let Some(place) = self.dense.place(x.key()) {
+            return self.dense.add(place, x.into_value().take(), self.aggregate);
         }
+        let hash = hash_of(x.key());
         if self.bypass > 0 {
             self.bypass -= 1;
-            let (key, part) = self.begin(item);
-            self.write(key, part);
-            return;
+            return self.pass(hash, x);
         }
         self.seen += 1;
-        let hash = hash_of(&item.get().0);
-        match self.table.find(hash, &item.get().0) {
+        let slot = match texts::text_of(x.key()) {
+            Some(text) => self.texts.find(hash, text).map(|(_, part)| part),
+            None => self.table.find(hash, x.key()),
+        };
+        match slot {
             Some(slot) => {
                 // Taken out while the user's function runs: if it panics, the attempt ends and the hole is never seen.
-                let part = slot.take().expect("a table's parts are there between records");
+                let part = slot.take().expect(PART);
                 // A part that owns something is taken to grow by what it is given.
                 let grown = match needs_drop::<A::Part>() {
-                    true => size_of::<V>() as u64 + self.weigher.weigh(&item.get().1),
+                    true => size_of::<V>() as u64 + x.weigh_value(&mut self.weigher),
                     false => 0,
                 };
-                *slot = Some(self.aggregate.add(part, HalfOf::new(item, &Second)));
+                *slot = Some(self.aggregate.add(part, x.into_value()));
                 if needs_drop::<A::Part>() {
                     self.grew(grown);
                 }
             }
-            None => {
-                let owned = self.weigher.weigh(item.get());
-                let (key, part) = self.begin(item);
-                self.table.insert(hash, key, Some(part));
-                match self.table.len() < self.capacity {
-                    true => self.grew(Table::<K, Option<A::Part>>::IN_PLACE + owned),
-                    false => self.flush(),
-                }
-                if Dense::<V, A::Part>::fits() && self.table.len() == DENSE_LOOK {
-                    self.look_for_numbers();
-                }
-            }
+            None => self.begin(hash, x),
+        }
+    }
+
+    /// Adds a key that is not in the table.
+    #[inline(always)]
+    fn begin<X: Keyed<K, V>>(&mut self, hash: u64, mut x: X) {
+        let a = self.aggregate;
+        if texts::text_of(x.key()).is_some_and(|text| !self.texts.fits(text)) {
+            return self.pass(hash, x);
+        }
+        let owned = if texts::are::<K>() {
+            let owned = x.weigh_value(&mut self.weigher);
+            let mut length = 0;
+            x.lend(a, |key, part| {
+                let text = texts::text_of(key).map_or("", String::as_str);
+                length = text.len();
+                self.texts.insert(hash, text, (hash, Some(part)));
+            });
+            owned + Texts::<(u64, Option<A::Part>)>::takes(length)
+        } else {
+            let owned = x.weigh(&mut self.weigher);
+            let (key, part) = x.begin(a);
+            self.table.insert(hash, key, Some(part));
+            owned
+        };
+        match self.len() < self.capacity {
+            true => self.grew(Self::in_place() + owned),
+            false => self.flush(),
+        }
+        if Dense::<V, A::Part>::fits() && self.table.len() == DENSE_LOOK {
+            self.look_for_numbers();
         }
     }
 
@@ -254,7 +402,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         self.dense = dense;
         for entry in self.table.drain() {
             let place = self.dense.place(&entry.key).expect("there is one for each of these");
-            self.dense.put(place, entry.value.expect("a table's parts are there between records"));
+            self.dense.put(place, entry.value.expect(PART));
         }
         (self.seen, self.used, self.weighed) = (0, 0, 0);
         self.memory.shrink_to(0);
@@ -276,8 +424,11 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         if self.used > self.limit.min(2 * self.weighed + COMBINE_LOOK_BYTES) {
             let full = self.used > self.limit;
             // Parts that change without growing look as if they had grown.
-            let owned = self.table.owned(|part| part.as_ref().map_or(0, A::owned));
-            self.used = self.table.len() as u64 * Table::<K, Option<A::Part>>::IN_PLACE + owned;
+            let owned = |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned);
+            self.used = match texts::are::<K>() {
+                true => self.texts.estimate(|(_, part)| owned(part)),
+                false => self.len() as u64 * Self::in_place() + self.table.owned(owned),
+            };
             self.weighed = self.used;
             if full && self.used > self.limit / 2 {
                 return self.flush();
@@ -291,8 +442,8 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     fn publish(mut self, task: &Task, shuffle: ShuffleId) -> MapWritten {
         let since = Instant::now();
         self.dense.settle(self.aggregate);
-        for (key, part) in std::mem::replace(&mut self.dense, Dense::none()).drain() {
-            self.write(key, part);
+        for (key, part) in replace(&mut self.dense, Dense::none()).drain() {
+            self.write(hash_of(&key), key, part);
         }
         self.dense_memory.shrink_to(0);
         self.flush();
@@ -302,19 +453,23 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     #[cold]
     #[inline(never)]
     fn flush(&mut self) {
-        let (seen, sent) = (self.seen, self.table.len() as u64);
-        let mut table = std::mem::take(&mut self.table);
+        let (seen, sent) = (self.seen, self.len() as u64);
+        let (mut table, mut texts) = (take(&mut self.table), take(&mut self.texts));
         for entry in table.drain() {
-            self.write(entry.key, entry.value.expect("a table's parts are there between records"));
+            self.write(hash_of(&entry.key), entry.key, entry.value.expect(PART));
         }
+        for (key, (hash, part)) in texts.iter_mut() {
+            self.write_text(*hash, key, part.take().expect(PART));
+        }
+        texts.clear();
         (self.seen, self.used, self.weighed) = (0, 0, 0);
         if seen < sent * WORTHWHILE {
             // Nobody needs its room for a long while.
             self.bypass = sent * BYPASS_TABLES;
             self.memory.shrink_to(0);
         } else {
-            self.table = table;
-            self.memory.shrink_to(sent * Table::<K, Option<A::Part>>::IN_PLACE);
+            (self.table, self.texts) = (table, texts);
+            self.memory.shrink_to(sent * Self::in_place());
         }
     }
 }
@@ -330,7 +485,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
             let values = aside.end(rows.disk());
             let (leaving, left) = rows.end();
             for (key, part) in leaving {
-                self.write(key, part.expect("a table's parts are there between records"));
+                self.write(hash_of(&key), key, part.expect(PART));
             }
             if values.is_none() && left.is_none() {
                 return;
@@ -349,7 +504,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
 impl<K: Key, V: Data, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, item: L) -> bool {
-        self.add(item);
+        self.add(Pair(item));
         true
     }
 }
@@ -367,25 +522,6 @@ impl<K: Key, V: Data, A: Aggregate<V>> Action<(K, V)> for ScatterCombined<K, A> 
     }
 }
 
-impl<K: Key, A: Aggregate<()>> Combiner<'_, K, (), A> {
-    /// Adds a key without a value if it is in the table; says whether it is. What is nothing makes no part larger.
-    #[inline(always)]
-    fn add_known(&mut self, key: &K) -> bool {
-        if let Some(place) = self.dense.place(key) {
-            self.dense.add(place, (), self.aggregate);
-            return true;
-        }
-        if self.bypass > 0 {
-            return false;
-        }
-        let Some(slot) = self.table.find(hash_of(key), key) else { return false };
-        self.seen += 1;
-        let part = slot.take().expect("a table's parts are there between records");
-        *slot = Some(self.aggregate.add(part, Own(())));
-        true
-    }
-}
-
 /// Combines equal elements, each a key without a value, before it sends them: `distinct` and `count_by_value`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "K: 'static, A: Serialize + DeserializeOwned")]
@@ -397,10 +533,8 @@ impl<K: Key, A: Aggregate<()>> Action<K> for ScatterAlike<K, A> {
         struct Alike<'a, K, A: Aggregate<()>>(Combiner<'a, K, (), A>);
         impl<K: Key, A: Aggregate<()>> Sink<K> for Alike<'_, K, A> {
             #[inline(always)]
-            fn push<L: Lent<K>>(&mut self, mut item: L) -> bool {
-                if !self.0.add_known(item.get()) {
-                    self.0.add(Own((item.take(), ())));
-                }
+            fn push<L: Lent<K>>(&mut self, item: L) -> bool {
+                self.0.add(Alone(item));
                 true
             }
         }
@@ -426,12 +560,14 @@ impl<T: Data> Action<T> for ScatterRoundRobin {
         struct Dealing<T>(usize, usize, RunWriter<T>, Option<T>);
         impl<T: Data> Sink<T> for Dealing<T> {
             #[inline(always)]
-            fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-                let item = item.take();
+            fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
                 if self.3.is_none() {
-                    self.3 = Some(item.clone());
+                    self.3 = Some(item.get().clone());
                 }
-                self.2.push(self.0, 0, item);
+                match self.2.encodes() {
+                    true => self.2.push_encoded(self.0, 0, item.get()),
+                    false => self.2.push(self.0, 0, item.take()),
+                }
                 self.0 += 1;
                 if self.0 == self.1 {
                     self.0 = 0;
@@ -470,7 +606,10 @@ impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Action<T> for ScatterSorted<K
                 if self.3.is_none() {
                     self.3 = Some(item.get().clone());
                 }
-                self.2.push(partition, 0, item.take());
+                match self.2.encodes() {
+                    true => self.2.push_encoded(partition, 0, item.get()),
+                    false => self.2.push(partition, 0, item.take()),
+                }
                 true
             }
         }

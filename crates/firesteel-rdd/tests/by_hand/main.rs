@@ -10,3 +10,4 @@ mod resuming;
 mod shuffles;
 mod sizes;
 mod tables;
+mod texts;

@@ -1,7 +1,7 @@
 //! Bytes to values.
 
 use super::{MAX_DEPTH, RecordError, RecordErrorKind as Kind, SelfDescribing, encode::LONG};
-use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer, Visitor};
 use std::{any::type_name, mem::needs_drop};
 
 type Result<T, E = RecordError> = std::result::Result<T, E>;
@@ -37,12 +37,12 @@ impl<'de> Decoder<'de> {
         Decoder { input, depth: 0 }
     }
 
-    /// The next record.
+    /// The next record. It may borrow from the input: text as `&str`, say.
     ///
     /// # Errors
     /// As [`from_slice`](super::from_slice). After an error the position is somewhere inside the record.
     #[inline]
-    pub fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
+    pub fn read<T: Deserialize<'de>>(&mut self) -> Result<T> {
         self.depth = 0;
         T::deserialize(self).map_err(|e| e.record::<T>())
     }

@@ -53,21 +53,31 @@ fn per_record(sc: &Context, job: Job) -> Result<f64> {
     Ok(many.saturating_sub(few) as f64 / (MANY - FEW) as f64)
 }
 
-/// The path of a file of so many lines, of which a hundred are different.
-fn lines(n: u64) -> Result<String> {
-    let path = std::env::temp_dir().join(format!("firesteel-allocations-{}-{n}", std::process::id()));
+/// The path of a file of so many lines, of which so many are different.
+fn lines(n: u64, different: u64) -> Result<String> {
+    let path = std::env::temp_dir().join(format!("firesteel-allocations-{}-{n}-{different}", std::process::id()));
     if !path.exists() {
         let mut text = String::new();
-        (0..n).for_each(|i| writeln!(text, "line {} of a hundred that are different", i % 100).expect("into a string"));
+        (0..n)
+            .for_each(|i| writeln!(text, "line {} of some that are different", i % different).expect("into a string"));
         std::fs::write(&path, text)?;
     }
     Ok(path.display().to_string())
 }
 
 /// What a job is, how many allocations each of its records may cost, and the job.
-const JOBS: [(&str, f64, Job); 7] = [
-    ("lines that are looked at", 0.01, |sc, n| sc.text_file(lines(n)?).filter(|line| line.contains("7 of a")).count()),
-    ("lines that are known", 0.01, |sc, n| sc.text_file(lines(n)?).distinct().count()),
+const JOBS: [(&str, f64, Job); 9] = [
+    ("lines that are looked at", 0.01, |sc, n| {
+        sc.text_file(lines(n, 100)?).filter(|line| line.contains("7 of s")).count()
+    }),
+    ("lines that are known", 0.01, |sc, n| sc.text_file(lines(n, 100)?).distinct().count()),
+    // Pages of a shuffle hold a kibibyte and more.
+    ("lines that are all different", 0.05, |sc, n| sc.text_file(lines(n, n)?).distinct().count()),
+    // One of the user's own.
+    ("words that are counted", 1.01, |sc, n| {
+        let words = sc.range_n(0..n, 4).map(|x| ((x % 1_000).to_string(), 1));
+        words.reduce_by_key(|a, b| a + b).filter(|(_, n)| *n > 100).count()
+    }),
     ("numbers", 0.01, |sc, n| {
         sc.range_n(0..n, 4).map(|x| x * 2).filter(|x| x % 3 == 0).map(|x| x + 1).reduce(|a, b| a.wrapping_add(b))
     }),
@@ -96,7 +106,8 @@ fn main() -> Result<()> {
     }
     sc.stop()?;
     for n in [20_000, 100_000] {
-        std::fs::remove_file(lines(n)?)?;
+        std::fs::remove_file(lines(n, 100)?)?;
+        std::fs::remove_file(lines(n, n)?)?;
     }
     println!("ok");
     Ok(())
