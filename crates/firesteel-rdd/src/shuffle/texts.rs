@@ -80,7 +80,7 @@ impl<V> Texts<V> {
     pub(super) fn find(&mut self, hash: u64, key: &str) -> Option<&mut V> {
         let is = |place: usize| {
             let Text { from, length, .. } = self.entries[place];
-            length as usize == key.len() && &self.text.as_bytes()[from as usize..][..key.len()] == key.as_bytes()
+            length as usize == key.len() && same(&self.text.as_bytes()[from as usize..][..key.len()], key.as_bytes())
         };
         let place = self.index.place(hash, is)?;
         Some(&mut self.entries[place].value)
@@ -117,6 +117,21 @@ impl<V> Texts<V> {
         self.index.clear();
         self.entries.clear();
         self.text.clear();
+    }
+}
+
+/// Whether two texts of one length are the same: short ones without a call.
+#[inline(always)]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    ends::<8>(a, b).or_else(|| ends::<4>(a, b)).unwrap_or_else(|| a == b)
+}
+
+/// The same by the first and the last `N` bytes, if they are all.
+#[inline(always)]
+fn ends<const N: usize>(a: &[u8], b: &[u8]) -> Option<bool> {
+    match a.len() <= 2 * N {
+        true => Some(a.first_chunk::<N>()? == b.first_chunk::<N>()? && a.last_chunk::<N>()? == b.last_chunk::<N>()?),
+        false => None,
     }
 }
 
