@@ -266,13 +266,12 @@ impl<R: Data> Stream for RunStream<R> {
     fn drive<S: Sink<R>>(&mut self, sink: &mut S) -> Flow {
         loop {
             let sifted = self.current.as_ref().is_some_and(|reading| reading.among_others);
-            let is_wanted = match (self.wanted, self.hash.filter(|_| sifted)) {
+            let sieve = match (self.wanted, self.hash.filter(|_| sifted)) {
                 (Wanted::Part { part, spread }, Some(hash)) => Some((part, spread, hash)),
                 _ => None,
             };
-            let is_wanted = |record: &R| {
-                is_wanted.is_none_or(|(part, spread, hash)| part_of(hash(record), spread) == part as usize)
-            };
+            let is_wanted =
+                |record: &R| sieve.is_none_or(|(part, spread, hash)| part_of(hash(record), spread) == part as usize);
             if self.current.as_ref().is_some_and(Reading::has_pieces) {
                 let mut until_look = Stride::MAX;
                 while let Some(mut piece) = self.take_piece() {
@@ -298,6 +297,12 @@ impl<R: Data> Stream for RunStream<R> {
                     }
                     for block in slice[std::mem::take(&mut skip)..].chunks(Stride::MAX as usize) {
                         self.task.check();
+                        if sieve.is_none() {
+                            if !sink.push_loans(block, read) {
+                                return Flow::Full;
+                            }
+                            continue;
+                        }
                         for record in block {
                             *read += 1;
                             if is_wanted(record) && !sink.push(Loan(record)) {
