@@ -111,6 +111,22 @@ pub trait Sink<T> {
     /// again later.
     fn push<L: Lent<T>>(&mut self, item: L) -> bool;
 
+    /// Accepts elements that lie one after another, and adds to `taken` how many; returns whether more are wanted: if so, all were taken.
+    #[inline(always)]
+    fn push_loans(&mut self, items: &[T], taken: &mut usize) -> bool
+    where
+        T: Clone,
+    {
+        let mut go = true;
+        let mut at = 0;
+        while go && at < items.len() {
+            go = self.push(Loan(&items[at]));
+            at += 1;
+        }
+        *taken += at;
+        go
+    }
+
     /// Accepts elements of a shared block from `shared.from` on, advancing it; returns whether more are wanted. A sink
     /// that can keep the block itself (a batch on its way to another segment) does so instead of copying.
     #[inline(always)]
@@ -131,6 +147,13 @@ impl<T, S: Sink<T>> Sink<T> for &mut S {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, item: L) -> bool {
         (**self).push(item)
+    }
+    #[inline(always)]
+    fn push_loans(&mut self, items: &[T], taken: &mut usize) -> bool
+    where
+        T: Clone,
+    {
+        (**self).push_loans(items, taken)
     }
     #[inline(always)]
     fn push_shared(&mut self, shared: &mut Shared<T>) -> bool {

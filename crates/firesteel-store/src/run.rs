@@ -31,6 +31,8 @@ const SMALL_RUN_BYTES: usize = 1 << 20;
 
 /// Less than this is not flushed, unless the budget is small.
 const MIN_FLUSH_BYTES: u64 = 1 << 20;
+/// Records that own nothing are put where they belong so many at a time.
+const BATCH: usize = 128;
 /// A writer asks for memory in steps of at least and at most so much.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
 
@@ -62,10 +64,15 @@ pub struct RunWriter<R> {
     longest: usize,
     /// A bucket holds `1 << shift` partitions.
     shift: u32,
+    /// Each bucket's chunk that is being filled; by themselves, so that a processor's first cache has room for where all of them end.
+    open: Vec<Vec<R>>,
     buckets: Vec<Bucket<R>>,
+    /// The newest records, each with its partition. To find the partitions of many, and then where they go, is faster than both one by one:
+    /// a processor has more of them under way.
+    batch: Vec<(u32, R)>,
     /// Instead of the buckets, where records are encoded.
     raw: Vec<RawBucket>,
-    /// For each partition, a polynomial in the hashes pushed to it; 1 while there are none.
+    /// For each partition, a polynomial in the hashes pushed to it; 1 while there are none. Empty as long as records are staged.
     hashes: Vec<u64>,
     room: Option<Room>,
     /// What the records take that were pushed since the last flush, and how much of that is reserved.
@@ -108,10 +115,8 @@ pub struct Room {
     pub fail: fn(StoreError) -> !,
 }
 
-/// The records of a contiguous range of partitions, in order of arrival.
+/// The records of a contiguous range of partitions, in order of arrival, but for those of the chunk that is being filled.
 struct Bucket<R> {
-    /// The chunk being filled.
-    current: Vec<R>,
     full: Vec<Vec<R>>,
     /// For each record its partition's place in the bucket's range; unused where the range is of one.
     places: Vec<u32>,
@@ -123,29 +128,23 @@ impl<R> Bucket<R> {
         if size >= CHUNK_BYTES { 1 } else { CHUNK_BYTES / size }
     };
 
-    /// Begins a chunk of so many records; the one before has been weighed.
-    fn more(&mut self, capacity: usize) {
-        let full = std::mem::replace(&mut self.current, Vec::with_capacity(capacity));
-        if !full.is_empty() {
-            self.full.push(full);
-        }
-    }
-
     /// The capacity of the chunk after the current one.
-    fn next_capacity(&self) -> usize {
-        (self.current.capacity() * 4).clamp(FIRST_CHUNK.min(Self::CHUNK_MAX), Self::CHUNK_MAX)
+    fn next_capacity(current: &Vec<R>) -> usize {
+        (current.capacity() * 4).clamp(FIRST_CHUNK.min(Self::CHUNK_MAX), Self::CHUNK_MAX)
     }
 
-    fn len(&self) -> usize {
-        self.full.iter().map(Vec::len).sum::<usize>() + self.current.len()
-    }
-
-    fn into_chunks(self) -> impl Iterator<Item = Vec<R>> {
-        let mut last = self.current;
+    /// Adds the last chunk.
+    fn end(&mut self, mut last: Vec<R>) {
         if last.len() * 2 <= last.capacity() {
             last.shrink_to_fit();
         }
-        self.full.into_iter().chain((!last.is_empty()).then_some(last))
+        if !last.is_empty() {
+            self.full.push(last);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.full.iter().map(Vec::len).sum()
     }
 }
 
@@ -206,7 +205,9 @@ impl<R: Serialize> RunWriter<R> {
             unreserved: 0,
             longest: 0,
             shift,
+            open: open(partitions, shift),
             buckets: buckets(partitions, shift),
+            batch: Vec::new(),
             raw: Vec::new(),
             hashes: vec![1; partitions],
             room: None,
@@ -224,9 +225,14 @@ impl<R: Serialize> RunWriter<R> {
     pub fn spread(mut self) -> Self {
         let spread = (MAX_BUCKETS / self.partitions.max(1)).checked_ilog2().unwrap_or(0);
         if spread > 0 {
-            self.staged = Some(Box::new(Staged { records: Vec::new(), bytes: 0, spread }));
+            self.stages(spread);
         }
         self
+    }
+
+    fn stages(&mut self, spread: u32) {
+        self.staged = Some(Box::new(Staged { records: Vec::new(), bytes: 0, spread }));
+        self.hashes = Vec::new();
     }
 
     /// The same, within a task's memory.
@@ -234,7 +240,7 @@ impl<R: Serialize> RunWriter<R> {
     pub fn within(mut self, room: Room) -> Self {
         self.room = Some(room);
         if needs_drop::<R>() && self.shift == 0 && self.staged.is_none() {
-            self.staged = Some(Box::new(Staged { records: Vec::new(), bytes: 0, spread: 0 }));
+            self.stages(0);
         }
         self
     }
@@ -246,10 +252,24 @@ impl<R: Serialize> RunWriter<R> {
     /// If there is no such partition.
     #[inline(always)]
     pub fn push(&mut self, partition: usize, hash: u64, record: R) {
-        if self.staged.is_some() {
-            return self.stage(partition, hash, record);
+        let part = partition << self.spread | part_of(hash, self.spread);
+        // There are none as long as records are staged.
+        let Some(sum) = self.hashes.get_mut(part) else { return self.stage(partition, hash, record) };
+        *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
+        if self.encodes() {
+            return self.encode(part, &record);
         }
-        self.put(partition << self.spread | part_of(hash, self.spread), hash, record);
+        if needs_drop::<R>() {
+            self.unreserved += self.weigher.weigh(&record);
+            if self.unreserved > STEP_BYTES.0 {
+                self.make_room(0);
+            }
+            return self.put(part, record);
+        }
+        self.batch.push((part as u32, record));
+        if self.batch.len() == self.batch.capacity() {
+            self.put_batch();
+        }
     }
 
     /// Whether records are encoded as they come: then [`push_encoded`](RunWriter::push_encoded) takes them.
@@ -264,14 +284,41 @@ impl<R: Serialize> RunWriter<R> {
     /// If there is no such partition, or records are not [encoded](RunWriter::encodes).
     #[inline(always)]
     pub fn push_encoded<Q: Serialize>(&mut self, partition: usize, hash: u64, record: &Q) {
-        let partition = partition << self.spread | part_of(hash, self.spread);
-        self.note(partition, hash);
-        self.encode(partition, record);
+        let part = partition << self.spread | part_of(hash, self.spread);
+        let sum = &mut self.hashes[part];
+        *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
+        self.encode(part, record);
     }
 
+    /// Puts the newest records where they belong.
+    #[inline(never)]
+    fn put_batch(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.drain(..).for_each(|(part, record)| self.put(part as usize, record));
+        batch.reserve_exact(BATCH.min(Bucket::<R>::CHUNK_MAX));
+        self.batch = batch;
+    }
+
+    #[inline(always)]
+    fn put(&mut self, part: usize, record: R) {
+        let b = part >> self.shift;
+        let chunk = &mut self.open[b];
+        match chunk.len() < chunk.capacity() {
+            true => chunk.push(record),
+            false => self.more(b, record),
+        }
+        // Only now: what came before may just have been flushed.
+        if self.shift > 0 {
+            self.buckets[b].places.push((part & ((1 << self.shift) - 1)) as u32);
+        }
+    }
+
+    #[cold]
     #[inline(never)]
     fn stage(&mut self, partition: usize, hash: u64, record: R) {
-        let Some(staged) = &mut self.staged else { return };
+        let Some(staged) = &mut self.staged else {
+            panic!("there is no partition {partition} of {}", self.partitions >> self.spread)
+        };
         staged.bytes += size_of::<R>() as u64 + self.weigher.weigh(&record);
         staged.records.push((partition, hash, record));
         if staged.records.len() > STAGED.0 || staged.bytes > STAGED.1 {
@@ -286,44 +333,15 @@ impl<R: Serialize> RunWriter<R> {
         if spread > 0 {
             self.spread = spread;
             self.partitions <<= spread;
+            self.open = open(self.partitions, self.shift);
             self.buckets = buckets(self.partitions, self.shift);
-            self.hashes = vec![1; self.partitions];
         }
+        self.hashes = vec![1; self.partitions];
         if encoded {
             self.raw = raw_buckets(self.partitions);
         }
         self.weigher = Weigher::default();
         staged.records.into_iter().for_each(|(partition, hash, record)| self.push(partition, hash, record));
-    }
-
-    /// A record of this hash comes into a partition.
-    #[inline(always)]
-    fn note(&mut self, partition: usize, hash: u64) {
-        let sum = &mut self.hashes[partition];
-        *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
-    }
-
-    #[inline(always)]
-    fn put(&mut self, partition: usize, hash: u64, record: R) {
-        self.note(partition, hash);
-        if self.encodes() {
-            return self.encode(partition, &record);
-        }
-        if needs_drop::<R>() {
-            self.unreserved += self.weigher.weigh(&record);
-            if self.unreserved > STEP_BYTES.0 {
-                self.make_room(0);
-            }
-        }
-        let b = partition >> self.shift;
-        if self.buckets[b].current.len() == self.buckets[b].current.capacity() {
-            self.more(b);
-        }
-        let bucket = &mut self.buckets[b];
-        if self.shift > 0 {
-            bucket.places.push((partition & ((1 << self.shift) - 1)) as u32);
-        }
-        bucket.current.push(record);
     }
 
     #[inline(always)]
@@ -362,14 +380,18 @@ impl<R: Serialize> RunWriter<R> {
         self.raw[partition].more();
     }
 
-    /// Begins a chunk in a bucket, within the memory that there is.
+    /// Begins a chunk in a bucket with a record, within the memory that there is.
     #[cold]
     #[inline(never)]
-    fn more(&mut self, b: usize) {
-        self.make_room(self.chunk_bytes(self.buckets[b].next_capacity()));
-        let capacity = self.buckets[b].next_capacity();
+    fn more(&mut self, b: usize, record: R) {
+        self.make_room(self.chunk_bytes(Bucket::next_capacity(&self.open[b])));
+        let capacity = Bucket::next_capacity(&self.open[b]);
         self.used += self.chunk_bytes(capacity);
-        self.buckets[b].more(capacity);
+        let full = std::mem::replace(&mut self.open[b], Vec::with_capacity(capacity));
+        if !full.is_empty() {
+            self.buckets[b].full.push(full);
+        }
+        self.open[b].push(record);
     }
 
     /// Sees that there is memory for what the newest records own, and for so many bytes more.
@@ -435,7 +457,10 @@ impl<R: Serialize> RunWriter<R> {
 
     /// Whether no record was pushed since the last flush.
     fn is_empty(&self) -> bool {
-        self.buckets.iter().all(|bucket| bucket.len() == 0) && self.raw.iter().all(|bucket| bucket.is_empty())
+        let is_empty = |(bucket, open): (&Bucket<R>, &Vec<R>)| bucket.full.is_empty() && open.is_empty();
+        self.batch.is_empty()
+            && self.buckets.iter().zip(&self.open).all(is_empty)
+            && self.raw.iter().all(|bucket| bucket.is_empty())
     }
 
     /// How many bytes left memory for the disk before the end.
@@ -468,13 +493,18 @@ impl<R: Serialize> RunWriter<R> {
 
     /// The records pushed since the last flush.
     pub(crate) fn take_records(&mut self) -> Run<R> {
+        if !self.batch.is_empty() {
+            self.put_batch();
+        }
         if !self.raw.is_empty() {
             let buckets = std::mem::replace(&mut self.raw, raw_buckets(self.partitions));
             let pages: Vec<_> = buckets.into_iter().map(RawBucket::into_pages).collect();
             let records = pages.iter().flatten().map(|page| page.records as usize).sum();
             return Run { partitions: self.partitions, records, extents: Vec::new(), chunks: Vec::new(), pages };
         }
-        let buckets = std::mem::replace(&mut self.buckets, buckets(self.partitions, self.shift));
+        let mut buckets = std::mem::replace(&mut self.buckets, buckets(self.partitions, self.shift));
+        let open = std::mem::replace(&mut self.open, open(self.partitions, self.shift));
+        buckets.iter_mut().zip(open).for_each(|(bucket, last)| bucket.end(last));
         let lens: Vec<usize> = buckets.iter().map(Bucket::len).collect();
         let records: usize = lens.iter().sum();
         let small = records.saturating_mul(size_of::<R>()) <= SMALL_RUN_BYTES;
@@ -487,7 +517,7 @@ impl<R: Serialize> RunWriter<R> {
             let first = b << self.shift;
             if self.shift == 0 && !small {
                 run.extents.push(Extent { partition: first as u32, chunk: run.chunks.len(), from: 0, records: len });
-                run.chunks.extend(bucket.into_chunks());
+                run.chunks.extend(bucket.full);
                 continue;
             }
             if !small {
@@ -507,8 +537,12 @@ pub fn part_of(hash: u64, spread: u32) -> usize {
 }
 
 fn buckets<R>(partitions: usize, shift: u32) -> Vec<Bucket<R>> {
-    let bucket = || Bucket { current: Vec::new(), full: Vec::new(), places: Vec::new() };
+    let bucket = || Bucket { full: Vec::new(), places: Vec::new() };
     (0..partitions.div_ceil(1 << shift)).map(|_| bucket()).collect()
+}
+
+fn open<R>(partitions: usize, shift: u32) -> Vec<Vec<R>> {
+    (0..partitions.div_ceil(1 << shift)).map(|_| Vec::new()).collect()
 }
 
 fn raw_buckets(partitions: usize) -> Vec<RawBucket> {
@@ -563,7 +597,7 @@ impl<R> Run<R> {
         let mut places = Vec::new();
         let mut bucket = bucket;
         std::mem::swap(&mut places, &mut bucket.places);
-        for mut records in bucket.into_chunks() {
+        for mut records in bucket.full {
             out.append(&mut records);
         }
         if range == 1 {

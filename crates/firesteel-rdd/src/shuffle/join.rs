@@ -8,6 +8,7 @@ use super::{
     cogroup::Gather,
     few::{self, Few},
     lists::{self, Brought, Lists, SideLists},
+    probe::Probe,
     read::{PartByPart, Side, SideStream, by_partition},
     rows::{Aside, Disk, Leaving, Left, Row, Rows, one_key_too_large, replay},
 };
@@ -115,7 +116,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
             left: (left, Aside::new()),
             right: (right, Aside::new()),
             left_is_read: false,
-            lists: (lists::fits::<V>() && lists::fits::<W>()).then(|| Box::new(JoinLists::new(task))),
+            lists: (lists::fits::<V>() && lists::fits::<W>()).then(|| Box::new(JoinLists::new::<J>(task))),
             rows: Rows::new(task, "join", |row| row.left.owned() + row.right.owned()),
             state: None,
             pairs: None,
@@ -259,6 +260,8 @@ type PairsOf<K, V, W, J> = (K, Pairs<V, W, <J as JoinKind<V, W>>::Left, <J as Jo
 
 /// The values of the keys of a part that is small.
 struct JoinLists<K, V, W> {
+    /// Instead of all that follows, as long as no key of the left side comes twice.
+    probe: Option<Probe<K, V, W>>,
     lists: Lists<K, 2>,
     left: SideLists<V>,
     right: SideLists<W>,
@@ -270,9 +273,16 @@ struct JoinLists<K, V, W> {
 }
 
 impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
-    fn new(task: &Task) -> Self {
+    fn new<J: JoinKind<V, W>>(task: &Task) -> Self {
+        let pairs_only = J::no_left().is_none() && J::no_right().is_none();
+        let probe = (pairs_only && lists::fits::<K>()).then(|| Probe::new(task));
         let (left, right) = (SideLists::new(), SideLists::new());
-        JoinLists { lists: Lists::new(task, "join"), left, right, keys: None, current: None, done: (0, 0) }
+        JoinLists { probe, lists: Lists::new(task, "join"), left, right, keys: None, current: None, done: (0, 0) }
+    }
+
+    /// Whether both sides are read.
+    fn is_ready(&self) -> bool {
+        self.keys.is_some() || self.probe.as_ref().is_some_and(|probe| probe.pairs.is_some())
     }
 
     /// Both sides are read, or as much as there is memory for.
@@ -284,6 +294,9 @@ impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
 
     /// All keys have left; the next part may begin.
     fn reuse(&mut self) {
+        if let Some(probe) = &mut self.probe {
+            probe.reuse();
+        }
         if let Some(left) = self.keys.take() {
             self.lists.reuse(left);
         }
@@ -300,6 +313,11 @@ impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
     /// Pushes the pairs of all keys; says whether the sink wants more.
     #[inline]
     fn push<J: JoinKind<V, W>, S: Sink<(K, (J::Left, J::Right))>>(&mut self, sink: &mut S) -> bool {
+        while let Some(((key, left), (_, right))) = self.probe.as_mut().and_then(Probe::next) {
+            if !sink.push(Own((key.clone(), (J::left(left.clone()), J::right(right.clone()))))) {
+                return false;
+            }
+        }
         let Some(keys) = &mut self.keys else { return true };
         let (no_left, no_right) = (J::no_left(), J::no_right());
         let left_of = |left: Option<&V>| left.cloned().map(J::left).or_else(|| no_left.clone());
@@ -381,6 +399,57 @@ pub struct JoinStream<K, V, W, J: JoinKind<V, W>> {
 const MANY: usize = 1_024;
 
 impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
+    /// Reads both sides of the current part, as long as there is not too much for that.
+    fn read_small(&mut self) -> Flow {
+        let Some(JoinLists { probe: Some(probe), .. }) = self.lists.as_deref_mut() else { return self.read_lists() };
+        let mut flow = Flow::Done;
+        if !self.left_is_read {
+            flow = self.left.0.drive(&mut probe.left());
+            self.left_is_read = flow == Flow::Done;
+        }
+        if self.left_is_read {
+            flow = self.right.0.drive(&mut probe.right());
+        }
+        match flow {
+            Flow::Starved(_) => return flow,
+            Flow::Done if probe.find() => {}
+            _ => self.give_up_probe(flow == Flow::Done),
+        }
+        Flow::Done
+    }
+
+    /// Gathers what has been read of the current part into lists if that is all of it, or else into rows.
+    #[cold]
+    #[inline(never)]
+    fn give_up_probe(&mut self, is_all: bool) {
+        let Some((mut lists, probe)) =
+            self.lists.take().and_then(|mut lists| lists.probe.take().map(|probe| (lists, probe)))
+        else {
+            return;
+        };
+        let (left, right, _memory) = probe.into_records();
+        let (mut left, mut right) = (left.into_iter(), right.into_iter());
+        let JoinLists { lists: of, left: of_left, right: of_right, .. } = &mut *lists;
+        if is_all
+            && left.by_ref().all(|record| of.gather(0, of_left).push(Own(record)))
+            && right.by_ref().all(|record| of.gather(1, of_right).known_keys_only(true).push(Own(record)))
+        {
+            lists.keys = Some(lists.end());
+            self.lists = Some(lists);
+            return;
+        }
+        lists.give_up_for(&mut self.rows);
+        let mut gather = Gather::new(&mut self.rows, &mut self.left.1, |row: &mut Values<V, W>| &mut row.left);
+        left.for_each(|record| {
+            gather.push(Own(record));
+        });
+        let gather = Gather::new(&mut self.rows, &mut self.right.1, |row: &mut Values<V, W>| &mut row.right);
+        let mut gather = gather.known_keys_only(true);
+        right.for_each(|record| {
+            gather.push(Own(record));
+        });
+    }
+
     /// Reads both sides of the current part into the lists; gives those up where there is too much for them.
     fn read_lists(&mut self) -> Flow {
         let Some(JoinLists { lists, left, right, .. }) = self.lists.as_deref_mut() else { return Flow::Done };
@@ -501,8 +570,8 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Stream for JoinStream<K, V, W,
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
         loop {
             if self.state.is_none() && self.lists.is_some() {
-                if self.lists.as_ref().is_some_and(|lists| lists.keys.is_none()) {
-                    let flow = self.read_lists();
+                if self.lists.as_ref().is_some_and(|lists| !lists.is_ready()) {
+                    let flow = self.read_small();
                     if flow != Flow::Done {
                         return flow;
                     }

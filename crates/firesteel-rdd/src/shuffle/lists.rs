@@ -21,11 +21,16 @@ use std::{
 /// With more bytes than this, or more than this share of a task's memory, rows take over.
 const MOST: (u64, u64) = (8 << 20, 8);
 /// Room for so many values is made first.
-const FIRST: usize = 256;
+pub(super) const FIRST: usize = 256;
 
 /// Whether values of this type are gathered so.
 pub(super) const fn fits<V>() -> bool {
     !needs_drop::<V>()
+}
+
+/// What this operator may hold before rows take over.
+pub(super) fn most(memory: &Reservation) -> u64 {
+    MOST.0.min(memory.task().share() / MOST.1)
 }
 
 /// The keys of a part in the order of their first arrival, each with how many values it has on each of `N` sides.
@@ -91,7 +96,7 @@ impl<K: Key, const N: usize> Lists<K, N> {
         let keys = self.room.0 as u64 * Table::<K, [u32; N]>::IN_PLACE + self.room.1;
         let used = self.sides.iter().sum::<u64>() + keys;
         let lacking = used.saturating_sub(self.memory.bytes());
-        used <= MOST.0.min(self.memory.task().share() / MOST.1) && self.memory.grow(lacking).is_ok()
+        used <= most(&self.memory) && self.memory.grow(lacking).is_ok()
     }
 
     /// Takes a side's records, which is the `side`th; full when there is no room for more, so that rows have to take over.

@@ -9,6 +9,7 @@ mod few;
 mod join;
 mod lists;
 mod outgoing;
+mod probe;
 mod read;
 mod rows;
 mod sort;

@@ -268,6 +268,14 @@ trait Take<R> {
     fn decode(&mut self, piece: &mut Piece<R>, sieve: Sieve<R>) -> Result<Option<bool>, StoreError>;
     /// Takes a record that lies in memory.
     fn lend(&mut self, record: &R, sieve: Sieve<R>) -> bool;
+    /// Takes records that lie one after another, and adds to `taken` how many; says whether more are wanted: if so, all were taken.
+    #[inline(always)]
+    fn lend_all(&mut self, records: &[R], sieve: Sieve<R>, taken: &mut usize) -> bool {
+        records.iter().all(|record| {
+            *taken += 1;
+            self.lend(record, sieve)
+        })
+    }
 }
 
 /// As they are.
@@ -284,6 +292,16 @@ impl<R: Data, S: Sink<R>> Take<R> for Records<'_, S> {
     fn lend(&mut self, record: &R, sieve: Sieve<R>) -> bool {
         let wanted = sieve.is_none_or(|(part, spread, hash)| part_of(hash(record), spread) == part as usize);
         !wanted || self.0.push(Loan(record))
+    }
+    #[inline(always)]
+    fn lend_all(&mut self, records: &[R], sieve: Sieve<R>, taken: &mut usize) -> bool {
+        if sieve.is_none() {
+            return self.0.push_loans(records, taken);
+        }
+        records.iter().all(|record| {
+            *taken += 1;
+            self.lend(record, sieve)
+        })
     }
 }
 
@@ -374,11 +392,8 @@ impl<R: Data> RunStream<R> {
                     }
                     for block in slice[std::mem::take(&mut skip)..].chunks(Stride::MAX as usize) {
                         self.task.check();
-                        for record in block {
-                            *read += 1;
-                            if !take.lend(record, sieve) {
-                                return Flow::Full;
-                            }
+                        if !take.lend_all(block, sieve, read) {
+                            return Flow::Full;
                         }
                     }
                 }

@@ -71,6 +71,29 @@ fn a_join_gives_way_to_the_grouping_of_its_other_side() {
 }
 
 #[test]
+fn a_join_is_the_same_with_little_memory_whether_keys_of_the_left_side_come_once_or_not() {
+    // With the least memory rows take over while the left side is read, with more of it while the right side is, and with still
+    // more not at all; a last key that has come before is found when both sides are read.
+    for budget in [1 << 20, 24 << 20, 96 << 20] {
+        for comes_twice in [false, true] {
+            within(budget, |hand, _| {
+                let (none, numbers) = (Lineage::default(), RangeOf::new(0..20_000, 4));
+                let (shuffle_id, partitioner) = (ShuffleId(1), KeyPartitioner::<u64>::hash(1));
+                let scatter = Scatter { shuffle: shuffle_id, partitioner, spread: false };
+                let once = Plain::new(|i: u64| (mix(i), (i, i + 1, i + 2)));
+                let twice = Plain::new(|i: u64| (mix(i % 19_999), (i, i + 1, i + 2)));
+                match comes_twice {
+                    false => hand.write(shuffle_id, &none, Map::new(numbers, once), scatter),
+                    true => hand.write(shuffle_id, &none, Map::new(numbers, twice), scatter),
+                };
+                let right = shuffle(hand, 2, 60_000);
+                Join::<u64, Value, Value, Inner>::new(Side::Shuffle(shuffle_id), right, 1)
+            });
+        }
+    }
+}
+
+#[test]
 fn a_sort_of_what_lies_in_pages_gives_way_to_the_join_that_reads_it() {
     let metrics = within(8 << 20, |hand, lineage| {
         let text = |i: u64| (mix(i) % 5_000, format!("{:0>100}", mix(i)));

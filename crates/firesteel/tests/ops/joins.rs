@@ -78,6 +78,20 @@ proptest! {
     }
 
     #[test]
+    fn a_join_keeps_its_order_whether_keys_of_the_left_side_come_once_or_not(
+        sc in any_context(),
+        left in Just((0i64..80).map(|key| (key, -key)).collect::<Vec<_>>()).prop_shuffle(),
+        (kept, twice) in (0usize..80, prop::option::of(0i64..80)),
+        right in prop::collection::vec((-5i64..85, 0i64..1000), 0..300),
+        (n, into) in (1usize..4, 1usize..3),
+    ) {
+        let left: Vec<_> = left.into_iter().take(kept).chain(twice.map(|key| (key, 7))).collect();
+        let joins = spread(&sc, &left, n).join_into(&spread(&sc, &right, n), into);
+        let plain = |values: &[i64]| values.to_vec();
+        prop_assert_eq!(parts(&joins)?, joined(&cogrouped(&left, &right, into), plain, plain));
+    }
+
+    #[test]
     fn an_rdd_joins_itself(sc in any_context(), pairs in any_pairs(), n in few_or_many()) {
         let rdd = spread(&sc, &pairs, n);
         let pairs = kept(&pairs, n);
