@@ -175,7 +175,7 @@ fn checksum_does_not_see_how_records_lie() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
     #[test]
     fn any_run_is_what_was_pushed(partitions in 1usize..600, pushed in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), ".{0,3}"), 0..300)) {
         let pushed: Vec<_> = pushed.into_iter().map(|(p, h, r)| (p.index(partitions), h, r)).collect();
