@@ -24,15 +24,21 @@ pub fn pages<R: DeserializeOwned>(bytes: &[u8]) {
         at += HEADER + stored;
     }
     for bytes in [bytes, &whole] {
-        let stream = Box::new(std::io::Cursor::new(bytes.to_vec()));
-        let mut reader = PageReader::<R>::new(Source::Stream(stream, "a fuzzer".into()), 0, bytes.len() as u64);
-        loop {
-            match reader.next() {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(StoreError::Corrupt { .. }) => break,
-                Err(other) => panic!("{other}"),
-            }
-        }
+        let reader = || {
+            let stream = Box::new(std::io::Cursor::new(bytes.to_vec()));
+            PageReader::<R>::new(Source::Stream(stream, "a fuzzer".into()), 0, bytes.len() as u64)
+        };
+        let (mut owned, mut borrowed) = (reader(), reader());
+        while goes_on(owned.next()) {}
+        while goes_on(borrowed.next_as::<(&str, u64)>()) {}
+    }
+}
+
+fn goes_on<R>(next: Result<Option<R>, StoreError>) -> bool {
+    match next {
+        Ok(next) => next.is_some(),
+        Err(StoreError::Corrupt { .. }) => false,
+        Err(other) => panic!("{other}"),
     }
 }
 

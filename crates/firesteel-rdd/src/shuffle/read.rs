@@ -271,6 +271,11 @@ trait Take<R> {
     /// Takes records that lie one after another, and adds to `taken` how many; says whether more are wanted: if so, all were taken.
     #[inline(always)]
     fn lend_all(&mut self, records: &[R], sieve: Sieve<R>, taken: &mut usize) -> bool {
+        self.lend_each(records, sieve, taken)
+    }
+    /// The same, one by one.
+    #[inline(always)]
+    fn lend_each(&mut self, records: &[R], sieve: Sieve<R>, taken: &mut usize) -> bool {
         records.iter().all(|record| {
             *taken += 1;
             self.lend(record, sieve)
@@ -295,13 +300,10 @@ impl<R: Data, S: Sink<R>> Take<R> for Records<'_, S> {
     }
     #[inline(always)]
     fn lend_all(&mut self, records: &[R], sieve: Sieve<R>, taken: &mut usize) -> bool {
-        if sieve.is_none() {
-            return self.0.push_loans(records, taken);
+        match sieve {
+            None => self.0.push_loans(records, taken),
+            Some(_) => self.lend_each(records, sieve, taken),
         }
-        records.iter().all(|record| {
-            *taken += 1;
-            self.lend(record, sieve)
-        })
     }
 }
 

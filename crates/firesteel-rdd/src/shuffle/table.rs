@@ -44,7 +44,7 @@ impl Index {
         }
     }
 
-    /// Adds the entry at a place, which is how many there were before.
+    /// Notes where the entry of a new key is: behind all that were there before, whose number this is.
     #[inline(always)]
     pub(super) fn add(&mut self, hash: u64, place: usize) {
         // At most three of four slots are taken.

@@ -1,7 +1,10 @@
 //! Keys that are text, without a `String` for each: they lie one after another in one buffer, and are looked up as they lie in lines,
 //! pages and tables.
 
-use super::table::{Index, PART, SAMPLE};
+use super::{
+    lists::most,
+    table::{Index, PART, SAMPLE},
+};
 use crate::{stream::Lent, task::Task};
 use firesteel_store::Reservation;
 use std::{
@@ -112,6 +115,11 @@ impl<V> Texts<V> {
         self.entries.len() < self.entries.capacity() && length <= self.text.capacity() - self.text.len()
     }
 
+    /// How much text there is room for.
+    pub(super) fn room(&self) -> u64 {
+        self.text.capacity() as u64
+    }
+
     /// Forgets all keys; the room stays.
     pub(super) fn clear(&mut self) {
         self.index.clear();
@@ -140,8 +148,6 @@ fn text_at(text: &str, from: u32, length: u32) -> &str {
     &text[from as usize..][..length as usize]
 }
 
-/// Memory for the keys of a part: at most this share of the task's.
-const MOST: u64 = 8;
 /// Room for so many keys, and for so much text, is made first.
 const FIRST: (usize, usize) = (256, 4 << 10);
 
@@ -208,9 +214,7 @@ impl<K: 'static, P> TextRows<K, P> {
         };
         let takes = (keys * size_of::<Text<Option<P>>>() + bytes) as u64 + Index::bytes(keys);
         let lacking = takes.saturating_sub(self.memory.bytes());
-        let fits = takes <= self.memory.task().share() / MOST
-            && bytes < u32::MAX as usize
-            && self.memory.grow(lacking).is_ok();
+        let fits = takes <= most(&self.memory) && bytes < u32::MAX as usize && self.memory.grow(lacking).is_ok();
         if fits {
             entries.reserve_exact(keys - entries.len());
             text.reserve_exact(bytes - text.len());

@@ -6,7 +6,7 @@ use super::{
     dense::{self, Dense},
     rows::{Aside, Rows, replay},
     sort::Order,
-    table::{PART, Table},
+    table::{Entry, PART, Table},
     texts::{self, Texts},
 };
 use crate::{
@@ -22,7 +22,6 @@ use firesteel_store::{Reservation, RunWriter, boundary::Sample, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     cell::Cell,
-    marker::PhantomData,
     mem::{needs_drop, replace, take},
     slice::from_ref,
     time::Instant,
@@ -166,7 +165,6 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     bypass: u64,
     run: RunWriter<(K, A::Part)>,
     first: Option<(K, A::Part)>,
-    value: PhantomData<V>,
 }
 
 /// What comes to a combiner: a key with a value, or alone.
@@ -270,7 +268,6 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             bypass: 0,
             run: RunWriter::new(places(partitioner.count())).spread().within(task.room(shuffle)),
             first: None,
-            value: PhantomData,
         }
     }
 
@@ -396,16 +393,18 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         if !self.dense.is_none() {
             return;
         }
-        let numbers = self.table.entries_mut().iter().map_while(|entry| dense::number(&entry.key));
+        let numbers = self.table.entries_mut().iter().map_while(|entry| dense::number(&entry.key)).collect();
         let Some(dense) = Dense::around(numbers, &any) else { return };
         self.dense_memory.take(dense.bytes());
         self.dense = dense;
-        for entry in self.table.drain() {
-            let place = self.dense.place(&entry.key).expect("there is one for each of these");
-            self.dense.put(place, entry.value.expect(PART));
+        for Entry { key, value } in take(&mut self.table).into_entries() {
+            match self.dense.place(&key) {
+                Some(place) => self.dense.put(place, value.expect(PART)),
+                None => self.table.insert(hash_of(&key), key, value),
+            }
         }
-        (self.seen, self.used, self.weighed) = (0, 0, 0);
-        self.memory.shrink_to(0);
+        (self.seen, self.used, self.weighed) = (0, self.len() as u64 * Self::in_place(), 0);
+        self.memory.shrink_to(self.used);
     }
 
     /// Counts what the table has grown by.
@@ -441,18 +440,19 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     /// Writes what is left.
     fn publish(mut self, task: &Task, shuffle: ShuffleId) -> MapWritten {
         let since = Instant::now();
+        self.flush();
+        publish(task, shuffle, self.run, self.first.as_ref(), since)
+    }
+
+    /// Writes all that was combined. Places by number go, too: if a table got full beside them, they are not the right ones any more.
+    #[cold]
+    #[inline(never)]
+    fn flush(&mut self) {
         self.dense.settle(self.aggregate);
         for (key, part) in replace(&mut self.dense, Dense::none()).drain() {
             self.write(hash_of(&key), key, part);
         }
         self.dense_memory.shrink_to(0);
-        self.flush();
-        publish(task, shuffle, self.run, self.first.as_ref(), since)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn flush(&mut self) {
         let (seen, sent) = (self.seen, self.len() as u64);
         let (mut table, mut texts) = (take(&mut self.table), take(&mut self.texts));
         for entry in table.drain() {
@@ -468,8 +468,12 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             self.bypass = sent * BYPASS_TABLES;
             self.memory.shrink_to(0);
         } else {
+            if texts.room() > 2 * COMBINE_TABLE_BYTES {
+                texts = Texts::default();
+            }
+            let room = sent * Self::in_place() + texts.room();
             (self.table, self.texts) = (table, texts);
-            self.memory.shrink_to(sent * Self::in_place());
+            self.memory.shrink_to(room);
         }
     }
 }

@@ -5,7 +5,7 @@ use firesteel_model::{BlockId, PartitionIndex, RddId, ShuffleId, StorageLevel};
 use firesteel_rdd::{
     CacheState, Cached, CoGroup2, Combine, Emit, Erased, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping,
     KeyPartitioner, Lent, Map, MapPartitions, MapRef, Order, Parallelize, PartitionIter, Pipeline, Plain, RangeOf,
-    ReadSide, Scatter, Side, Sink, Sorted, StepRangeOf, Subtract, Without, drive,
+    ReadSide, Reducing, Scatter, ScatterCombined, Side, Sink, Sorted, StepRangeOf, Subtract, Without, drive,
 };
 use std::fmt::Debug;
 
@@ -168,6 +168,18 @@ fn readers_of_shuffles_resume() {
     assert!(sorted.iter().all(|part| part.is_sorted_by(|a, b| a.0 >= b.0)));
     let both = check(&hand, &none, CoGroup2 { a: side(left), b: side(right), partitions: 2 }).concat();
     assert_eq!(both.iter().filter(|(_, (_, right))| !right.is_empty()).count(), 5);
+    // As text, in parts.
+    let many = FlatMap::new(one_to(4), Plain::new(|_: u64| (0..3_000u64).map(|i| (i.to_string(), i))));
+    let add = Reducing(Plain::new(|a: u64, b: u64| a + b));
+    let combined = ScatterCombined {
+        shuffle: ShuffleId(3),
+        partitioner: KeyPartitioner::<String>::hash(2),
+        aggregate: add.clone(),
+    };
+    hand.write(ShuffleId(3), &none, many, combined);
+    let sums = check(&hand, &none, Combine::parts(Side::<(String, u64)>::Shuffle(ShuffleId(3)), add, 2)).concat();
+    assert_eq!(sums.len(), 3_000);
+    assert!(sums.iter().all(|(key, sum)| key.parse() == Ok(sum / 4)));
     let rest = check(&hand, &none, Subtract { left: side(left), right: side(right), partitions: 2 }).concat();
     assert_eq!(rest.len(), 1_800);
 }
