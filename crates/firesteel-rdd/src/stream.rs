@@ -111,6 +111,12 @@ pub trait Sink<T> {
     /// again later.
     fn push<L: Lent<T>>(&mut self, item: L) -> bool;
 
+    /// Accepts all elements of a page that notes where each begins, if the sink would rather have them so; returns whether it did.
+    #[inline(always)]
+    fn push_page(&mut self, _page: &Arc<RawPage>) -> bool {
+        false
+    }
+
     /// Accepts elements of a shared block from `shared.from` on, advancing it; returns whether more are wanted. A sink
     /// that can keep the block itself (a batch on its way to another segment) does so instead of copying.
     #[inline(always)]

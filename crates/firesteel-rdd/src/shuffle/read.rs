@@ -276,6 +276,10 @@ impl<R: Data> Stream for RunStream<R> {
             if self.current.as_ref().is_some_and(Reading::has_pieces) {
                 let mut until_look = Stride::MAX;
                 while let Some(mut piece) = self.take_piece() {
+                    while !sifted && piece.page().is_some_and(|page| sink.push_page(page)) {
+                        piece.skip_page();
+                        self.task.check();
+                    }
                     while let Some(record) = self.unless_lost(piece.next()) {
                         until_look -= 1;
                         if until_look == 0 {
