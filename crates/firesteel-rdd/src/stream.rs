@@ -127,6 +127,12 @@ pub trait Sink<T> {
         go
     }
 
+    /// Accepts all elements of a page that notes where each begins, if the sink would rather have them so; returns whether it did.
+    #[inline(always)]
+    fn push_page(&mut self, _page: &Arc<RawPage>) -> bool {
+        false
+    }
+
     /// Accepts elements of a shared block from `shared.from` on, advancing it; returns whether more are wanted. A sink
     /// that can keep the block itself (a batch on its way to another segment) does so instead of copying.
     #[inline(always)]

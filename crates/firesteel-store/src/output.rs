@@ -200,6 +200,20 @@ impl<R: DeserializeOwned> Piece<R> {
             Reader::Raw(reader) => reader.place(),
         }
     }
+    /// The next page, if the records lie in memory and none of its own was read yet.
+    #[inline]
+    pub fn page(&self) -> Option<&Arc<RawPage>> {
+        match &self.reader {
+            Reader::Pages(_) => None,
+            Reader::Raw(reader) => reader.page(),
+        }
+    }
+    /// Passes over that page.
+    pub fn skip_page(&mut self) {
+        if let Reader::Raw(reader) = &mut self.reader {
+            reader.skip_page();
+        }
+    }
     /// The next record, or `None` after the last.
     ///
     /// # Errors

@@ -31,15 +31,23 @@ pub(crate) const READ_BYTES: usize = 128 << 10;
 pub struct RawPage {
     pub(crate) bytes: Vec<u8>,
     pub(crate) records: u32,
+    /// Where each record begins, if that is noted.
+    pub(crate) starts: Vec<u32>,
 }
 
 impl RawPage {
     /// What it takes in memory, in bytes.
     pub fn takes(&self) -> u64 {
-        self.bytes.capacity() as u64
+        (self.bytes.capacity() + self.starts.capacity() * size_of::<u32>()) as u64
     }
 
-    /// Reads the record that begins `at` this byte.
+    /// Where each record begins, if that was noted of all of them: see [`RunWriter::indexed`](crate::RunWriter::indexed).
+    #[inline]
+    pub fn starts(&self) -> Option<&[u32]> {
+        (self.starts.len() == self.records as usize).then_some(&self.starts)
+    }
+
+    /// Reads the record that begins `at` this byte, or the first fields of it.
     ///
     /// # Errors
     /// If none does.
@@ -49,10 +57,15 @@ impl RawPage {
         record.map_err(|e| StoreError::Corrupt { place: "a page in memory".into(), what: e.to_string() })
     }
 
-    /// A byte, by which the processor fetches what is around it.
+    /// What lies from this byte on.
     #[inline]
-    pub fn glance(&self, at: u32) -> u8 {
-        self.bytes.get(at as usize).copied().unwrap_or_default()
+    pub fn rest(&self, at: u32) -> &[u8] {
+        self.bytes.get(at as usize..).unwrap_or_default()
+    }
+
+    /// How many bytes a record takes, on average.
+    pub fn record_bytes(&self) -> usize {
+        self.bytes.len() / self.records.max(1) as usize
     }
 }
 
@@ -230,6 +243,17 @@ impl<R> RawReader<R> {
             Ok(_) => Err(Self::corrupt("it has more bytes than records")),
             Err(e) => Err(Self::corrupt(e)),
         }
+    }
+
+    /// The next page, if none of its records was read yet.
+    #[inline]
+    pub(crate) fn page(&self) -> Option<&Arc<RawPage>> {
+        if self.left == 0 { self.pages.front() } else { None }
+    }
+
+    /// Passes over the next page.
+    pub(crate) fn skip_page(&mut self) {
+        self.pages.pop_front();
     }
 
     /// Where the last record lies.

@@ -62,6 +62,8 @@ pub struct RunWriter<R> {
     unreserved: u64,
     /// A page with less room than this gets no other record.
     longest: usize,
+    /// Whether pages note where records begin.
+    indexed: bool,
     /// A bucket holds `1 << shift` partitions.
     shift: u32,
     /// Each bucket's chunk that is being filled; by themselves, so that a processor's first cache has room for where all of them end.
@@ -100,6 +102,8 @@ const STAGED: (usize, u64) = (1_024, 256 << 10);
 const ENCODED_BYTES: u64 = 1 << 10;
 /// The capacity of a bucket's first page of encoded records; each further page has four times as much, up to [`CHUNK_BYTES`].
 const FIRST_PAGE: usize = 1 << 10;
+/// A page has room for notes of so many records at first; it doubles.
+const FIRST_STARTS: usize = 16;
 
 /// What a map task's writer may use.
 pub struct Room {
@@ -164,7 +168,7 @@ impl RawBucket {
     /// Begins another page.
     fn more(&mut self) {
         let bytes = Vec::with_capacity(self.next_capacity());
-        let full = std::mem::replace(&mut self.current, RawPage { bytes, records: 0 });
+        let full = std::mem::replace(&mut self.current, RawPage { bytes, records: 0, starts: Vec::new() });
         if full.records > 0 {
             self.full.push(Arc::new(full));
         }
@@ -204,6 +208,7 @@ impl<R: Serialize> RunWriter<R> {
             weigher: Weigher::default(),
             unreserved: 0,
             longest: 0,
+            indexed: false,
             shift,
             open: open(partitions, shift),
             buckets: buckets(partitions, shift),
@@ -233,6 +238,13 @@ impl<R: Serialize> RunWriter<R> {
     fn stages(&mut self, spread: u32) {
         self.staged = Some(Box::new(Staged { records: Vec::new(), bytes: 0, spread }));
         self.hashes = Vec::new();
+    }
+
+    /// The same, with a note of where each record begins, if they are encoded: for a reader who looks at a part of each.
+    #[must_use]
+    pub fn indexed(mut self) -> Self {
+        self.indexed = true;
+        self
     }
 
     /// The same, within a task's memory.
@@ -346,17 +358,34 @@ impl<R: Serialize> RunWriter<R> {
 
     #[inline(always)]
     fn encode<Q: Serialize>(&mut self, partition: usize, record: &Q) {
-        let RawPage { bytes, records } = &self.raw[partition].current;
+        let RawPage { bytes, records, .. } = &self.raw[partition].current;
         if bytes.capacity() - bytes.len() <= self.longest || *records == u32::MAX {
             self.more_pages(partition);
         }
-        let RawPage { bytes, records } = &mut self.raw[partition].current;
+        if self.indexed {
+            self.note_start(partition);
+        }
+        let RawPage { bytes, records, .. } = &mut self.raw[partition].current;
         let (length, room) = (bytes.len(), bytes.capacity());
         let encoded = record::extend(bytes, record);
         *records += 1;
         if bytes.len() > room || encoded.is_err() {
             self.outgrown(partition, (length, room), encoded);
         }
+    }
+
+    /// Notes where a page's next record begins.
+    #[inline(always)]
+    fn note_start(&mut self, partition: usize) {
+        let RawPage { bytes, starts, .. } = &mut self.raw[partition].current;
+        // One that begins farther on has no note, and so the page has none.
+        let Ok(start) = u32::try_from(bytes.len()) else { return };
+        if starts.len() == starts.capacity() {
+            let had = starts.capacity();
+            starts.reserve(FIRST_STARTS);
+            self.used += ((starts.capacity() - had) * size_of::<u32>()) as u64;
+        }
+        starts.push(start);
     }
 
     /// A record was longer than its page had room for, or has no bytes.
@@ -704,7 +733,7 @@ impl<R> Run<R> {
     /// What it takes in memory, but for what the records own elsewhere.
     pub(crate) fn takes(&self) -> u64 {
         let chunks: usize = self.chunks.iter().map(|chunk| chunk.capacity() * size_of::<R>()).sum();
-        let pages: usize = self.pages.iter().flatten().map(|page| page.bytes.capacity() + size_of::<RawPage>()).sum();
+        let pages: usize = self.pages.iter().flatten().map(|page| page.takes() as usize + size_of::<RawPage>()).sum();
         (chunks + pages + self.chunks.capacity() * size_of::<Vec<R>>()) as u64 + self.index_bytes()
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     task::{MapOutputs, Stride, Task},
 };
 use firesteel_model::{AttemptId, ExecutorId, PartitionIndex, RddId, ShuffleId};
-use firesteel_store::{MapOutput, Piece, StoreError, Wanted, part_of};
+use firesteel_store::{MapOutput, Piece, RawPage, StoreError, Wanted, part_of};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -266,6 +266,11 @@ type Sieve<R> = Option<(u32, u32, fn(&R) -> u64)>;
 trait Take<R> {
     /// Takes a piece's next record, unless it is sorted out; says whether more are wanted, or that there is none.
     fn decode(&mut self, piece: &mut Piece<R>, sieve: Sieve<R>) -> Result<Option<bool>, StoreError>;
+    /// Takes all records of a page, none of which is sorted out, if they are wanted so; says whether it did.
+    #[inline(always)]
+    fn page(&mut self, _page: &Arc<RawPage>) -> bool {
+        false
+    }
     /// Takes a record that lies in memory.
     fn lend(&mut self, record: &R, sieve: Sieve<R>) -> bool;
     /// Takes records that lie one after another, and adds to `taken` how many; says whether more are wanted: if so, all were taken.
@@ -292,6 +297,10 @@ impl<R: Data, S: Sink<R>> Take<R> for Records<'_, S> {
         let Some(record) = piece.next()? else { return Ok(None) };
         let wanted = sieve.is_none_or(|(part, spread, hash)| part_of(hash(&record), spread) == part as usize);
         Ok(Some(!wanted || self.0.push(Decoded(record, piece))))
+    }
+    #[inline(always)]
+    fn page(&mut self, page: &Arc<RawPage>) -> bool {
+        self.0.push_page(page)
     }
     #[inline(always)]
     fn lend(&mut self, record: &R, sieve: Sieve<R>) -> bool {
@@ -372,6 +381,10 @@ impl<R: Data> RunStream<R> {
             if self.current.as_ref().is_some_and(Reading::has_pieces) {
                 let mut until_look = Stride::MAX;
                 while let Some(mut piece) = self.take_piece() {
+                    while !sifted && piece.page().is_some_and(|page| take.page(page)) {
+                        piece.skip_page();
+                        self.task.check();
+                    }
                     while let Some(go) = self.unless_lost(take.decode(&mut piece, sieve)) {
                         until_look -= 1;
                         if until_look == 0 {

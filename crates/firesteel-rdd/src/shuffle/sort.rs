@@ -1,6 +1,7 @@
 //! Sorting inside a partition.
 
 use super::{
+    dense::number,
     outgoing::Outgoing,
     read::{Side, SideStream, by_partition},
     rows::Disk,
@@ -12,7 +13,7 @@ use crate::{
     stream::{Flow, Lent, Own, Sink, Stream},
     task::{Task, cannot_store},
 };
-use firesteel_store::{RawPage, Reservation, SpillReader, SpillWriter, Spilled, weigh::Weigher};
+use firesteel_store::{RawPage, Reservation, SpillReader, SpillWriter, Spilled, StoreError, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     cmp::{Ordering, Reverse},
@@ -24,7 +25,7 @@ use std::{
 /// What elements are ordered by.
 pub trait Order<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// The key's type.
-    type Key: Ord;
+    type Key: Ord + 'static;
     /// Whether the key is the key of a pair, so that whoever is sorted is spread by key.
     const BY_KEY: bool;
     /// Looks at an element's key.
@@ -33,6 +34,13 @@ pub trait Order<T>: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
     const KEYS_ARE_WEIGHED: bool;
     /// What an element is ordered by, to be kept.
     fn key(&self, item: &T) -> Self::Key;
+    /// The same of an element that lies encoded in a page, from this byte on.
+    fn read_key(&self, page: &RawPage, at: u32) -> Result<Self::Key, StoreError>
+    where
+        T: DeserializeOwned,
+    {
+        Ok(self.key(&page.read(at)?))
+    }
     /// What a key owns outside itself, where that is known.
     fn weigh(key: &Self::Key, weigher: &mut Weigher) -> u64;
     /// Compares two elements by their keys.
@@ -59,6 +67,13 @@ impl<K: Data + Ord, V: 'static> Order<(K, V)> for ByKey {
         item.0.clone()
     }
     #[inline(always)]
+    fn read_key(&self, page: &RawPage, at: u32) -> Result<K, StoreError>
+    where
+        (K, V): DeserializeOwned,
+    {
+        page.read(at)
+    }
+    #[inline(always)]
     fn weigh(key: &K, weigher: &mut Weigher) -> u64 {
         weigher.weigh(key)
     }
@@ -72,7 +87,7 @@ impl<K: Data + Ord, V: 'static> Order<(K, V)> for ByKey {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ByKeyFunc<C>(pub C);
 
-impl<T: 'static, C: FuncRef<T, Out: Ord>> Order<T> for ByKeyFunc<C> {
+impl<T: 'static, C: FuncRef<T, Out: Ord + 'static>> Order<T> for ByKeyFunc<C> {
     type Key = C::Out;
     const BY_KEY: bool = false;
     const KEYS_ARE_WEIGHED: bool = !needs_drop::<C::Out>();
@@ -124,9 +139,9 @@ impl<T: Data, O: Order<T>> Pipeline for Sorted<T, O> {
 const FAN_IN: (usize, usize) = (4, 32);
 /// Memory is asked for in steps of at least and at most so many bytes.
 const STEP_BYTES: (u64, u64) = (64 << 10, 4 << 20);
-/// So many elements in pages are looked at ahead, at these bytes of each: one in every line of the processor's cache.
-const AHEAD: usize = 16;
-const CACHE_LINES: [u32; 3] = [0, 64, 128];
+/// So many elements in pages are looked at ahead, in the first lines of the processor's cache that each lies in.
+const AHEAD: usize = 32;
+const CACHE_LINE: usize = 64;
 /// Less than this is not sorted and spilled.
 const MIN_SPILL_BYTES: u64 = 256 << 10;
 
@@ -200,6 +215,24 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
         self.keep(item.take());
     }
 
+    /// Takes a page whose elements need not be looked at but for their keys, if there is no reason not to.
+    fn add_page(&mut self, page: &Arc<RawPage>) -> bool {
+        let can = needs_drop::<T>() && O::KEYS_ARE_WEIGHED && self.items.is_empty();
+        let Some(starts) = page.starts().filter(|_| can) else { return false };
+        self.begin_page(page);
+        let number = self.pages.len() as u32 - 1;
+        self.placed.reserve(starts.len());
+        for at in starts {
+            let key = self.order.read_key(page, *at).unwrap_or_else(|e| cannot_store(e));
+            self.used += Self::PLACED + O::weigh(&key, &mut self.weigher);
+            self.placed.push((key, Place { page: number, at: *at }));
+        }
+        if self.used > self.memory.room() {
+            self.reserve();
+        }
+        true
+    }
+
     #[cold]
     #[inline(never)]
     fn begin_page(&mut self, page: &Arc<RawPage>) {
@@ -245,11 +278,15 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     /// The elements in pages, in order.
     fn sort_placed(&mut self) -> (Vec<Place>, Pages<T>) {
         let mut placed = take(&mut self.placed);
+        let pages = Pages(take(&mut self.pages), PhantomData);
+        if let Some(places) = by_number(&placed, self.ascending) {
+            return (places, pages);
+        }
         match self.ascending {
             true => placed.sort_by(|a, b| a.0.cmp(&b.0)),
             false => placed.sort_by(|a, b| b.0.cmp(&a.0)),
         }
-        (placed.into_iter().map(|(_, place)| place).collect(), Pages(take(&mut self.pages), PhantomData))
+        (placed.into_iter().map(|(_, place)| place).collect(), pages)
     }
 
     /// Sorts what is in memory and writes it.
@@ -341,6 +378,50 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     }
 }
 
+/// So many keys that are integers are sorted at a time, on average: they lie in the processor's nearest cache.
+const HEAP: usize = 256;
+/// Into no more heaps are they dealt out.
+const MOST_HEAPS: usize = 1 << 12;
+
+/// The places in the order of their keys, if these are integers and many: dealt out into heaps by the highest bits in which keys differ,
+/// heap by heap sorted. Equal keys keep their order.
+fn by_number<K: 'static>(placed: &[(K, Place)], ascending: bool) -> Option<Vec<Place>> {
+    if placed.len() < 2 * HEAP {
+        return None;
+    }
+    let order = |key: &K| number(key).map(|number| if ascending { number } else { !number });
+    let (mut least, mut most) = (u64::MAX, 0);
+    for (key, _) in placed {
+        let number = order(key)?;
+        (least, most) = (least.min(number), most.max(number));
+    }
+    let heaps = (placed.len() / HEAP).next_power_of_two().min(MOST_HEAPS);
+    let shift = (u64::BITS - (most - least).leading_zeros()).saturating_sub(heaps.ilog2());
+    let heap = |number: u64| ((number - least) >> shift) as usize;
+    // How many each heap has; then where its next one goes; at last where it ends.
+    let mut at = vec![0; heaps];
+    for (key, _) in placed {
+        at[heap(order(key)?)] += 1;
+    }
+    let mut start = 0;
+    for at in &mut at {
+        start += std::mem::replace(at, start);
+    }
+    let mut dealt = vec![(0, Place { page: 0, at: 0 }); placed.len()];
+    for (key, place) in placed {
+        let number = order(key)?;
+        let at = &mut at[heap(number)];
+        dealt[*at] = (number, *place);
+        *at += 1;
+    }
+    let mut start = 0;
+    for end in at {
+        dealt[start..end].sort_by_key(|(number, _)| *number);
+        start = end;
+    }
+    Some(dealt.into_iter().map(|(_, place)| place).collect())
+}
+
 /// Sorted sequences merged into one; among equal keys an earlier sequence's elements come first.
 struct Merge<T, O> {
     order: O,
@@ -397,8 +478,9 @@ impl<T: Data> Pages<T> {
 struct Placed<T> {
     places: std::vec::IntoIter<Place>,
     pages: Pages<T>,
-    /// So many of the next ones were looked at.
+    /// So many of the next ones were looked at, at these bytes.
     looked_at: usize,
+    lines: [usize; 3],
     memory: Reservation,
     disk: Disk,
     /// What is left, if another operator of the task needed the memory.
@@ -407,18 +489,23 @@ struct Placed<T> {
 
 impl<T: Data> Placed<T> {
     fn new(places: Vec<Place>, pages: Pages<T>, memory: Reservation, disk: Disk) -> Self {
-        Placed { places: places.into_iter(), pages, looked_at: 0, memory, disk, rest: None }
+        // Where an average element begins, goes on and ends: more than its own lines need not be fetched.
+        let last = pages.0.first().map_or(0, |page| page.record_bytes().saturating_sub(1));
+        let lines = [0, CACHE_LINE.min(last), last.min(2 * CACHE_LINE)];
+        Placed { places: places.into_iter(), pages, looked_at: 0, lines, memory, disk, rest: None }
     }
 
     /// Elements lie in no order: the processor fetches several at the same time, so that nobody waits for each.
     #[inline(never)]
     fn look_ahead(&mut self) {
-        let next = &self.places.as_slice()[..AHEAD.min(self.places.len())];
-        let glance = |place: &Place| {
-            let page = &self.pages.0[place.page as usize];
-            CACHE_LINES.iter().fold(0, |all, line| all ^ page.glance(place.at + line))
-        };
-        std::hint::black_box(next.iter().fold(0, |all, place| all ^ glance(place)));
+        // Found first, so that nothing stands between the fetches.
+        let mut next = [&[][..]; AHEAD];
+        for (next, place) in next.iter_mut().zip(self.places.as_slice()) {
+            *next = self.pages.0[place.page as usize].rest(place.at);
+        }
+        let byte = |record: &[u8], at: usize| record.get(at).copied().unwrap_or_default();
+        let glance = |record: &[u8]| self.lines.iter().fold(0, |all, at| all ^ byte(record, *at));
+        std::hint::black_box(next.iter().fold(0, |all, record| all ^ glance(record)));
         self.looked_at = AHEAD;
     }
 
@@ -550,6 +637,10 @@ impl<T: Data, O: Order<T>> Stream for SortedStream<T, O> {
                 self.0.add(item);
                 true
             }
+            #[inline(always)]
+            fn push_page(&mut self, page: &Arc<RawPage>) -> bool {
+                self.0.add_page(page)
+            }
         }
         if let State::Reading(input, sorter) = &mut *self.state {
             let flow = input.drive(&mut Keep(sorter));
@@ -568,5 +659,49 @@ impl<T: Data, O: Order<T>> Stream for SortedStream<T, O> {
             }
         }
         Flow::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn agrees<K: Ord + Copy + 'static>(keys: &[K]) {
+        let places = (0..).map(|at| Place { page: at / 7, at });
+        let placed: Vec<_> = keys.iter().copied().zip(places).collect();
+        for ascending in [true, false] {
+            let mut expected = placed.clone();
+            match ascending {
+                true => expected.sort_by_key(|(key, _)| *key),
+                false => expected.sort_by_key(|(key, _)| Reverse(*key)),
+            }
+            let found = by_number(&placed, ascending);
+            assert_eq!(found.is_some(), keys.len() >= 2 * HEAP);
+            let found = found.into_iter().flatten().map(|place| (place.page, place.at));
+            let expected = expected.into_iter().map(|(_, place)| (place.page, place.at));
+            assert!(keys.len() < 2 * HEAP || found.eq(expected));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn keys_that_are_integers_come_in_order_and_equal_ones_in_that_of_arrival(
+            keys in prop::collection::vec(any::<u64>(), 2 * HEAP - 2..6 * HEAP), bits in 0u32..=64,
+        ) {
+            let few: Vec<u64> = keys.iter().map(|key| key.checked_shr(bits).unwrap_or(0)).collect();
+            agrees(&few);
+            agrees(&few.iter().map(|key| *key as i64).collect::<Vec<_>>());
+            agrees(&few.iter().map(|key| *key as i16).collect::<Vec<_>>());
+            agrees(&few.iter().map(|key| *key as u8).collect::<Vec<_>>());
+            agrees(&few.iter().map(|key| usize::MAX - (*key % 3) as usize).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn keys_that_are_no_integers_are_left_to_their_own_order() {
+        let placed = vec![(Reverse(1u64), Place { page: 0, at: 0 }); 4 * HEAP];
+        assert!(by_number(&placed, true).is_none());
     }
 }

@@ -618,6 +618,7 @@ impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Action<T> for ScatterSorted<K
             }
         }
         let writer = RunWriter::new(places(self.partitioner.count())).within(input.task().room(self.shuffle));
+        let writer = if O::BY_KEY { writer.indexed() } else { writer };
         let mut sink = Ranging(&self.partitioner, &self.order, writer, None);
         input.drive(&mut sink);
         publish(input.task(), self.shuffle, sink.2, sink.3.as_ref(), Instant::now())

@@ -81,6 +81,38 @@ fn many_records_that_own_memory_are_encoded_and_read_the_same() {
 }
 
 #[test]
+fn pages_note_where_their_records_begin_if_they_are_to() {
+    let files = RunFiles::new(Scratch::new(vec![std::env::temp_dir()]), true);
+    let memory = Memory::new(64 << 20, 0.5);
+    for indexed in [true, false] {
+        let (reservation, files) = (memory.task(|| false).reservation(), files.clone());
+        let room = Room { reservation, files, shuffle: ShuffleId(1), to_disk: false, fail: |e| panic!("{e}") };
+        let writer = RunWriter::new(3).within(room);
+        let mut writer = if indexed { writer.indexed() } else { writer };
+        let text = |i: u64| "x".repeat(i as usize % 50);
+        (0..20_000).for_each(|i| writer.push(i as usize % 3, i, (i, text(i))));
+        let (output, _) = writer.finish();
+        for partition in 0..3 {
+            let mut piece = output.piece(0, partition).unwrap();
+            let mut next = partition as u64;
+            while let Some(page) = piece.page().cloned() {
+                assert_eq!(page.starts().is_some(), indexed);
+                let notes = page.starts().map_or(0, size_of_val) as u64;
+                assert!(page.takes() >= page.bytes.len() as u64 + notes);
+                for at in page.starts().unwrap_or_default() {
+                    assert_eq!(page.read::<u64>(*at).unwrap(), next);
+                    assert_eq!(page.read::<(u64, String)>(*at).unwrap(), (next, text(next)));
+                    next += 3;
+                }
+                piece.skip_page();
+            }
+            assert_eq!(next >= 20_000, indexed, "as far as {next}");
+            assert!(piece.next().unwrap().is_none());
+        }
+    }
+}
+
+#[test]
 fn records_of_a_partition_keep_their_order_of_arrival() {
     // Few and many partitions, small runs and large ones: each of the four ways of finishing.
     for (partitions, records) in [(7, 1_000), (7, 300_000), (256, 200_000), (257, 5_000), (10_000, 400_000)] {

@@ -175,3 +175,31 @@ fn what_a_glimpse_does_not_show_is_looked_for_everywhere() {
     assert!(partitions.concat().into_iter().eq((0..60_000).step_by(500)));
     assert!(partitions.iter().all(|partition| (20..=40).contains(&partition.len())), "{partitions:?}");
 }
+
+#[test]
+fn many_texts_are_sorted_by_any_key_and_equal_keys_keep_their_order() {
+    let sc = local4();
+    // Around so many in a partition, keys that are integers are sorted another way.
+    for n in [2_000u64, 12_000] {
+        let key = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as i64 % 1_000 - 500;
+        let pairs: Vec<_> = (0..n).map(|i| (key(i), format!("{i:0>60}"))).collect();
+        let rdd = sc.parallelize_n(pairs.clone(), 4);
+        let texts = rdd.map(|(key, text)| (format!("{key:0>5}"), text));
+        for ascending in [true, false] {
+            let (mut expected, mut of_texts) = (pairs.clone(), pairs.clone());
+            match ascending {
+                true => expected.sort_by_key(|pair| pair.0),
+                false => expected.sort_by_key(|pair| Reverse(pair.0)),
+            }
+            match ascending {
+                true => of_texts.sort_by_cached_key(|(key, _)| format!("{key:0>5}")),
+                false => of_texts.sort_by_cached_key(|(key, _)| Reverse(format!("{key:0>5}"))),
+            }
+            assert_eq!(rdd.sort_by_key(ascending).collect().unwrap(), expected);
+            assert_eq!(rdd.sort_by(|pair| pair.0, ascending).collect().unwrap(), expected);
+            assert!(
+                texts.sort_by_key(ascending).values().collect().unwrap().iter().eq(of_texts.iter().map(|pair| &pair.1))
+            );
+        }
+    }
+}
