@@ -162,6 +162,10 @@ impl<T, S: Sink<T>> Sink<T> for &mut S {
         (**self).push_loans(items, taken)
     }
     #[inline(always)]
+    fn push_page(&mut self, page: &Arc<RawPage>) -> bool {
+        (**self).push_page(page)
+    }
+    #[inline(always)]
     fn push_shared(&mut self, shared: &mut Shared<T>) -> bool {
         (**self).push_shared(shared)
     }

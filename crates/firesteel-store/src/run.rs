@@ -492,8 +492,11 @@ impl<R: Serialize> RunWriter<R> {
             && self.raw.iter().all(|bucket| bucket.is_empty())
     }
 
-    /// How many bytes left memory for the disk before the end.
-    pub fn spilled(&self) -> u64 {
+    /// How many bytes left memory for the disk before the end; the newest records are put where they belong.
+    pub fn spilled(&mut self) -> u64 {
+        if !self.batch.is_empty() {
+            self.put_batch();
+        }
         self.spilled
     }
 

@@ -4,7 +4,10 @@
 
 use super::aggregate::Aggregate;
 use crate::stream::Loan;
-use std::{any::Any, mem::needs_drop};
+use std::{
+    any::{Any, TypeId},
+    mem::needs_drop,
+};
 
 /// At most so many bytes of partial results lie so. It is twice what a table may take, since more of it pays: a million sums by key
 /// (`firesteel-bench speed --only W4`) take a third less time than passed by.
@@ -20,6 +23,11 @@ macro_rules! whole_numbers {
                 return Some((*n as u64).wrapping_sub(<$int>::MIN as u64));
             })*
             None
+        }
+
+        /// Whether keys of this type are whole numbers.
+        pub(super) fn are_numbers<K: 'static>() -> bool {
+            [$(TypeId::of::<$int>()),*].contains(&TypeId::of::<K>())
         }
 
         /// The key that is this number.
@@ -78,8 +86,9 @@ impl<V: Clone, P: Clone> Dense<V, P> {
         let room = MOST_BYTES / size_of::<P>().max(1);
         let span = usize::try_from(most - least).ok()?.checked_add(1)?;
         // Others are likely to come, and some of them a little outside.
-        let places = (span / 2).saturating_add(span).min(room);
+        let places = (span / 4).saturating_add(span).min(room);
         let base = least.saturating_sub((places.checked_sub(span)? / 2) as u64);
+        let places = places.min(usize::try_from(u64::MAX - base).map_or(usize::MAX, |last| last.saturating_add(1)));
         let (parts, taken) = (vec![any.clone(); places], vec![0; places.div_ceil(64)]);
         Some(Dense { base, parts, taken, waiting: Vec::with_capacity(WAITING) })
     }
@@ -208,6 +217,10 @@ mod tests {
         let dense = Dense::<(), u64>::around(numbers, &0).expect("most are close together");
         assert!(dense.place(&((1u64 << 40) + 500)).is_some());
         assert_eq!((dense.place(&0u64), dense.place(&u64::MAX)), (None, None));
+        // Beyond the greatest number there is none, and not the least.
+        let last = Dense::<(), u64>::around((u64::MAX - 1_000..=u64::MAX).collect(), &0).expect("all are");
+        assert!(last.place(&u64::MAX).is_some() && last.place(&(u64::MAX - 1_000)).is_some());
+        assert_eq!(last.place(&0u64), None);
     }
 
     #[test]

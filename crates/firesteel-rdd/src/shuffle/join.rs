@@ -260,7 +260,7 @@ type PairsOf<K, V, W, J> = (K, Pairs<V, W, <J as JoinKind<V, W>>::Left, <J as Jo
 
 /// The values of the keys of a part that is small.
 struct JoinLists<K, V, W> {
-    /// Instead of all that follows, as long as no key of the left side comes twice.
+    /// Instead of all that follows, as long as no key of the left side that the right one has comes twice.
     probe: Option<Probe<K, V, W>>,
     lists: Lists<K, 2>,
     left: SideLists<V>,
@@ -411,17 +411,19 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
             flow = self.right.0.drive(&mut probe.right());
         }
         match flow {
-            Flow::Starved(_) => return flow,
-            Flow::Done if probe.find() => {}
-            _ => self.give_up_probe(flow == Flow::Done),
+            Flow::Starved(_) => flow,
+            Flow::Done if probe.find() => flow,
+            _ => {
+                self.give_up_probe();
+                self.read_lists()
+            }
         }
-        Flow::Done
     }
 
-    /// Gathers what has been read of the current part into lists if that is all of it, or else into rows.
+    /// Gathers what has been read of the current part into lists if that is all of the left side, or else into rows.
     #[cold]
     #[inline(never)]
-    fn give_up_probe(&mut self, is_all: bool) {
+    fn give_up_probe(&mut self) {
         let Some((mut lists, probe)) =
             self.lists.take().and_then(|mut lists| lists.probe.take().map(|probe| (lists, probe)))
         else {
@@ -430,11 +432,10 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
         let (left, right, _memory) = probe.into_records();
         let (mut left, mut right) = (left.into_iter(), right.into_iter());
         let JoinLists { lists: of, left: of_left, right: of_right, .. } = &mut *lists;
-        if is_all
+        if self.left_is_read
             && left.by_ref().all(|record| of.gather(0, of_left).push(Own(record)))
             && right.by_ref().all(|record| of.gather(1, of_right).known_keys_only(true).push(Own(record)))
         {
-            lists.keys = Some(lists.end());
             self.lists = Some(lists);
             return;
         }

@@ -73,7 +73,7 @@ impl<K: Key, V: Data, W: Data> Probe<K, V, W> {
 
     const BYTES: [usize; 2] = [size_of::<(K, V)>() + 1, Self::RIGHT];
 
-    /// Finds the pairs; says whether no key of the left side came twice.
+    /// Finds the pairs; says whether it could: no right record is in two of them, and few records share a slot.
     pub(super) fn find(&mut self) -> bool {
         self.sort();
         let pairs = self.probe().filter(|pairs| self.are_unique(*pairs));

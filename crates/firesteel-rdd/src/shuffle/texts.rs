@@ -214,7 +214,8 @@ impl<K: 'static, P> TextRows<K, P> {
         };
         let takes = (keys * size_of::<Text<Option<P>>>() + bytes) as u64 + Index::bytes(keys);
         let lacking = takes.saturating_sub(self.memory.bytes());
-        let fits = takes <= most(&self.memory) && bytes < u32::MAX as usize && self.memory.grow(lacking).is_ok();
+        // Which is far less than places of 32 bits reach.
+        let fits = takes <= most(&self.memory) && self.memory.grow(lacking).is_ok();
         if fits {
             entries.reserve_exact(keys - entries.len());
             text.reserve_exact(bytes - text.len());

@@ -41,8 +41,7 @@ pub struct MapWritten {
 }
 
 /// How much of a map task's output is combined at a time, in bytes of keys and partial results as they lie in the table; they may
-/// own as much elsewhere. More combines more, as long as a processor's last cache has room for every thread's table: of PageRank's contributions
-/// half as many are written as with 1 MiB, in a fifth less time.
+/// own as much elsewhere. More combines more, as long as a processor's last cache has room for every thread's table.
 const COMBINE_TABLE_BYTES: u64 = 4 << 20;
 /// Memory for it is taken in such steps, whether there is any or not: where a table is flushed depends on the data alone, so that a
 /// task that runs again, or with another budget, writes the same.
@@ -66,7 +65,7 @@ fn places(partitions: usize) -> usize {
 fn publish<R: Data>(
     task: &Task,
     shuffle: ShuffleId,
-    writer: RunWriter<R>,
+    mut writer: RunWriter<R>,
     first: Option<&R>,
     since: Instant,
 ) -> MapWritten {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{Memory, Scratch, boundary::Sample};
 use proptest::prelude::*;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 fn written<R: Serialize>(partitions: usize, records: impl IntoIterator<Item = (usize, u64, R)>) -> Run<R> {
@@ -222,31 +223,42 @@ proptest! {
     fn what_was_flushed_under_a_tiny_budget_reads_the_same(
         partitions in 1usize..600, n in 0u64..60_000, length in 0usize..60, budget in 1u64..4_000_000
     ) {
-        let dir = tempfile::tempdir().unwrap();
-        let files = RunFiles::new(Scratch::new(vec![dir.path().into()]), true);
-        let memory = Memory::new(budget, 0.5);
-        let task = memory.task(|| false);
-        let room = Room { reservation: task.reservation(), files, shuffle: ShuffleId(0), to_disk: false, fail: |e| panic!("{e}") };
-        let place = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % partitions;
-        let record = |i: u64| (i, "x".repeat(length));
-        let pushed = || (0..n).map(|i| (place(i), i, record(i)));
-        let (in_memory, spilled) = (output(partitions, pushed(), None), output(partitions, pushed(), Some(room)));
-        prop_assert_eq!(in_memory.checksum(), spilled.checksum());
-        prop_assert_eq!(in_memory.len(), spilled.len());
-        prop_assert!(task.peak() <= budget.max(2 << 20), "{} of {budget}", task.peak());
-        for p in 0..partitions {
-            let mut records = Vec::new();
-            for piece in 0..spilled.pieces() {
-                let mut part = spilled.piece(piece, p).unwrap();
-                while let Some(record) = part.next().unwrap() {
-                    records.push(record);
-                }
-            }
-            records.extend(spilled.in_memory(p).flatten().cloned());
-            let expected: Vec<_> = in_memory.in_memory(p).flatten().cloned().collect();
-            prop_assert_eq!(records, expected);
-        }
-        drop(spilled);
-        prop_assert_eq!(memory.storage(), 0);
+        // Some are encoded, some wait to be put where they belong, some take no room.
+        reads_the_same(partitions, n, budget, |i| (i, "x".repeat(length)))?;
+        reads_the_same(partitions, n, budget, |i| (i, [i; 3]))?;
+        reads_the_same(partitions, n, budget, |_| ())?;
     }
+}
+
+fn reads_the_same<R>(partitions: usize, n: u64, budget: u64, record: impl Fn(u64) -> R) -> Result<(), TestCaseError>
+where
+    R: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug,
+{
+    let dir = tempfile::tempdir().unwrap();
+    let files = RunFiles::new(Scratch::new(vec![dir.path().into()]), true);
+    let memory = Memory::new(budget, 0.5);
+    let task = memory.task(|| false);
+    let reservation = task.reservation();
+    let room = Room { reservation, files, shuffle: ShuffleId(0), to_disk: false, fail: |e| panic!("{e}") };
+    let place = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % partitions;
+    let pushed = || (0..n).map(|i| (place(i), i, record(i)));
+    let (in_memory, spilled) = (output(partitions, pushed(), None), output(partitions, pushed(), Some(room)));
+    prop_assert_eq!(in_memory.checksum(), spilled.checksum());
+    prop_assert_eq!(in_memory.len(), spilled.len());
+    prop_assert!(task.peak() <= budget.max(2 << 20), "{} of {budget}", task.peak());
+    for p in 0..partitions {
+        let mut records = Vec::new();
+        for piece in 0..spilled.pieces() {
+            let mut part = spilled.piece(piece, p).unwrap();
+            while let Some(record) = part.next().unwrap() {
+                records.push(record);
+            }
+        }
+        records.extend(spilled.in_memory(p).flatten().cloned());
+        let expected: Vec<_> = in_memory.in_memory(p).flatten().cloned().collect();
+        prop_assert_eq!(records, expected);
+    }
+    drop(spilled);
+    prop_assert_eq!(memory.storage(), 0);
+    Ok(())
 }

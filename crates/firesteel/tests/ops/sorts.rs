@@ -179,8 +179,8 @@ fn what_a_glimpse_does_not_show_is_looked_for_everywhere() {
 #[test]
 fn many_texts_are_sorted_by_any_key_and_equal_keys_keep_their_order() {
     let sc = local4();
-    // Around so many in a partition, keys that are integers are sorted another way.
-    for n in [2_000u64, 12_000] {
+    // Few records are not encoded, 512 in a partition or more of those that are have their whole numbers dealt out.
+    for n in [1_600u64, 6_000, 12_000] {
         let key = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as i64 % 1_000 - 500;
         let pairs: Vec<_> = (0..n).map(|i| (key(i), format!("{i:0>60}"))).collect();
         let rdd = sc.parallelize_n(pairs.clone(), 4);
