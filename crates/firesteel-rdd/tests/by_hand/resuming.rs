@@ -3,9 +3,9 @@
 use crate::hand::{Hand, Lineage};
 use firesteel_model::{BlockId, PartitionIndex, RddId, ShuffleId, StorageLevel};
 use firesteel_rdd::{
-    CacheState, Cached, CoGroup2, Combine, Emit, Erased, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping,
-    KeyPartitioner, Lent, Map, MapPartitions, MapRef, Order, Parallelize, PartitionIter, Pipeline, Plain, RangeOf,
-    ReadSide, Reducing, Scatter, ScatterCombined, Side, Sink, Sorted, StepRangeOf, Subtract, Without, drive,
+    CacheState, Cached, CoGroup2, Combine, Emit, Erased, Filter, FilterMap, FlatMap, FlatMapEmit, Grouping, Inner,
+    Join, KeyPartitioner, Lent, Map, MapPartitions, MapRef, Order, Parallelize, PartitionIter, Pipeline, Plain,
+    RangeOf, ReadSide, Reducing, Scatter, ScatterCombined, Side, Sink, Sorted, StepRangeOf, Subtract, Without, drive,
 };
 use std::fmt::Debug;
 
@@ -168,6 +168,17 @@ fn readers_of_shuffles_resume() {
     assert!(sorted.iter().all(|part| part.is_sorted_by(|a, b| a.0 >= b.0)));
     let both = check(&hand, &none, CoGroup2 { a: side(left), b: side(right), partitions: 2 }).concat();
     assert_eq!(both.iter().filter(|(_, (_, right))| !right.is_empty()).count(), 5);
+    // Keys of the left side come once, or forty times.
+    hand.write(
+        ShuffleId(4),
+        &none,
+        Map::new(RangeOf::new(0..60, 3), Plain::new(|i: u64| (i, i * 2))),
+        Scatter { shuffle: ShuffleId(4), partitioner: KeyPartitioner::hash(2), spread: false },
+    );
+    for (one, other, pairs) in [(ShuffleId(4), left, 2_000), (left, ShuffleId(4), 2_000), (right, left, 8_000)] {
+        let join = Join::<u64, u64, u64, Inner>::new(side(one), side(other), 2);
+        assert_eq!(check(&hand, &none, join).concat().len(), pairs);
+    }
     // As text, in parts.
     let many = FlatMap::new(one_to(4), Plain::new(|_: u64| (0..3_000u64).map(|i| (i.to_string(), i))));
     let add = Reducing(Plain::new(|a: u64, b: u64| a + b));
