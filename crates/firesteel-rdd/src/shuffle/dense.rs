@@ -26,8 +26,9 @@ macro_rules! whole_numbers {
         }
 
         /// Whether keys of this type are whole numbers.
+        #[inline(always)]
         pub(super) fn are_numbers<K: 'static>() -> bool {
-            [$(TypeId::of::<$int>()),*].contains(&TypeId::of::<K>())
+            $(TypeId::of::<K>() == TypeId::of::<$int>())||*
         }
 
         /// The key that is this number.
