@@ -1,9 +1,9 @@
-//! The pairs of a small part in which no key of the left side comes twice, found without a table of keys: the right side's records
+//! The pairs of a small part in which no key that both sides have comes twice on the left, found without a table of keys: the right side's records
 //! are put in the order of their hashes by counting, and each left record looks there for its own.
 //!
 //! Nothing waits for anything: no step depends on what the one before found, nor branches on it, so that a processor has many
-//! of them under way. What comes out is what [`Lists`](super::lists::Lists) let out, in the same order; they take over where a
-//! key of the left side comes twice, and rows where there is more.
+//! of them under way. What comes out is what [`Lists`](super::lists::Lists) let out, in the same order; they take over where such a
+//! key comes twice, where many records share a slot and where the right side is large, and rows where there is more.
 
 use super::lists::{FIRST, most};
 use crate::{
