@@ -5,7 +5,7 @@ use crate::{
     func::{Merge, Plain, Step, Try, With, user_error},
     iter::PartitionIter,
     node::drive,
-    stream::{Flow, Lent, Sink, Stream},
+    stream::{Flow, Lent, Sink, Stream, Tally},
     task::Task,
 };
 use firesteel_store::{
@@ -91,17 +91,9 @@ pub struct Count;
 impl<T: 'static> Action<T> for Count {
     type Out = u64;
     fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> u64 {
-        struct Counter(u64);
-        impl<T> Sink<T> for Counter {
-            #[inline(always)]
-            fn push<L: Lent<T>>(&mut self, _: L) -> bool {
-                self.0 += 1;
-                true
-            }
-        }
-        let mut counter = Counter(0);
-        input.drive(&mut counter);
-        counter.0
+        let mut seen = 0;
+        input.drive(&mut Tally(&mut seen));
+        seen
     }
 }
 

@@ -13,7 +13,12 @@ use crate::{
 };
 use firesteel_io::{CheckpointWriter, RddCheckpoint};
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLevel};
-use firesteel_store::{BlockBuilder, BlockWriter, CachedBlock, boundary::Sample, read_checkpoint};
+use firesteel_store::{
+    BlockBuilder, BlockWriter, CachedBlock, Chunk, Texts,
+    boundary::Sample,
+    chunk::{are_texts, text_of},
+    read_checkpoint,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     path::PathBuf,
@@ -159,11 +164,49 @@ fn find<T: Data>(id: BlockId, task: &Task) -> Option<CachedBlock<T>> {
     }
 }
 
-/// About 256 KiB of elements as they lie in memory.
+/// About so much lies in a chunk.
+const CHUNK: usize = 256 << 10;
+
+/// So many elements in place.
 const fn chunk_items<T>() -> usize {
     let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
-    let items = (256 << 10) / size;
+    let items = CHUNK / size;
     if items == 0 { 1 } else { items }
+}
+
+/// The elements of a chunk, until it is full.
+struct Gathered<T> {
+    values: Vec<T>,
+    /// Instead of values, where elements are text.
+    texts: Texts,
+    /// What is checked to survive the record format.
+    sample: Sample,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Gathered { values: Vec::new(), texts: Texts::default(), sample: Sample::default() }
+    }
+}
+
+impl<T> Gathered<T> {
+    fn len(&self) -> usize {
+        self.values.len() + self.texts.len()
+    }
+}
+
+impl<T: Data> Sink<T> for Gathered<T> {
+    #[inline(always)]
+    fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
+        if are_texts::<T>()
+            && let Some(text) = text_of(item.get())
+        {
+            self.texts.push(text);
+            return self.texts.bytes() < CHUNK;
+        }
+        self.values.push(item.take());
+        self.values.len() < const { chunk_items::<T>() }
+    }
 }
 
 /// A partition that is being stored.
@@ -174,24 +217,29 @@ pub struct Storing<T> {
     task: Task,
     /// Made when the partition is first read.
     builder: Option<BlockBuilder<T>>,
-    chunk: Vec<T>,
-    /// What is checked to survive the record format.
-    sample: Sample,
+    gathered: Gathered<T>,
     /// What was pushed so far has no room in memory, and no other place to be.
     too_large: bool,
 }
 
 impl<T: Data> Storing<T> {
     fn new(parent: PortStream<T>, id: BlockId, level: StorageLevel, task: &Task) -> Self {
-        let (task, chunk) = (task.clone(), Vec::new());
-        Storing { parent, id, level, task, builder: None, chunk, sample: Sample::default(), too_large: false }
+        let (task, gathered) = (task.clone(), Gathered::default());
+        Storing { parent, id, level, task, builder: None, gathered, too_large: false }
     }
 
     #[cold]
     #[inline(never)]
     fn flush(&mut self) {
-        let chunk = std::mem::take(&mut self.chunk);
-        check_sample(&mut self.sample, &chunk);
+        let Gathered { values, texts, sample } = &mut self.gathered;
+        let chunk = if texts.is_empty() {
+            check_sample(sample, values);
+            std::mem::take(values).into()
+        } else {
+            let chunk = Chunk::Texts(Arc::new(texts.fitted()));
+            texts.clear();
+            chunk
+        };
         let builder = self.builder.as_mut().expect("made before the partition is read");
         let fits = builder.push(chunk).unwrap_or_else(|e| cannot_store(e));
         self.too_large = !fits;
@@ -211,17 +259,6 @@ impl<T: Data> Storing<T> {
         }
         task.note_block(id, level, status);
         CachedStream::Reading(BlockStream::named(block, id, &task))
-    }
-}
-
-/// Fills a chunk, and stops when it is full.
-struct Filling<'a, T>(&'a mut Vec<T>);
-
-impl<T> Sink<T> for Filling<'_, T> {
-    #[inline(always)]
-    fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-        self.0.push(item.take());
-        self.0.len() < const { chunk_items::<T>() }
     }
 }
 
@@ -255,11 +292,11 @@ impl<T: Data> Stream for CachedStream<T> {
                 let builder = task.executor().blocks.builder(*id, *level).unwrap_or_else(|e| cannot_store(e));
                 storing.builder = Some(builder);
             }
-            let flow = storing.parent.drive(&mut Filling(&mut storing.chunk));
+            let flow = storing.parent.drive(&mut storing.gathered);
             if let Flow::Starved(_) = flow {
                 return flow;
             }
-            if !storing.chunk.is_empty() {
+            if storing.gathered.len() > 0 {
                 storing.flush();
             }
             if flow == Flow::Full && !storing.too_large {
@@ -294,8 +331,7 @@ impl<T: Data> Action<T> for WriteCheckpoint {
         let path = self.0.path().join(format!("part-{:05}", partition.0));
         let mut chunks = Writing {
             out: task.expect(BlockWriter::new(out, &path, u64::from(partition.0)).map_err(Error::from)),
-            chunk: Vec::new(),
-            sample: Sample::default(),
+            gathered: Gathered::default(),
             task: task.clone(),
         };
         input.drive(&mut chunks);
@@ -308,27 +344,29 @@ impl<T: Data> Action<T> for WriteCheckpoint {
 
 struct Writing<T> {
     out: BlockWriter<CheckpointWriter>,
-    chunk: Vec<T>,
-    sample: Sample,
+    gathered: Gathered<T>,
     task: Task,
 }
 
 impl<T: Data> Writing<T> {
     fn flush(&mut self) {
-        if !self.chunk.is_empty() {
-            check_sample(&mut self.sample, &self.chunk);
-            self.task.expect(self.out.chunk(&self.chunk).map_err(Error::from));
-            let records = self.chunk.len() as u64;
-            self.task.measure(|m| m.output_records += records);
-            self.chunk.clear();
+        let records = self.gathered.len() as u64;
+        let Gathered { values, texts, sample } = &mut self.gathered;
+        if !texts.is_empty() {
+            self.task.expect(self.out.texts(texts).map_err(Error::from));
+            texts.clear();
+        } else if !values.is_empty() {
+            check_sample(sample, values);
+            self.task.expect(self.out.chunk(values).map_err(Error::from));
+            values.clear();
         }
+        self.task.measure(|m| m.output_records += records);
     }
 }
 
 impl<T: Data> Sink<T> for Writing<T> {
     fn push<L: Lent<T>>(&mut self, item: L) -> bool {
-        self.chunk.push(item.take());
-        if self.chunk.len() == const { chunk_items::<T>() } {
+        if !self.gathered.push(item) {
             self.flush();
         }
         true

@@ -26,7 +26,7 @@ impl<S: Stream> Pull<S::Item> for Puller<S> {
     fn pull(&mut self, into: &mut VecDeque<S::Item>, limit: usize) -> bool {
         self.task.check();
         loop {
-            match self.stream.drive(&mut Batch { owned: into, shared: None, limit }) {
+            match self.stream.drive(&mut Batch { owned: into, limit }) {
                 Flow::Done => return false,
                 Flow::Full => return true,
                 Flow::Starved(_) if !into.is_empty() => return true,

@@ -6,21 +6,28 @@
 //! 100,000 erased steps is a loop over 100,000 table entries, with a stack no deeper than one.
 
 use crate::{
-    stream::{Flow, Lent, Own, Port, Shared, Sink, Stream, Tally},
+    stream::{Flow, Lent, Own, Port, Shared, Sink, Stream, Tally, push_each},
     task::Task,
 };
 use firesteel_model::{PartitionIndex, RddId};
+use firesteel_store::{
+    Chunk, Texts,
+    chunk::{are_texts, element_of, text_of},
+};
 use std::{
     any::Any,
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
+    sync::Arc,
 };
 
 /// The size of the first batch, so that `take` stays lazy.
 pub(crate) const FIRST_BATCH: usize = 16;
 /// The size that batches double to.
 pub(crate) const LAST_BATCH: usize = 1_024;
+/// When so much text is in it a batch is full, however few elements that are.
+const MOST_TEXT: usize = 64 << 10;
 
 /// What has arrived at a port and is not read yet.
 pub(crate) struct Mailbox<T> {
@@ -47,10 +54,9 @@ pub(crate) trait Segment {
     fn step(&mut self) -> Option<Port>;
 }
 
-/// A sink that fills a batch.
+/// A sink that fills a batch with elements of its own.
 pub(crate) struct Batch<'a, T> {
     pub(crate) owned: &'a mut VecDeque<T>,
-    pub(crate) shared: Option<&'a mut Option<Shared<T>>>,
     pub(crate) limit: usize,
 }
 
@@ -60,25 +66,37 @@ impl<T> Sink<T> for Batch<'_, T> {
         self.owned.push_back(item.take());
         self.owned.len() < self.limit
     }
+}
+
+/// The same, but texts that are lent are copied one after another, and a whole block is passed on as it is. What comes first decides: a
+/// batch has elements of its own, or texts, or is a block.
+struct Passing<'a, T> {
+    batch: Batch<'a, T>,
+    texts: &'a mut Texts,
+    shared: &'a mut Option<Shared<T>>,
+}
+
+impl<T: 'static> Sink<T> for Passing<'_, T> {
+    #[inline(always)]
+    fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
+        if are_texts::<T>()
+            && (L::IS_LOAN && self.batch.owned.is_empty() || !self.texts.is_empty())
+            && let Some(text) = text_of(item.get())
+        {
+            self.texts.push(text);
+            return self.texts.len() < self.batch.limit && self.texts.bytes() < MOST_TEXT;
+        }
+        self.batch.push(item)
+    }
 
     #[inline]
     fn push_shared(&mut self, shared: &mut Shared<T>) -> bool {
-        // A whole block can be passed on as it is, if nothing that came before it waits.
-        if let Some(slot) = &mut self.shared
-            && self.owned.is_empty()
-        {
-            **slot = Some(Shared { chunk: shared.chunk.clone(), from: shared.from, clone: shared.clone });
-            shared.from = shared.chunk.len();
-            return false;
+        if !self.batch.owned.is_empty() || !self.texts.is_empty() {
+            return push_each(self, shared);
         }
-        let chunk = shared.chunk.clone();
-        while shared.from < chunk.len() {
-            shared.from += 1;
-            if !self.push(Own((shared.clone)(&chunk[shared.from - 1]))) {
-                return false;
-            }
-        }
-        true
+        *self.shared = Some(Shared { chunk: shared.chunk.clone(), from: shared.from, clone: shared.clone });
+        shared.from = shared.chunk.len();
+        false
     }
 }
 
@@ -86,13 +104,26 @@ pub(crate) struct StreamSegment<S: Stream> {
     pub(crate) stream: S,
     pub(crate) mailbox: Rc<Mailbox<S::Item>>,
     pub(crate) limit: usize,
+    /// Those that are on their way, or were: used again when whoever read them has let go.
+    pub(crate) texts: Arc<Texts>,
 }
 
 impl<S: Stream> Segment for StreamSegment<S> {
     fn step(&mut self) -> Option<Port> {
         let flow = {
             let (mut owned, mut shared) = (self.mailbox.owned.borrow_mut(), self.mailbox.shared.borrow_mut());
-            self.stream.drive(&mut Batch { owned: &mut owned, shared: Some(&mut shared), limit: self.limit })
+            if Arc::get_mut(&mut self.texts).is_none() {
+                self.texts = Arc::default();
+            }
+            let texts = Arc::get_mut(&mut self.texts).expect("nobody else has them");
+            texts.clear();
+            let batch = Batch { owned: &mut owned, limit: self.limit };
+            let flow = self.stream.drive(&mut Passing { batch, texts, shared: &mut shared });
+            if !texts.is_empty() {
+                let clone = |text: &S::Item| element_of(text_of(text).expect("an element that is text"));
+                *shared = Some(Shared { chunk: Chunk::Texts(self.texts.clone()), from: 0, clone });
+            }
+            flow
         };
         self.limit = (self.limit * 2).min(self.stream.batch_limit());
         match flow {

@@ -5,12 +5,17 @@
 //! or a loan from whoever stores it, which is cloned only by the one who keeps it.
 
 use crate::segment::LAST_BATCH;
-use firesteel_store::{Piece, RawPage};
+use firesteel_store::{
+    Chunk, Piece, RawPage,
+    chunk::{are_texts, element_of},
+};
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::{any::Any, marker::PhantomData, mem::ManuallyDrop, sync::Arc};
 
 /// An element on its way through a stage: owned, or lent by whoever stores it.
 pub trait Lent<T>: Sized {
+    /// Whether who takes the element gets a copy of it.
+    const IS_LOAN: bool = false;
     /// Looks at the element.
     fn get(&mut self) -> &T;
     /// Keeps the element: moved out if it is owned, cloned if it is a loan.
@@ -45,6 +50,7 @@ impl<T> Lent<T> for Own<T> {
 pub struct Loan<'a, T>(pub &'a T);
 
 impl<T: Clone> Lent<T> for Loan<'_, T> {
+    const IS_LOAN: bool = true;
     #[inline(always)]
     fn get(&mut self) -> &T {
         self.0
@@ -81,6 +87,7 @@ impl<T: DeserializeOwned> Lent<T> for Decoded<'_, T> {
 pub struct LoanBy<'a, T>(pub &'a T, pub fn(&T) -> T);
 
 impl<T> Lent<T> for LoanBy<'_, T> {
+    const IS_LOAN: bool = true;
     #[inline(always)]
     fn get(&mut self) -> &T {
         self.0
@@ -95,10 +102,39 @@ impl<T> Lent<T> for LoanBy<'_, T> {
     }
 }
 
+/// A text lent from where it lies among others, seen as the `String` that it would be: nothing is copied until it is taken. `T` is `String`.
+pub(crate) struct TextLoan<'a, T> {
+    /// Lies in somebody else's buffer: it is never dropped, nor handed out but by reference.
+    text: ManuallyDrop<String>,
+    of: PhantomData<(&'a str, fn() -> T)>,
+}
+
+impl<'a, T> TextLoan<'a, T> {
+    #[inline(always)]
+    pub(crate) fn new(text: &'a str) -> Self {
+        // SAFETY: the bytes are UTF-8, and live and unchanged for 'a. That they were not allocated as a string would matter to who drops
+        // or grows it, and nobody can: it is only ever lent as `&String`.
+        let text = unsafe { String::from_raw_parts(text.as_ptr().cast_mut(), text.len(), text.len()) };
+        TextLoan { text: ManuallyDrop::new(text), of: PhantomData }
+    }
+}
+
+impl<T: 'static> Lent<T> for TextLoan<'_, T> {
+    const IS_LOAN: bool = true;
+    #[inline(always)]
+    fn get(&mut self) -> &T {
+        (&*self.text as &dyn Any).downcast_ref().expect("only where elements are text is one lent")
+    }
+    #[inline(always)]
+    fn take(self) -> T {
+        element_of(&self.text)
+    }
+}
+
 /// A stretch of elements in a block that several readers share.
 pub struct Shared<T> {
     /// The block.
-    pub chunk: Arc<Vec<T>>,
+    pub chunk: Chunk<T>,
     /// The first element not yet read.
     pub from: usize,
     /// How a reader that keeps an element copies it.
@@ -136,17 +172,35 @@ pub trait Sink<T> {
     /// Accepts elements of a shared block from `shared.from` on, advancing it; returns whether more are wanted. A sink
     /// that can keep the block itself (a batch on its way to another segment) does so instead of copying.
     #[inline(always)]
-    fn push_shared(&mut self, shared: &mut Shared<T>) -> bool {
-        let chunk = shared.chunk.clone();
-        let mut go = true;
-        let mut at = shared.from;
-        while go && at < chunk.len() {
-            go = self.push(LoanBy(&chunk[at], shared.clone));
-            at += 1;
-        }
-        shared.from = at;
-        go
+    fn push_shared(&mut self, shared: &mut Shared<T>) -> bool
+    where
+        T: 'static,
+    {
+        push_each(self, shared)
     }
+}
+
+/// Lends the elements from `shared.from` on, one after another, until `sink` has enough.
+#[inline(always)]
+pub(crate) fn push_each<T: 'static>(sink: &mut (impl Sink<T> + ?Sized), shared: &mut Shared<T>) -> bool {
+    let (mut go, mut at) = (true, shared.from);
+    match &shared.chunk {
+        Chunk::Values(values) => {
+            while go && at < values.len() {
+                go = sink.push(LoanBy(&values[at], shared.clone));
+                at += 1;
+            }
+        }
+        Chunk::Texts(texts) if are_texts::<T>() => {
+            while go && let Some(text) = texts.get(at) {
+                go = sink.push(TextLoan::new(text));
+                at += 1;
+            }
+        }
+        Chunk::Texts(_) => unreachable!("elements that are not text lie there as values"),
+    }
+    shared.from = at;
+    go
 }
 
 impl<T, S: Sink<T>> Sink<T> for &mut S {
@@ -166,7 +220,10 @@ impl<T, S: Sink<T>> Sink<T> for &mut S {
         (**self).push_page(page)
     }
     #[inline(always)]
-    fn push_shared(&mut self, shared: &mut Shared<T>) -> bool {
+    fn push_shared(&mut self, shared: &mut Shared<T>) -> bool
+    where
+        T: 'static,
+    {
         (**self).push_shared(shared)
     }
 }
@@ -215,6 +272,15 @@ impl<T> Sink<T> for Tally<'_> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, _: L) -> bool {
         *self.0 += 1;
+        true
+    }
+    #[inline(always)]
+    fn push_shared(&mut self, shared: &mut Shared<T>) -> bool
+    where
+        T: 'static,
+    {
+        *self.0 += (shared.chunk.len() - shared.from) as u64;
+        shared.from = shared.chunk.len();
         true
     }
 }

@@ -11,10 +11,7 @@
 //! they are, 1 as one LZ4 block; the chunk's CRC32C is of the bytes as stored. The index stands last because lengths are
 //! known last. The number tells one file from another: a reader says which it expects.
 
-use crate::{
-    StoreError,
-    record::{self, RecordError},
-};
+use crate::{Chunk, StoreError, Texts, record};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::File,
@@ -63,7 +60,7 @@ struct Entry {
 /// writer.finish()?;
 ///
 /// let block = read_checkpoint::<String>(dir, PartitionIndex(4))?;
-/// assert_eq!(*block.chunk(0)?, ["a", "b"]);
+/// assert_eq!(block.chunk(0)?.to_vec(), ["a", "b"]);
 /// # Ok::<(), firesteel_store::StoreError>(())
 /// ```
 pub struct BlockWriter<W> {
@@ -137,11 +134,23 @@ impl<W: Write> BlockWriter<W> {
     /// # Errors
     /// If an item cannot be written as a record, or the file cannot be written.
     pub fn chunk<T: Serialize>(&mut self, items: &[T]) -> Result<(), StoreError> {
+        self.elements(items, items.len())
+    }
+
+    /// Appends a chunk, as [`chunk`](BlockWriter::chunk).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn texts(&mut self, texts: &Texts) -> Result<(), StoreError> {
+        self.elements(texts, texts.len())
+    }
+
+    pub(crate) fn elements<E: Serialize + ?Sized>(&mut self, elements: &E, count: usize) -> Result<(), StoreError> {
         let mut raw = std::mem::take(&mut self.raw);
         raw.clear();
-        record::extend(&mut raw, items)
+        record::extend(&mut raw, elements)
             .map_err(|source| StoreError::Record { block: self.path.display().to_string(), source })?;
-        let result = self.chunk_bytes(&raw, items.len() as u64);
+        let result = self.chunk_bytes(&raw, count as u64);
         self.raw = raw;
         result
     }
@@ -316,25 +325,21 @@ impl<S: Read + Seek> FileReader<S> {
     }
 }
 
-/// The items of a chunk from its raw bytes.
-pub(crate) fn decode_chunk<T: DeserializeOwned>(raw: &[u8], records: u64) -> Result<Vec<T>, RecordError> {
-    let items: Vec<T> = record::from_slice(raw)?;
-    if items.len() as u64 == records {
-        Ok(items)
-    } else {
-        Err(serde::de::Error::custom(format_args!("{} records instead of {records}", items.len())))
-    }
-}
-
 /// Reads a whole block file from memory, as the store would from disk: the entry for fuzzers.
 ///
 /// # Errors
 /// What is wrong with it. Never panics, whatever the bytes.
 #[doc(hidden)]
-pub fn decode_block_file<T: DeserializeOwned>(bytes: &[u8], number: u64) -> Result<Vec<Vec<T>>, String> {
+pub fn decode_block_file<T: DeserializeOwned + Clone + 'static>(
+    bytes: &[u8],
+    number: u64,
+) -> Result<Vec<Vec<T>>, String> {
     let mut reader = FileReader::open(io::Cursor::new(bytes), number)?;
     (0..reader.chunks())
-        .map(|i| reader.raw(i).and_then(|(raw, records)| decode_chunk(&raw, records).map_err(|e| e.to_string())))
+        .map(|i| {
+            let (raw, records) = reader.raw(i)?;
+            Ok(Chunk::decode(&raw, records).map_err(|e| e.to_string())?.to_vec())
+        })
         .collect()
 }
 

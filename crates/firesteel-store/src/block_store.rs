@@ -1,7 +1,7 @@
 //! The blocks of an executor: cached partitions, items of `parallelize`, broadcast values, task results.
 
 use crate::{
-    CachedBlock, Data, EncodedBlock, Evict, Kept, KeptKind, Memory, StoreError,
+    CachedBlock, Chunk, Data, EncodedBlock, Evict, Kept, KeptKind, Memory, StoreError,
     block_file::BlockWriter,
     cached_block::{BlockFile, Bytes, Chunks, Values, chunks_of_file},
     record,
@@ -49,7 +49,7 @@ pub struct BlockStatus {
 ///
 /// let block = store.get::<u64>(id)?.expect("just put there");
 /// assert_eq!((block.chunks(), block.records()), (2, 3));
-/// assert_eq!(*block.chunk(1)?, [3]);
+/// assert_eq!(block.chunk(1)?.to_vec(), [3]);
 /// # Ok::<(), firesteel_store::StoreError>(())
 /// ```
 pub struct BlockStore {
@@ -187,7 +187,9 @@ impl<T: Data> Evict for Leaving<T> {
         match &self.form {
             Form::Values(values) => {
                 let Some(values) = values.upgrade() else { return true };
-                let write = |out: &mut BlockWriter<File>| values.chunks.iter().try_for_each(|chunk| out.chunk(chunk));
+                let write = |out: &mut BlockWriter<File>| {
+                    values.chunks.iter().try_for_each(|chunk| out.elements(chunk, chunk.len()))
+                };
                 let Ok(now) = self.moved(&shared, write) else { return false };
                 let this: Arc<dyn Any + Send + Sync> = values;
                 let is_this = |held: &Held| matches!(held, Held::Values(other, ..) if Arc::ptr_eq(other, &this));
@@ -539,7 +541,7 @@ pub struct BlockBuilder<T> {
     shared: Arc<Shared>,
     /// The memory that it takes so far.
     kept: Option<Kept>,
-    values: Vec<Arc<Vec<T>>>,
+    values: Vec<Chunk<T>>,
     bytes: Vec<(Vec<u8>, u64)>,
     /// Where chunks are encoded.
     scratch: Vec<u8>,
@@ -555,17 +557,17 @@ impl<T: Data> BlockBuilder<T> {
     ///
     /// # Errors
     /// As [`BlockStore::put`].
-    pub fn push(&mut self, chunk: Vec<T>) -> Result<bool, StoreError> {
+    pub fn push(&mut self, chunk: impl Into<Chunk<T>>) -> Result<bool, StoreError> {
+        let chunk = chunk.into();
         self.records += chunk.len() as u64;
         if self.file.is_some() {
-            self.write(|writer| writer.chunk(&chunk))?;
+            self.write(|writer| writer.elements(&chunk, chunk.len()))?;
             return Ok(true);
         }
         let taken = if self.level.deserialized || !self.level.use_memory {
-            let in_place = (chunk.capacity() * size_of::<T>() + size_of::<Vec<T>>()) as u64;
-            let owned = weigh::all_owned(&chunk);
-            self.values.push(Arc::new(chunk));
-            in_place + owned
+            let taken = chunk.weight();
+            self.values.push(chunk);
+            taken
         } else {
             let block = || self.id.to_string();
             self.scratch.clear();
@@ -608,7 +610,7 @@ impl<T: Data> BlockBuilder<T> {
         let (values, bytes) = (std::mem::take(&mut self.values), std::mem::take(&mut self.bytes));
         self.file = Some(self.shared.scratch.try_each(|file| {
             let mut writer = BlockWriter::create(&file.path, file.number)?;
-            values.iter().try_for_each(|chunk| writer.chunk(chunk))?;
+            values.iter().try_for_each(|chunk| writer.elements(chunk, chunk.len()))?;
             bytes.iter().try_for_each(|(raw, records)| writer.chunk_bytes(raw, *records))?;
             Ok((file, writer))
         })?);

@@ -1,11 +1,7 @@
 //! Reading a block, in whichever form it is kept.
 
 use crate::{
-    Data, Kept, RemoteChunks, StoreError,
-    block_file::{FileReader, decode_chunk},
-    record,
-    scratch::ScratchFile,
-    sync::Mutex,
+    Chunk, Data, Kept, RemoteChunks, StoreError, block_file::FileReader, record, scratch::ScratchFile, sync::Mutex,
 };
 use firesteel_model::PartitionIndex;
 use std::{
@@ -40,7 +36,7 @@ struct Arriving<T> {
     from: Box<dyn RemoteChunks>,
     /// How many have come; and the last of them.
     come: usize,
-    last: Arc<Vec<T>>,
+    last: Option<Chunk<T>>,
 }
 
 /// What can be sent to another process chunk by chunk.
@@ -58,7 +54,7 @@ impl<T: Data> Chunks for Values<T> {
         self.chunks.len()
     }
     fn encoded(&self, i: usize) -> Result<(Vec<u8>, u64), StoreError> {
-        let chunk = &*self.chunks[i];
+        let chunk = &self.chunks[i];
         let bytes =
             record::to_vec(chunk).map_err(|source| StoreError::Record { block: "to be sent".into(), source })?;
         Ok((bytes, chunk.len() as u64))
@@ -114,7 +110,7 @@ pub(crate) fn chunks_of_file(block: Arc<BlockFile>) -> Result<Arc<dyn Chunks>, S
 
 /// A block kept as values.
 pub(crate) struct Values<T> {
-    pub(crate) chunks: Vec<Arc<Vec<T>>>,
+    pub(crate) chunks: Vec<Chunk<T>>,
     pub(crate) records: u64,
     /// The memory that it takes.
     pub(crate) kept: Option<Kept>,
@@ -189,7 +185,7 @@ impl<T> CachedBlock<T> {
     /// A block that another process sends; `place` says which. Its chunks can be read once, in order.
     pub fn of_remote(from: Box<dyn RemoteChunks>, place: String) -> Self {
         let (chunks, records) = (from.count(), from.records());
-        let arriving = Mutex::new(Arriving { from, come: 0, last: Arc::default() });
+        let arriving = Mutex::new(Arriving { from, come: 0, last: None });
         CachedBlock(Form::Remote(Arc::new(Remote { place, chunks, records, arriving })))
     }
 
@@ -222,33 +218,32 @@ impl<T: Data> CachedBlock<T> {
     ///
     /// # Panics
     /// If there is no such chunk.
-    pub fn chunk(&self, i: usize) -> Result<Arc<Vec<T>>, StoreError> {
+    pub fn chunk(&self, i: usize) -> Result<Chunk<T>, StoreError> {
         match &self.0 {
             Form::Values(values) => Ok(values.chunks[i].clone()),
             Form::Bytes(bytes) => {
                 let (raw, records) = &bytes.chunks[i];
-                decode_chunk(raw, *records)
-                    .map(Arc::new)
+                Chunk::decode(raw, *records)
                     .map_err(|e| StoreError::Corrupt { place: bytes.place.clone(), what: format!("chunk {i}: {e}") })
             }
             Form::File(file) => {
                 assert!(i < file.chunks, "chunk {i} of a block that has {}", file.chunks);
                 let (raw, records) = file.raw(i)?;
                 // Decoded without the lock: other threads may want other chunks.
-                decode_chunk(&raw, records).map(Arc::new).map_err(|e| file.damaged(i, e))
+                Chunk::decode(&raw, records).map_err(|e| file.damaged(i, e))
             }
             Form::Remote(remote) => {
                 let mut arriving = remote.arriving.lock().unwrap_or_else(PoisonError::into_inner);
                 if i == arriving.come {
                     let (raw, records) = arriving.from.next()?;
-                    let chunk = decode_chunk(&raw, records).map_err(|e| StoreError::Corrupt {
+                    let chunk = Chunk::decode(&raw, records).map_err(|e| StoreError::Corrupt {
                         place: remote.place.clone(),
                         what: format!("chunk {i}: {e}"),
                     })?;
-                    (arriving.come, arriving.last) = (i + 1, Arc::new(chunk));
+                    (arriving.come, arriving.last) = (i + 1, Some(chunk));
                 }
-                assert_eq!(i + 1, arriving.come, "the chunks of a block from elsewhere are read in order");
-                Ok(arriving.last.clone())
+                let last = arriving.last.clone().filter(|_| i + 1 == arriving.come);
+                Ok(last.expect("the chunks of a block from elsewhere are read in order"))
             }
         }
     }
@@ -290,7 +285,7 @@ mod tests {
         let mut writer = BlockWriter::create(&dir.path().join("part-00003"), 3).unwrap();
         writer.chunk(&[1u64, 2]).unwrap();
         writer.finish().unwrap();
-        assert_eq!(*read_checkpoint::<u64>(dir.path(), PartitionIndex(3)).unwrap().chunk(0).unwrap(), [1, 2]);
+        assert_eq!(read_checkpoint::<u64>(dir.path(), PartitionIndex(3)).unwrap().chunk(0).unwrap().to_vec(), [1, 2]);
         assert!(read_checkpoint::<u64>(dir.path(), PartitionIndex(4)).unwrap_err().is_corrupt(), "missing");
         std::fs::rename(dir.path().join("part-00003"), dir.path().join("part-00004")).unwrap();
         let error = read_checkpoint::<u64>(dir.path(), PartitionIndex(4)).unwrap_err().to_string();

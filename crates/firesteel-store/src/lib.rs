@@ -7,6 +7,7 @@ mod block_store;
 pub mod boundary;
 mod cached_block;
 mod catalogue;
+pub mod chunk;
 mod error;
 mod flushed;
 #[cfg(fuzzing)]
@@ -33,6 +34,7 @@ pub use block_file::decode_block_file;
 pub use block_store::{BlockBuilder, BlockStatus, BlockStore};
 pub use cached_block::{CachedBlock, read_checkpoint};
 pub use catalogue::{Catalogue, FileRange, Located, OutputPlace};
+pub use chunk::{Chunk, Texts};
 pub use error::StoreError;
 pub use flushed::RunFiles;
 pub use memory::{Evict, Kept, KeptKind, Memory, Refused, Reservation, TaskMemory};

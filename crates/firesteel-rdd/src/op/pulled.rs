@@ -25,7 +25,7 @@ impl<S: Stream> Pulled<S> {
             if self.ended {
                 return Ok(false);
             }
-            match self.stream.drive(&mut Batch { owned: &mut self.ready, shared: None, limit: self.limit }) {
+            match self.stream.drive(&mut Batch { owned: &mut self.ready, limit: self.limit }) {
                 Flow::Done => self.ended = true,
                 Flow::Full => {}
                 Flow::Starved(port) if self.ready.is_empty() => return Err(port),

@@ -6,35 +6,15 @@ use super::{
     table::{Index, PART, SAMPLE},
 };
 use crate::{stream::Lent, task::Task};
-use firesteel_store::Reservation;
-use std::{
-    any::{Any, TypeId},
-    mem::needs_drop,
+use firesteel_store::{
+    Reservation,
+    chunk::{are_texts, element_of},
 };
-
-/// The text that a key is, if its type is `String`.
-#[inline(always)]
-pub(super) fn text_of<K: 'static>(key: &K) -> Option<&String> {
-    (key as &dyn Any).downcast_ref()
-}
+use std::{any::Any, mem::needs_drop};
 
 #[inline(always)]
 fn text_mut<K: 'static>(key: &mut K) -> Option<&mut String> {
     (key as &mut dyn Any).downcast_mut()
-}
-
-/// Whether keys of this type are text.
-#[inline(always)]
-pub(super) fn are<K: 'static>() -> bool {
-    TypeId::of::<K>() == TypeId::of::<String>()
-}
-
-/// The key that is this text; `K` is `String`.
-#[inline(always)]
-pub(super) fn key_of<K: 'static>(text: &str) -> K {
-    let mut key = Some(text.to_owned());
-    let key = (&mut key as &mut dyn Any).downcast_mut::<Option<K>>().and_then(Option::take);
-    key.expect("only where keys are text is one made of it")
 }
 
 /// A [`Table`](super::table::Table) whose keys are text.
@@ -168,7 +148,7 @@ pub(super) struct TextRows<K, P> {
 impl<K: 'static, P> TextRows<K, P> {
     /// Whether keys and parts of these types are gathered so.
     pub(super) fn fit() -> bool {
-        are::<K>() && !needs_drop::<P>()
+        are_texts::<K>() && !needs_drop::<P>()
     }
 
     /// No keys yet. `operator` is who gathers them.
@@ -194,7 +174,7 @@ impl<K: 'static, P> TextRows<K, P> {
         let fits = self.texts.has_room(key.len()) || self.more(key.len());
         match fits {
             true => self.texts.insert(hash, key, Some(part.take())),
-            false => self.refused = Some((key_of(key), part.take())),
+            false => self.refused = Some((element_of(key), part.take())),
         }
         fits
     }
@@ -275,7 +255,7 @@ impl<K: 'static, P> Lent<(K, P)> for TextRow<'_, K, P> {
                     key.push_str(self.text);
                     *before = part;
                 }
-                None => *self.seen = Some((key_of(self.text), part)),
+                None => *self.seen = Some((element_of(self.text), part)),
             }
         }
         self.seen.as_ref().expect(PART)
@@ -283,7 +263,7 @@ impl<K: 'static, P> Lent<(K, P)> for TextRow<'_, K, P> {
     #[inline(always)]
     fn take(self) -> (K, P) {
         match self.part {
-            Some(part) => (key_of(self.text), part),
+            Some(part) => (element_of(self.text), part),
             None => self.seen.take().expect(PART),
         }
     }

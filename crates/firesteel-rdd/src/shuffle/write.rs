@@ -7,7 +7,7 @@ use super::{
     rows::{Aside, Rows, replay},
     sort::Order,
     table::{Entry, PART, Table},
-    texts::{self, Texts},
+    texts::Texts,
 };
 use crate::{
     Data, Key,
@@ -18,7 +18,12 @@ use crate::{
     task::Task,
 };
 use firesteel_model::ShuffleId;
-use firesteel_store::{Reservation, RunWriter, boundary::Sample, weigh::Weigher};
+use firesteel_store::{
+    Reservation, RunWriter,
+    boundary::Sample,
+    chunk::{are_texts, element_of, text_of},
+    weigh::Weigher,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     cell::Cell,
@@ -273,7 +278,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     /// What an entry takes in its table, by estimate.
     #[inline(always)]
     fn in_place() -> u64 {
-        match texts::are::<K>() {
+        match are_texts::<K>() {
             true => Texts::<(u64, Option<A::Part>)>::IN_PLACE,
             false => Table::<K, Option<A::Part>>::IN_PLACE,
         }
@@ -282,7 +287,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     /// How many entries there are.
     #[inline(always)]
     fn len(&self) -> usize {
-        if texts::are::<K>() { self.texts.len() } else { self.table.len() }
+        if are_texts::<K>() { self.texts.len() } else { self.table.len() }
     }
 
     /// Writes a record that is owned.
@@ -313,10 +318,10 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     #[inline(always)]
     fn write_text(&mut self, hash: u64, key: &str, part: A::Part) {
         if self.run.encodes() && self.first.is_some() {
-            let partition = self.partitioner.place_hashed(hash, || texts::key_of::<K>(key));
+            let partition = self.partitioner.place_hashed(hash, || element_of::<K>(key));
             self.run.push_encoded(partition, hash, &(key, part));
         } else {
-            self.write(hash, texts::key_of(key), part);
+            self.write(hash, element_of(key), part);
         }
     }
 
@@ -331,7 +336,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             return self.pass(hash, x);
         }
         self.seen += 1;
-        let slot = match texts::text_of(x.key()) {
+        let slot = match text_of(x.key()) {
             Some(text) => self.texts.find(hash, text).map(|(_, part)| part),
             None => self.table.find(hash, x.key()),
         };
@@ -357,14 +362,14 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     #[inline(always)]
     fn begin<X: Keyed<K, V>>(&mut self, hash: u64, mut x: X) {
         let a = self.aggregate;
-        if texts::text_of(x.key()).is_some_and(|text| !self.texts.fits(text)) {
+        if text_of(x.key()).is_some_and(|text| !self.texts.fits(text)) {
             return self.pass(hash, x);
         }
-        let owned = if texts::are::<K>() {
+        let owned = if are_texts::<K>() {
             let owned = x.weigh_value(&mut self.weigher);
             let mut length = 0;
             x.lend(a, |key, part| {
-                let text = texts::text_of(key).map_or("", String::as_str);
+                let text = text_of(key).map_or("", String::as_str);
                 length = text.len();
                 self.texts.insert(hash, text, (hash, Some(part)));
             });
@@ -423,7 +428,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             let full = self.used > self.limit;
             // Parts that change without growing look as if they had grown.
             let owned = |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned);
-            self.used = match texts::are::<K>() {
+            self.used = match are_texts::<K>() {
                 true => self.texts.estimate(|(_, part)| owned(part)),
                 false => self.len() as u64 * Self::in_place() + self.table.owned(owned),
             };

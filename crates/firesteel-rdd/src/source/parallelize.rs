@@ -9,7 +9,7 @@ use crate::{
     task::{Stride, Task},
 };
 use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result};
-use firesteel_store::{CachedBlock, StoreError};
+use firesteel_store::{CachedBlock, Chunk, StoreError};
 use serde::{Deserialize, Serialize};
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -64,7 +64,8 @@ impl<T: Data> Pipeline for Parallelize<T> {
             Err(e) => unreadable(id, e),
         };
         let first = (block.chunks() > 0).then(|| block.chunk(0).unwrap_or_else(|e| unreadable(id, e)));
-        if let Some(first) = first {
+        // Text survives any boundary.
+        if let Some(Chunk::Values(first)) = first {
             check_boundary(&first);
         }
         let records = block.records();

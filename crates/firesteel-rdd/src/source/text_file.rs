@@ -2,17 +2,13 @@
 
 use crate::{
     pipeline::{Pipeline, Plan},
-    stream::{Flow, Lent, Sink, Stream},
+    stream::{Flow, Sink, Stream, TextLoan},
     task::{Stride, Task},
 };
 use firesteel_io::{LineReader, TextSplit};
 use firesteel_model::{Error, PartitionIndex, RddId, Result};
 use serde::{Deserialize, Serialize};
-use std::{
-    marker::PhantomData,
-    mem::ManuallyDrop,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 /// `text_file`: the lines of text files, without their ends. The splits are made by a preparation on the driver.
 #[derive(Clone, Serialize, Deserialize)]
@@ -52,34 +48,6 @@ impl Pipeline for TextFile {
     fn reads(&self, _: &TextSplit, _: &mut dyn FnMut(RddId, PartitionIndex)) {}
 }
 
-/// A line lent from the read buffer, seen as the `String` that it would be: nothing is copied until it is taken.
-struct Line<'a> {
-    /// Lies in the read buffer: it is never dropped, nor handed out but by reference.
-    text: ManuallyDrop<String>,
-    read_buffer: PhantomData<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    #[inline(always)]
-    fn new(text: &'a str) -> Self {
-        // SAFETY: the bytes are UTF-8, and live and unchanged for 'a. That they were not allocated as a string would matter to who drops
-        // or grows it, and nobody can: it is only ever lent as `&String`.
-        let text = unsafe { String::from_raw_parts(text.as_ptr().cast_mut(), text.len(), text.len()) };
-        Line { text: ManuallyDrop::new(text), read_buffer: PhantomData }
-    }
-}
-
-impl Lent<String> for Line<'_> {
-    #[inline(always)]
-    fn get(&mut self) -> &String {
-        &self.text
-    }
-    #[inline(always)]
-    fn take(self) -> String {
-        self.text.as_str().to_owned()
-    }
-}
-
 /// The run of [`TextFile`].
 pub struct LineStream {
     reader: LineReader,
@@ -102,7 +70,7 @@ impl Stream for LineStream {
                 Some(lines) => {
                     for text in lines {
                         records += 1;
-                        if !sink.push(Line::new(text)) {
+                        if !sink.push(TextLoan::<String>::new(text)) {
                             flow = Some(Flow::Full);
                             break;
                         }
