@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn another_number_of_records_is_an_error() {
-        let bytes = record::to_vec(&["to", "be"]).unwrap();
+        let bytes = record::to_vec(&["to", "be"][..]).unwrap();
         assert!(Chunk::<String>::decode(&bytes, 2).is_ok());
         let error = Chunk::<String>::decode(&bytes, 3).unwrap_err().to_string();
         assert!(error.contains("2 records instead of 3"), "{error}");
-        let bytes = record::to_vec(&[1u64, 2]).unwrap();
+        let bytes = record::to_vec(&[1u64, 2][..]).unwrap();
         assert!(Chunk::<u64>::decode(&bytes, 1).is_err());
     }
 }

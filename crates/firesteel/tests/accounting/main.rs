@@ -90,6 +90,16 @@ fn main() -> Result<()> {
         cached.count()?;
         looked_at(&cached).count()
     })?;
+    check("lines that are cached", |sc| {
+        let lines = looked_at(&records(sc, 2 * n)).values().persist(StorageLevel::MEMORY_AND_DISK);
+        lines.count()?;
+        lines
+            .map(|line| {
+                look();
+                line
+            })
+            .count()
+    })?;
     check("groups that are gathered", |sc| {
         let spread = records(sc, n).partition_by(HashPartitioner::new(3));
         looked_at(&spread).group_by_key_into(HashPartitioner::new(3)).count()

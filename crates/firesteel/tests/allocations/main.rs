@@ -66,7 +66,7 @@ fn lines(n: u64, different: u64) -> Result<String> {
 }
 
 /// What a job is, how many allocations each of its records may cost, and the job.
-const JOBS: [(&str, f64, Job); 9] = [
+const JOBS: [(&str, f64, Job); 11] = [
     ("lines that are looked at", 0.01, |sc, n| {
         sc.text_file(lines(n, 100)?).filter(|line| line.contains("7 of s")).count()
     }),
@@ -84,6 +84,14 @@ const JOBS: [(&str, f64, Job); 9] = [
     ("sums of few keys", 0.01, |sc, n| sc.range_n(0..n, 4).map(|x| (x % 100, x)).reduce_by_key(|a, b| a + b).count()),
     ("sums of many keys", 0.01, |sc, n| {
         sc.range_n(0..n, 4).map(|x| (x.wrapping_mul(0x9e37_79b9) % 10_007, x)).reduce_by_key(|a, b| a + b).count()
+    }),
+    ("lines of an erased RDD", 0.01, |sc, n| {
+        sc.text_file(lines(n, 100)?).erase().filter(|line| line.contains("7 of s")).count()
+    }),
+    ("cached lines", 0.01, |sc, n| {
+        let cached = sc.text_file(lines(n, 100)?).cache();
+        cached.count()?;
+        cached.erase().filter(|line| line.contains("7 of s")).count()
     }),
     ("cached records", 0.01, |sc, n| {
         let cached = sc.range_n(0..n, 4).map(|x| (x, x)).cache();

@@ -41,6 +41,44 @@ const LEVELS: [StorageLevel; 12] = [
 ];
 
 #[test]
+fn every_level_gives_back_text_and_says_what_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lines");
+    // Empty lines, such as are longer than a chunk, and so many short ones that a chunk is full of where they begin.
+    let mut text = "\n".repeat(200_000);
+    for i in 0..20_000 {
+        text += &format!("line {i} of é🦀\n");
+    }
+    text += &format!("{}\n\n{}\n", "x".repeat(700_000), "y".repeat(300_000));
+    fs::write(&file, &text).unwrap();
+    let expected: Vec<&str> = text.lines().collect();
+    for level in LEVELS {
+        let sc = local(2);
+        let lines = sc.text_file_n(file.display().to_string(), 3);
+        let kept = lines.persist(level);
+        for _ in 0..2 {
+            assert_eq!(kept.count().unwrap(), expected.len() as u64, "{level}");
+            assert!(kept.collect().unwrap() == expected, "{level}");
+            assert!(kept.erase().filter(|line| !line.is_empty()).collect().unwrap().len() == 20_002, "{level}");
+            assert_eq!(kept.take(200_002).unwrap().last().unwrap(), "line 1 of é🦀", "{level}");
+            assert_eq!(kept.map(|line| line.len()).max().unwrap(), 700_000, "{level}");
+        }
+        if level.use_memory {
+            let taken = sc.rdd_storage_info().iter().map(|info| info.memory).sum::<u64>();
+            let (text, each) = (text.len() - expected.len(), if level.deserialized { 4 } else { 8 });
+            let least = (text + expected.len() * each.min(4)) as u64;
+            assert!((least..least + (expected.len() * 8) as u64).contains(&taken), "{level}: {taken} B, not {least}");
+        }
+    }
+    let sc = local(2);
+    sc.set_checkpoint_dir(dir.path().join("checkpoints").display().to_string()).unwrap();
+    let lines = sc.text_file_n(file.display().to_string(), 3);
+    let lines = lines.checkpoint();
+    assert!(lines.collect().unwrap() == expected, "checkpointed");
+    assert!(lines.collect().unwrap() == expected, "from the checkpoint");
+}
+
+#[test]
 fn every_level_computes_once_and_gives_back_the_same() {
     for level in LEVELS {
         let sc = local(2);

@@ -57,6 +57,39 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
+    fn lines_stay_in_order_where_segments_and_caches_pass_them_on(
+        texts in prop::collection::vec(any_text(), 1..4), few in 0u64..40, sc in any_context(),
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let (mut all, mut expected) = (sc.empty_rdd().erase(), Vec::new());
+        for (i, text) in texts.iter().enumerate() {
+            fs::write(root.path().join(format!("{i}")), text).unwrap();
+            let file = sc.text_file_n(at(&root, &format!("{i}")), 1);
+            // Lent by the file, owned, lent by a cache.
+            let owned = file.map(|line| line + "!").erase();
+            let cached = file.filter(|line| line.len() < 2_000).cache();
+            all = sc.union(&[all, file.erase(), owned, cached.erase(), cached.erase()]).erase();
+            let lines = lines(text);
+            let short = || lines.iter().filter(|line| line.len() < 2_000).cloned();
+            expected.extend(lines.iter().cloned());
+            expected.extend(lines.iter().map(|line| format!("{line}!")));
+            expected.extend(short().chain(short()));
+        }
+        // One partition, so that what is lent and what is owned meet in a batch.
+        let one = all.coalesce(1).erase();
+        prop_assert_eq!(&all.collect().unwrap(), &expected);
+        prop_assert_eq!(&one.collect().unwrap(), &expected);
+        prop_assert_eq!(one.count().unwrap(), expected.len() as u64);
+        let kept = one.cache();
+        for _ in 0..2 {
+            prop_assert_eq!(kept.take(few as usize).unwrap(), &expected[..expected.len().min(few as usize)]);
+            prop_assert_eq!(&kept.erase().collect().unwrap(), &expected);
+        }
+        let short: Vec<_> = expected.iter().filter(|line| line.len() < 3).cloned().collect();
+        prop_assert_eq!(kept.erase().filter(|line| line.len() < 3).erase().collect().unwrap(), short);
+    }
+
+    #[test]
     fn every_line_is_read_once_wherever_files_are_cut(
         sc in any_context(), texts in prop::collection::vec(any_text(), 1..4), partitions in 0usize..20, most in 0usize..40,
     ) {
