@@ -16,4 +16,5 @@ fuzz_target!(|bytes: &[u8]| {
     fuzzing::pages::<Nested>(bytes);
     fuzzing::catalogue(bytes);
     fuzzing::block_file::<Nested>(bytes);
+    fuzzing::block_file::<String>(bytes);
 });

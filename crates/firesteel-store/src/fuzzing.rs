@@ -70,7 +70,7 @@ pub fn catalogue(bytes: &[u8]) {
 }
 
 /// A block file, all of whose checksums are right: how many chunks, what its index says of them, and themselves.
-pub fn block_file<T: DeserializeOwned>(bytes: &[u8]) {
+pub fn block_file<T: DeserializeOwned + Clone + 'static>(bytes: &[u8]) {
     const ENTRY: usize = 32;
     let Some((&count, rest)) = bytes.split_first() else { return };
     let Some((index, chunks)) = rest.split_at_checked(usize::from(count % 5) * ENTRY) else { return };
