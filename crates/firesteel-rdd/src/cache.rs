@@ -234,7 +234,12 @@ impl<T: Data> Storing<T> {
         let Gathered { values, texts, sample } = &mut self.gathered;
         let chunk = if texts.is_empty() {
             check_sample(sample, values);
-            std::mem::take(values).into()
+            // Another that is full is likely to follow one that is; one that is not is the last.
+            let full = values.len() == chunk_items::<T>();
+            let next = Vec::with_capacity(if full { values.len() } else { 0 });
+            let mut chunk = std::mem::replace(values, next);
+            chunk.shrink_to_fit();
+            chunk.into()
         } else {
             let chunk = Chunk::Texts(Arc::new(texts.fitted()));
             texts.clear();
