@@ -29,6 +29,7 @@ use std::{
 };
 
 /// At what size the workloads run, and where.
+#[derive(Clone)]
 struct Setting {
     scale: f64,
     threads: usize,

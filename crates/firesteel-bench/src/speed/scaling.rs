@@ -48,25 +48,34 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     // Tasks and starts have no size.
     let grows = |name: &str| !["W1e", "W7e", "W13", "W14"].contains(&name) && name.starts_with('W');
     let workloads = || WORKLOADS.iter().filter(|workload| grows(workload.name) && options.wants(workload));
-    for (size, threads) in [(SIZES[0], 2), (SIZES[1], 2), (SIZES[2], 2), (SIZES[2], 1)] {
+    for size in SIZES {
         let scale = scale * size as f64 / SIZES[2] as f64;
         // Each size has a folder of its own.
         let folder = folder.join(format!("scale-{scale}"));
-        let setting = Setting { scale, threads, folder, patience: patience.min(1.0) };
+        let setting = Setting { scale, threads: 2, folder, patience: patience.min(1.0) };
         inputs::make(&setting)?;
-        for (workload, way) in workloads().flat_map(|workload| ["engine", "limit"].map(|way| (workload, way))) {
-            let mut runs = Runs::default();
-            runs.add(workload, way, &setting)?;
-            println!("{}\t{way}\tscale {scale}\t{threads} threads\t{}", workload.name, short(runs.seconds()));
-            let mut figure = |kind: &str, at| {
-                let (kind, name, way) = (kind.into(), workload.name.into(), way.into());
-                figures.push(Figure { kind, name, way, at, seconds: runs.seconds() });
-            };
-            if size == SIZES[2] {
-                figure("threads", threads as f64);
+        // What is compared runs by turns, since a machine is faster in some minutes than in others.
+        let (threads, rounds): (&[usize], _) = if size == SIZES[2] { (&[2, 1], 3) } else { (&[2], 1) };
+        for workload in workloads() {
+            let ways = threads.iter().flat_map(|threads| ["engine", "limit"].map(|way| (*threads, way)));
+            let mut all: Vec<_> = ways.map(|way| (way, Runs::default())).collect();
+            for _ in 0..rounds {
+                for ((threads, way), runs) in &mut all {
+                    runs.add(workload, way, &Setting { threads: *threads, ..setting.clone() })?;
+                }
             }
-            if threads == 2 {
-                figure("data", scale);
+            for ((threads, way), runs) in all {
+                let (name, seconds) = (workload.name, runs.seconds());
+                println!("{name}\t{way}\tscale {scale}\t{threads} threads\t{}", short(seconds));
+                let mut figure = |kind: &str, at| {
+                    figures.push(Figure { kind: kind.into(), name: name.into(), way: way.into(), at, seconds });
+                };
+                if size == SIZES[2] {
+                    figure("threads", threads as f64);
+                }
+                if threads == 2 {
+                    figure("data", scale);
+                }
             }
         }
     }
