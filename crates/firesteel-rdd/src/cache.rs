@@ -195,6 +195,16 @@ impl<T> Gathered<T> {
     }
 }
 
+/// Takes the texts of a chunk; their buffers are used again unless a long text has made them large.
+fn take_fitted(texts: &mut Texts) -> Texts {
+    if texts.owned() > 2 * CHUNK as u64 {
+        return std::mem::take(texts);
+    }
+    let fitted = texts.fitted();
+    texts.clear();
+    fitted
+}
+
 impl<T: Data> Sink<T> for Gathered<T> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
@@ -238,12 +248,15 @@ impl<T: Data> Storing<T> {
             let full = values.len() == chunk_items::<T>();
             let next = Vec::with_capacity(if full { values.len() } else { 0 });
             let mut chunk = std::mem::replace(values, next);
-            chunk.shrink_to_fit();
+            if chunk.len() < chunk.capacity() {
+                // A vector of this very size: one that shrinks would go on taking the room that it grew to.
+                let mut fitted = Vec::with_capacity(chunk.len());
+                fitted.append(&mut chunk);
+                chunk = fitted;
+            }
             chunk.into()
         } else {
-            let chunk = Chunk::Texts(Arc::new(texts.fitted()));
-            texts.clear();
-            chunk
+            Chunk::Texts(Arc::new(take_fitted(texts)))
         };
         let builder = self.builder.as_mut().expect("made before the partition is read");
         let fits = builder.push(chunk).unwrap_or_else(|e| cannot_store(e));
@@ -359,7 +372,10 @@ impl<T: Data> Writing<T> {
         let Gathered { values, texts, sample } = &mut self.gathered;
         if !texts.is_empty() {
             self.task.expect(self.out.texts(texts).map_err(Error::from));
-            texts.clear();
+            match texts.owned() > 2 * CHUNK as u64 {
+                true => *texts = Texts::default(),
+                false => texts.clear(),
+            }
         } else if !values.is_empty() {
             check_sample(sample, values);
             self.task.expect(self.out.chunk(values).map_err(Error::from));

@@ -40,6 +40,7 @@ pub use encoding::{ContextMark, Encoding, encoding_for};
 pub use failure::{TaskFailure, panic_message};
 pub use firesteel_code::Captureless;
 pub use firesteel_store::Data;
+pub use firesteel_store::{Chunk, Texts};
 pub use func::*;
 pub use histogram::{Extremes, Histogram};
 pub use iter::PartitionIter;

@@ -142,7 +142,7 @@ impl<P: Pipeline> NodeExec for DecodedNode<P> {
         });
         let stream = self.0.open(task.expect(split.decode()), task);
         let limit = stream.batch_limit().min(FIRST_BATCH);
-        Box::new(StreamSegment { stream, mailbox, limit, texts: Arc::default() })
+        Box::new(StreamSegment { stream, mailbox, limit, text_room: (0, 0) })
     }
 }
 

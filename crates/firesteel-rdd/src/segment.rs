@@ -104,24 +104,21 @@ pub(crate) struct StreamSegment<S: Stream> {
     pub(crate) stream: S,
     pub(crate) mailbox: Rc<Mailbox<S::Item>>,
     pub(crate) limit: usize,
-    /// Those that are on their way, or were: used again when whoever read them has let go.
-    pub(crate) texts: Arc<Texts>,
+    /// For so much text, and so many of them, room is made at once: the last batch had as much.
+    pub(crate) text_room: (usize, usize),
 }
 
 impl<S: Stream> Segment for StreamSegment<S> {
     fn step(&mut self) -> Option<Port> {
         let flow = {
             let (mut owned, mut shared) = (self.mailbox.owned.borrow_mut(), self.mailbox.shared.borrow_mut());
-            if Arc::get_mut(&mut self.texts).is_none() {
-                self.texts = Arc::default();
-            }
-            let texts = Arc::get_mut(&mut self.texts).expect("nobody else has them");
-            texts.clear();
+            let mut texts = Texts::with_room(self.text_room);
             let batch = Batch { owned: &mut owned, limit: self.limit };
-            let flow = self.stream.drive(&mut Passing { batch, texts, shared: &mut shared });
+            let flow = self.stream.drive(&mut Passing { batch, texts: &mut texts, shared: &mut shared });
+            self.text_room = (texts.text_len().min(MOST_TEXT), texts.len());
             if !texts.is_empty() {
                 let clone = |text: &S::Item| element_of(text_of(text).expect("an element that is text"));
-                *shared = Some(Shared { chunk: Chunk::Texts(self.texts.clone()), from: 0, clone });
+                *shared = Some(Shared { chunk: Chunk::Texts(Arc::new(texts)), from: 0, clone });
             }
             flow
         };

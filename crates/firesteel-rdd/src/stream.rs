@@ -137,7 +137,7 @@ pub struct Shared<T> {
     pub chunk: Chunk<T>,
     /// The first element not yet read.
     pub from: usize,
-    /// How a reader that keeps an element copies it.
+    /// How a reader that keeps an element copies it. Texts are copied without.
     pub clone: fn(&T) -> T,
 }
 

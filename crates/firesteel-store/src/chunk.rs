@@ -68,6 +68,16 @@ impl Texts {
         self.starts.is_empty()
     }
 
+    /// None yet, with room for so many bytes of text, and for so many of them.
+    pub fn with_room((bytes, texts): (usize, usize)) -> Self {
+        Texts { all: String::with_capacity(bytes), starts: Vec::with_capacity(texts) }
+    }
+
+    /// How many bytes of text they are.
+    pub fn text_len(&self) -> usize {
+        self.all.len()
+    }
+
     /// What they take in memory, besides themselves and without what is left of their room.
     #[inline(always)]
     pub fn bytes(&self) -> usize {
@@ -166,6 +176,12 @@ impl Visitor<'_> for Append<'_> {
 }
 
 /// The elements of a chunk. Clones share them.
+///
+/// ```
+/// use firesteel_store::Chunk;
+/// let numbers: Chunk<u64> = vec![1, 2].into();
+/// assert_eq!((numbers.len(), numbers.to_vec()), (2, vec![1, 2]));
+/// ```
 pub enum Chunk<T> {
     /// As values.
     Values(Arc<Vec<T>>),
@@ -201,6 +217,12 @@ impl<T> Chunk<T> {
 impl<T> From<Vec<T>> for Chunk<T> {
     fn from(values: Vec<T>) -> Self {
         Chunk::Values(Arc::new(values))
+    }
+}
+
+impl<T> From<Arc<Vec<T>>> for Chunk<T> {
+    fn from(values: Arc<Vec<T>>) -> Self {
+        Chunk::Values(values)
     }
 }
 
@@ -281,7 +303,12 @@ mod tests {
         }
 
         #[test]
-        fn damaged_texts_are_an_error_or_other_texts_but_no_panic(bytes: Vec<u8>) {
+        fn damaged_texts_are_an_error_or_other_texts_but_no_panic(
+            strings: Vec<String>, at: prop::sample::Index, byte: u8, cut: prop::sample::Index, whole: bool,
+        ) {
+            let mut bytes = record::to_vec(&strings).unwrap();
+            *at.get_mut(&mut bytes) = byte;
+            bytes.truncate(if whole { bytes.len() } else { cut.index(bytes.len()) });
             let texts = record::from_slice::<Texts>(&bytes).map(|texts| Chunk::<String>::Texts(texts.into()).to_vec());
             prop_assert_eq!(texts.ok(), record::from_slice::<Vec<String>>(&bytes).ok());
         }

@@ -50,4 +50,6 @@
 //! ```
 
 pub use firesteel_model::{PartitionIndex, RddId};
-pub use firesteel_rdd::{Erased, Flow, Lent, Loan, LoanBy, Own, Pipeline, Plan, Shared, Sink, Stream, Task};
+pub use firesteel_rdd::{
+    Chunk, Erased, Flow, Lent, Loan, LoanBy, Own, Pipeline, Plan, Shared, Sink, Stream, Task, Texts,
+};

@@ -64,6 +64,7 @@ impl<T, L: Lent<T>, C: Half<T>> HalfOf<T, L, C> {
 }
 
 impl<T, L: Lent<T>, C: Half<T>> Lent<C::Out> for HalfOf<T, L, C> {
+    const IS_LOAN: bool = L::IS_LOAN;
     #[inline(always)]
     fn get(&mut self) -> &C::Out {
         C::of(self.pair.get())

@@ -18,7 +18,7 @@ fn text_mut<K: 'static>(key: &mut K) -> Option<&mut String> {
 }
 
 /// A [`Table`](super::table::Table) whose keys are text.
-pub(super) struct Texts<V> {
+pub(super) struct TextTable<V> {
     index: Index,
     entries: Vec<Text<V>>,
     /// All keys, one after another.
@@ -31,13 +31,13 @@ struct Text<V> {
     value: V,
 }
 
-impl<V> Default for Texts<V> {
+impl<V> Default for TextTable<V> {
     fn default() -> Self {
-        Texts { index: Index::default(), entries: Vec::new(), text: String::new() }
+        TextTable { index: Index::default(), entries: Vec::new(), text: String::new() }
     }
 }
 
-impl<V> Texts<V> {
+impl<V> TextTable<V> {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -75,7 +75,7 @@ impl<V> Texts<V> {
         self.text.len() + key.len() <= u32::MAX as usize
     }
 
-    /// Adds a key that is not there and [fits](Texts::fits).
+    /// Adds a key that is not there and [fits](TextTable::fits).
     #[inline(always)]
     pub(super) fn insert(&mut self, hash: u64, key: &str, value: V) {
         self.index.add(hash, self.entries.len());
@@ -134,7 +134,7 @@ const FIRST: (usize, usize) = (256, 4 << 10);
 /// What is gathered by the keys of a part of a partition, where keys are text and what belongs to them owns nothing. What comes out is
 /// what [`Rows`](super::rows::Rows) let out, in the same order; rows take over where there is more.
 pub(super) struct TextRows<K, P> {
-    texts: Texts<Option<P>>,
+    texts: TextTable<Option<P>>,
     /// While they come out: how many have.
     out: Option<usize>,
     /// Whoever looks at what comes out sees this pair, each time with the next key and part.
@@ -154,7 +154,7 @@ impl<K: 'static, P> TextRows<K, P> {
     /// No keys yet. `operator` is who gathers them.
     pub(super) fn new(task: &Task, operator: &'static str) -> Self {
         let memory = task.memory().reservation().named(operator);
-        TextRows { texts: Texts::default(), out: None, seen: None, refused: None, memory }
+        TextRows { texts: TextTable::default(), out: None, seen: None, refused: None, memory }
     }
 
     /// Whether keys are still to be read.
@@ -183,7 +183,7 @@ impl<K: 'static, P> TextRows<K, P> {
     #[cold]
     #[inline(never)]
     fn more(&mut self, length: usize) -> bool {
-        let Texts { entries, text, .. } = &mut self.texts;
+        let TextTable { entries, text, .. } = &mut self.texts;
         let keys = match entries.len() == entries.capacity() {
             true => (2 * entries.len()).max(FIRST.0),
             false => entries.capacity(),
@@ -231,7 +231,7 @@ impl<K: 'static, P> TextRows<K, P> {
 
     /// All keys of the last part have left.
     pub(super) fn leave(&mut self) {
-        self.texts = Texts::default();
+        self.texts = TextTable::default();
         self.seen = None;
         self.memory.shrink_to(0);
     }
@@ -246,6 +246,7 @@ pub(super) struct TextRow<'a, K, P> {
 }
 
 impl<K: 'static, P> Lent<(K, P)> for TextRow<'_, K, P> {
+    const IS_LOAN: bool = true;
     #[inline(always)]
     fn get(&mut self) -> &(K, P) {
         if let Some(part) = self.part.take() {

@@ -7,7 +7,7 @@ use super::{
     rows::{Aside, Rows, replay},
     sort::Order,
     table::{Entry, PART, Table},
-    texts::Texts,
+    texts::TextTable,
 };
 use crate::{
     Data, Key,
@@ -152,7 +152,7 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     aggregate: &'a A,
     table: Table<K, Option<A::Part>>,
     /// Instead, where keys are text: with each its hash, which is dear then.
-    texts: Texts<(u64, Option<A::Part>)>,
+    texts: TextTable<(u64, Option<A::Part>)>,
     capacity: usize,
     /// Parts that lie where their keys say; the table has those of other keys.
     dense: Dense<V, A::Part>,
@@ -259,7 +259,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             partitioner,
             aggregate,
             table: Table::new(),
-            texts: Texts::default(),
+            texts: TextTable::default(),
             capacity,
             dense: Dense::none(),
             dense_memory: task.memory().reservation().named("map-side combine"),
@@ -279,7 +279,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     #[inline(always)]
     fn in_place() -> u64 {
         match are_texts::<K>() {
-            true => Texts::<(u64, Option<A::Part>)>::IN_PLACE,
+            true => TextTable::<(u64, Option<A::Part>)>::IN_PLACE,
             false => Table::<K, Option<A::Part>>::IN_PLACE,
         }
     }
@@ -373,7 +373,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
                 length = text.len();
                 self.texts.insert(hash, text, (hash, Some(part)));
             });
-            owned + Texts::<(u64, Option<A::Part>)>::takes(length)
+            owned + TextTable::<(u64, Option<A::Part>)>::takes(length)
         } else {
             let owned = x.weigh(&mut self.weigher);
             let (key, part) = x.begin(a);
@@ -473,7 +473,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             self.memory.shrink_to(0);
         } else {
             if texts.room() > 2 * COMBINE_TABLE_BYTES {
-                texts = Texts::default();
+                texts = TextTable::default();
             }
             let room = sent * Self::in_place() + texts.room();
             (self.table, self.texts) = (table, texts);

@@ -118,6 +118,15 @@ fn kept_partitions_resume_when_they_are_stored_and_when_they_are_read() {
     let all: Vec<u64> = (1..3_001).collect();
     assert_eq!(check(&hand, &lineage, Erased::<u64>::of(RddId(1))).concat(), all);
     assert_eq!(hand.executor.blocks.len(), 3);
+    // Text, which is lent from one buffer for a chunk.
+    lineage.erase(RddId(2), Map::new(one_to(3_000), Plain::new(|i: u64| "é".repeat(i as usize % 40))));
+    let state = CacheState::new(StorageLevel::MEMORY_ONLY);
+    lineage.erase(RddId(3), Cached::<String>::new(RddId(3), RddId(2), state));
+    lineage.erase(RddId(4), Filter::new(Erased::of(RddId(3)), Plain::new(|text: &String| !text.is_empty())));
+    let texts: Vec<String> = all.iter().map(|i| "é".repeat(*i as usize % 40)).collect();
+    assert_eq!(check(&hand, &lineage, Erased::<String>::of(RddId(3))).concat(), texts);
+    let some: Vec<String> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+    assert_eq!(check(&hand, &lineage, Erased::<String>::of(RddId(4))).concat(), some);
     assert_eq!(check(&hand, &lineage, Erased::<u64>::of(RddId(1))).concat(), all);
 }
 

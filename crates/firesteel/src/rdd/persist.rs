@@ -27,8 +27,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     /// On a handle that keeps its partitions at this level already, this is that handle again.
     ///
     /// # Cost
-    /// As values, what they take as values; but text (`Rdd<String>`) takes its bytes and four for each element, at every level. It is lent from
-    /// there, and who keeps a `String` of it allocates it.
+    /// In memory text (`Rdd<String>`) takes its bytes and four for each element, at any level: it is lent from there, and who keeps a `String`
+    /// of it allocates that. Other elements take what they take as values or, at levels that end in `_SER`, as bytes.
     ///
     /// # Errors
     /// Of the first action: the handle keeps its partitions at another level ([`unpersist`](Rdd::unpersist) first).

@@ -85,6 +85,9 @@ proptest! {
             prop_assert_eq!(kept.take(few as usize).unwrap(), &expected[..expected.len().min(few as usize)]);
             prop_assert_eq!(&kept.erase().collect().unwrap(), &expected);
         }
+        // What is drawn once is lent, what is drawn more often is owned: both in one batch.
+        let drawn = kept.sample(true, 1.5, 7);
+        prop_assert_eq!(drawn.erase().collect().unwrap(), drawn.collect().unwrap());
         let short: Vec<_> = expected.iter().filter(|line| line.len() < 3).cloned().collect();
         prop_assert_eq!(kept.erase().filter(|line| line.len() < 3).erase().collect().unwrap(), short);
     }
