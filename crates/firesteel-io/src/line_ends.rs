@@ -1,7 +1,5 @@
 //! Finds the ends of all lines in a stretch of text in one pass, 64 bytes at a time.
 
-use wide::u8x16;
-
 /// What [`line_ends`] found beside the positions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Seen {
@@ -77,10 +75,26 @@ const FEW: usize = 4;
 /// One bit for each byte of the block that equals `byte`.
 #[inline(always)]
 fn mask(block: &[u8; 64], byte: u8) -> u64 {
-    let wanted = u8x16::splat(byte);
     let (parts, _) = block.as_chunks::<16>();
-    let part = |i: usize| u64::from(u8x16::new(parts[i]).simd_eq(wanted).to_bitmask());
+    let part = |i: usize| u64::from(mask16(&parts[i], byte));
     part(0) | part(1) << 16 | part(2) << 32 | part(3) << 48
+}
+
+/// The same, of 16 bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn mask16(bytes: &[u8; 16], byte: u8) -> u16 {
+    use safe_arch::{cmp_eq_mask_i8_m128i, load_unaligned_m128i, move_mask_i8_m128i, set_splat_i8_m128i};
+    let wanted = set_splat_i8_m128i(byte as i8);
+    move_mask_i8_m128i(cmp_eq_mask_i8_m128i(load_unaligned_m128i(bytes), wanted)) as u16
+}
+
+/// The same, of 16 bytes. To build this takes seconds longer.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn mask16(bytes: &[u8; 16], byte: u8) -> u16 {
+    use wide::u8x16;
+    u8x16::new(*bytes).simd_eq(u8x16::splat(byte)).to_bitmask() as u16
 }
 
 #[cfg(test)]
