@@ -14,16 +14,16 @@
 use crate::{
     Run, StoreError,
     catalogue::{Catalogues, OutputPlace, PiecePlace},
-    page::{PageReader, PageWriter, Source},
+    page::{PageReader, PageWriter, RawPage, Source},
+    record::RecordError,
     scratch::{Scratch, ScratchFile},
     serve::Stretch,
     spill::WRITE_BYTES,
     sync::{Mutex, MutexGuard},
 };
-use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
+use firesteel_model::{AttemptId, PartitionIndex, ShuffleId, SortedMap};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
     fmt,
     ops::Range,
     os::unix::fs::FileExt,
@@ -45,7 +45,7 @@ pub struct RunFiles {
 
 /// Files that nobody writes to at the moment and that have room, by shuffle, and how far they are written. A file goes with the
 /// last map output in it.
-type Waiting = BTreeMap<ShuffleId, Vec<(Weak<ScratchFile>, u64)>>;
+type Waiting = SortedMap<ShuffleId, Vec<(Weak<ScratchFile>, u64)>>;
 
 struct Appender {
     file: Arc<ScratchFile>,
@@ -113,8 +113,17 @@ impl RunFiles {
         run: &Run<R>,
         sizes: &mut [u64],
     ) -> Result<Flushed, StoreError> {
+        self.write(shuffle, &mut |appender| self.append(appender, run, sizes))
+    }
+
+    /// Has `append` write a run, into a file to go on with or into a new one.
+    fn write(
+        &self,
+        shuffle: ShuffleId,
+        append: &mut dyn FnMut(&mut Appender) -> Result<Flushed, StoreError>,
+    ) -> Result<Flushed, StoreError> {
         if let Some(mut appender) = self.take(shuffle) {
-            match self.append(&mut appender, run, sizes) {
+            match append(&mut appender) {
                 Ok(flushed) => {
                     self.put_back(shuffle, appender);
                     return Ok(flushed);
@@ -128,7 +137,7 @@ impl RunFiles {
         let (flushed, appender) = self.scratch.try_each(|file| {
             file.create()?;
             let mut appender = Appender { file: Arc::new(file), at: 0 };
-            let flushed = self.append(&mut appender, run, sizes)?;
+            let flushed = append(&mut appender)?;
             Ok((flushed, appender))
         })?;
         self.put_back(shuffle, appender);
@@ -146,49 +155,94 @@ impl RunFiles {
     }
 
     fn append<R: Serialize>(&self, to: &mut Appender, run: &Run<R>, sizes: &mut [u64]) -> Result<Flushed, StoreError> {
-        let path = &to.file.path;
-        let start = to.at;
-        let mut at = start;
-        let mut out = Vec::new();
-        let mut pages = PageWriter::new(self.compress);
-        let mut index = Vec::with_capacity((run.partitions() + 1) * ENTRY);
-        let unwritable = |source| StoreError::Record { block: path.display().to_string(), source };
-        let mut grown = Vec::with_capacity(run.partitions());
-        let mut records = 0;
+        let mut writing = Writing::new(to, self.compress, run.partitions());
         for partition in 0..run.partitions() {
-            let offset = at + out.len() as u64 - start;
-            entry(&mut index, start, partition, offset, records);
+            writing.begin();
             for slice in run.partition(partition) {
                 for record in slice {
-                    pages.push(record, &mut out).map_err(unwritable)?;
-                    if out.len() >= WRITE_BYTES {
-                        to.file.write_at(&out, at)?;
-                        at += out.len() as u64;
-                        out.clear();
+                    if let Err(e) = writing.pages.push(record, &mut writing.out) {
+                        return Err(writing.unwritable(e));
+                    }
+                    if writing.out.len() >= WRITE_BYTES {
+                        writing.write()?;
                     }
                 }
-                records += slice.len() as u64;
+                writing.records += slice.len() as u64;
             }
             for page in run.pages(partition) {
-                pages.append(page, &mut out).map_err(unwritable)?;
-                if out.len() >= WRITE_BYTES {
-                    to.file.write_at(&out, at)?;
-                    at += out.len() as u64;
-                    out.clear();
-                }
-                records += u64::from(page.records);
+                writing.append(page)?;
             }
-            pages.end(&mut out).map_err(unwritable)?;
-            grown.push(at + out.len() as u64 - start - offset);
+            writing.end()?;
         }
-        let index_at = at + out.len() as u64;
-        entry(&mut index, start, run.partitions(), index_at - start, records);
-        out.extend_from_slice(&index);
-        to.file.write_at(&out, at)?;
-        to.at = at + out.len() as u64;
-        sizes.iter_mut().zip(grown).for_each(|(size, more)| *size += more);
-        let bounds = Bounds { start, index_at, end: to.at, partitions: run.partitions() as u64 };
-        Ok(Flushed { file: to.file.clone(), bounds })
+        writing.finish(sizes)
+    }
+}
+
+/// A run that is being written, whatever its records are.
+struct Writing<'a> {
+    to: &'a mut Appender,
+    start: u64,
+    /// How far the file is written, and what comes there next.
+    at: u64,
+    out: Vec<u8>,
+    pages: PageWriter,
+    index: Vec<u8>,
+    /// Where each partition begins, from the start.
+    offsets: Vec<u64>,
+    records: u64,
+}
+
+impl<'a> Writing<'a> {
+    fn new(to: &'a mut Appender, compress: bool, partitions: usize) -> Self {
+        let (start, index) = (to.at, Vec::with_capacity((partitions + 1) * ENTRY));
+        let (offsets, pages) = (Vec::with_capacity(partitions + 1), PageWriter::new(compress));
+        Writing { to, start, at: start, out: Vec::new(), pages, index, offsets, records: 0 }
+    }
+
+    /// Begins the next partition, or the index.
+    fn begin(&mut self) {
+        let offset = self.at + self.out.len() as u64 - self.start;
+        entry(&mut self.index, self.start, self.offsets.len(), offset, self.records);
+        self.offsets.push(offset);
+    }
+
+    /// Appends a whole page.
+    fn append(&mut self, page: &RawPage) -> Result<(), StoreError> {
+        if let Err(e) = self.pages.append(page, &mut self.out) {
+            return Err(self.unwritable(e));
+        }
+        self.records += u64::from(page.records);
+        if self.out.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// Ends a partition.
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.pages.end(&mut self.out).map_err(|e| self.unwritable(e))
+    }
+
+    #[inline(never)]
+    fn write(&mut self) -> Result<(), StoreError> {
+        self.to.file.write_at(&self.out, self.at)?;
+        self.at += self.out.len() as u64;
+        self.out.clear();
+        Ok(())
+    }
+
+    fn finish(mut self, sizes: &mut [u64]) -> Result<Flushed, StoreError> {
+        self.begin();
+        let index_at = self.at + self.out.len() as u64;
+        self.out.extend_from_slice(&self.index);
+        self.write()?;
+        self.to.at = self.at;
+        sizes.iter_mut().zip(self.offsets.windows(2)).for_each(|(size, of)| *size += of[1] - of[0]);
+        let partitions = self.offsets.len() as u64 - 1;
+        let bounds = Bounds { start: self.start, index_at, end: self.at, partitions };
+        Ok(Flushed { file: self.to.file.clone(), bounds })
+    }
+
+    #[cold]
+    fn unwritable(&self, source: RecordError) -> StoreError {
+        StoreError::Record { block: self.to.file.path.display().to_string(), source }
     }
 }
 

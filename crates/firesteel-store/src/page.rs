@@ -188,7 +188,7 @@ impl Source {
     }
 
     #[cold]
-    fn corrupt(&self, at: u64, what: impl fmt::Display) -> StoreError {
+    fn corrupt(&self, at: u64, what: &dyn fmt::Display) -> StoreError {
         StoreError::Corrupt { place: format!("{self} before byte {at}"), what: what.to_string() }
     }
 }
@@ -240,8 +240,8 @@ impl<R> RawReader<R> {
         self.next = self.page.bytes.len() - decoder.remaining();
         match record {
             Ok(record) if self.left > 0 || self.next == self.page.bytes.len() => Ok(Some(record)),
-            Ok(_) => Err(Self::corrupt("it has more bytes than records")),
-            Err(e) => Err(Self::corrupt(e)),
+            Ok(_) => Err(corrupt_in_memory(&"it has more bytes than records")),
+            Err(e) => Err(corrupt_in_memory(&e)),
         }
     }
 
@@ -261,11 +261,11 @@ impl<R> RawReader<R> {
     pub(crate) fn place(&self) -> Option<(&Arc<RawPage>, u32)> {
         Some((&self.page, u32::try_from(self.last).ok()?))
     }
+}
 
-    #[cold]
-    fn corrupt(what: impl fmt::Display) -> StoreError {
-        StoreError::Corrupt { place: "a page in memory".into(), what: what.to_string() }
-    }
+#[cold]
+fn corrupt_in_memory(what: &dyn fmt::Display) -> StoreError {
+    StoreError::Corrupt { place: "a page in memory".into(), what: what.to_string() }
 }
 
 /// Reads the records of a part of a file, page by page.
@@ -300,7 +300,7 @@ impl<R> PageReader<R> {
         }
     }
 
-    fn corrupt(&self, what: impl fmt::Display) -> StoreError {
+    fn corrupt(&self, what: &dyn fmt::Display) -> StoreError {
         self.source.corrupt(self.at, what)
     }
 
@@ -322,12 +322,12 @@ impl<R> PageReader<R> {
             }
         }
         let mut decoder = Decoder::new(&self.raw[self.next..]);
-        let record = decoder.read::<Q>().map_err(|e| self.source.corrupt(self.at, e))?;
+        let record = decoder.read::<Q>().map_err(|e| self.source.corrupt(self.at, &e))?;
         let remaining = decoder.remaining();
         self.next = self.raw.len() - remaining;
         self.left -= 1;
         if self.left == 0 && remaining > 0 {
-            return Err(self.source.corrupt(self.at, "a page has more bytes than records"));
+            return Err(self.source.corrupt(self.at, &"a page has more bytes than records"));
         }
         Ok(Some(record))
     }
@@ -342,14 +342,14 @@ impl<R> PageReader<R> {
             match open_page(rest, &mut self.raw) {
                 Ok(Ok((records, length))) => {
                     if records == 0 {
-                        return Err(self.corrupt("a page without records"));
+                        return Err(self.corrupt(&"a page without records"));
                     }
                     self.used += length;
                     (self.next, self.left) = (0, records);
                     return Ok(true);
                 }
                 Ok(Err(needed)) => self.read_on(needed)?,
-                Err(what) => return Err(self.corrupt(what)),
+                Err(what) => return Err(self.corrupt(&what)),
             }
         }
     }
@@ -362,14 +362,14 @@ impl<R> PageReader<R> {
         let there = self.end - self.at;
         let more = (needed.max(READ_BYTES) - had).min(usize::try_from(there).unwrap_or(usize::MAX));
         if had + more < needed {
-            return Err(self.corrupt("it ends too early"));
+            return Err(self.corrupt(&"it ends too early"));
         }
         self.bytes.resize(had + more, 0);
         self.source.read_exact(&mut self.bytes[had..], self.at).map_err(|e| match (e.kind(), &self.source) {
-            (io::ErrorKind::UnexpectedEof, _) => self.corrupt("it ends too early"),
-            (io::ErrorKind::InvalidData, _) => self.corrupt(e),
+            (io::ErrorKind::UnexpectedEof, _) => self.corrupt(&"it ends too early"),
+            (io::ErrorKind::InvalidData, _) => self.corrupt(&e),
             (_, Source::Stream(_, from)) => StoreError::Unreachable { from: from.clone(), what: e.to_string() },
-            _ => self.corrupt(e),
+            _ => self.corrupt(&e),
         })?;
         self.at += more as u64;
         Ok(())

@@ -223,14 +223,23 @@ impl Scratch {
         &self,
         mut attempt: impl FnMut(ScratchFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let mut done = None;
+        self.try_each_dyn(&mut |file| {
+            done = Some(attempt(file)?);
+            Ok(())
+        })?;
+        Ok(done.expect("an attempt has succeeded"))
+    }
+
+    fn try_each_dyn(&self, attempt: &mut dyn FnMut(ScratchFile) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let mut errors = Vec::new();
         let first = self.next_turn();
         for i in 0..self.dirs.len() {
-            let mut attempt = || self.file_in((first + i) % self.dirs.len()).and_then(&mut attempt);
+            let mut attempt = || self.file_in((first + i) % self.dirs.len()).and_then(&mut *attempt);
             // A folder that vanishes in this very moment is made anew.
             let done = attempt().or_else(|e| if e.is_missing() { attempt() } else { Err(e) });
             match done {
-                Ok(done) => return Ok(done),
+                Ok(()) => return Ok(()),
                 Err(e @ StoreError::Io { .. }) => {
                     tracing::warn!("a scratch file could not be written: {e}");
                     errors.push(e.to_string());

@@ -5,11 +5,10 @@ use crate::{
     output::{Place, Placed},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
-use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
+use firesteel_model::{AttemptId, PartitionIndex, ShuffleId, SortedMap};
 use serde::Serialize;
 use std::{
     any::Any,
-    collections::BTreeMap,
     fmt,
     sync::{Arc, PoisonError},
 };
@@ -41,7 +40,7 @@ pub struct ShuffleStore {
     files: Arc<RunFiles>,
 }
 
-type Outputs = BTreeMap<ShuffleId, BTreeMap<(PartitionIndex, AttemptId), Output>>;
+type Outputs = SortedMap<ShuffleId, SortedMap<(PartitionIndex, AttemptId), Output>>;
 
 struct Output {
     /// An `Arc<Place<R>>`.
@@ -81,10 +80,19 @@ impl ShuffleStore {
             self.files.note(shuffle, map, attempt, output.spread(), pieces);
         }
         let place = Place::new(output, shuffle, self.files.clone());
-        let output = Output { placed: place.clone(), place };
+        self.insert(shuffle, map, attempt, Output { placed: place.clone(), place });
+    }
+
+    #[inline(never)]
+    fn insert(&self, shuffle: ShuffleId, map: PartitionIndex, attempt: AttemptId, output: Output) {
         let replaced = self.write().entry(shuffle).or_default().insert((map, attempt), output);
         // Dropped here, not under the lock: records may own much.
         drop(replaced);
+    }
+
+    #[inline(never)]
+    fn find(&self, shuffle: ShuffleId, map: PartitionIndex, attempt: AttemptId) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self.read().get(&shuffle)?.get(&(map, attempt))?.place.clone())
     }
 
     /// The output of one attempt at one map task; `None` if there is none, or if its records are not of type `R`.
@@ -97,8 +105,7 @@ impl ShuffleStore {
         map: PartitionIndex,
         attempt: AttemptId,
     ) -> Option<Arc<MapOutput<R>>> {
-        let place = self.read().get(&shuffle)?.get(&(map, attempt))?.place.clone();
-        Some(place.downcast::<Place<R>>().ok()?.get())
+        Some(self.find(shuffle, map, attempt)?.downcast::<Place<R>>().ok()?.get())
     }
 
     /// One partition of the output of one attempt, or some of its parts, as another process can read it; `None` if there is no such
@@ -146,7 +153,7 @@ impl ShuffleStore {
     /// The names of all outputs at this moment, in order.
     pub fn names(&self) -> Vec<(ShuffleId, PartitionIndex, AttemptId)> {
         let outputs = self.read();
-        let of = |(shuffle, maps): (&ShuffleId, &BTreeMap<_, _>)| {
+        let of = |(shuffle, maps): (&ShuffleId, &SortedMap<_, _>)| {
             let shuffle = *shuffle;
             maps.keys().map(move |(map, attempt)| (shuffle, *map, *attempt)).collect::<Vec<_>>()
         };
@@ -155,7 +162,7 @@ impl ShuffleStore {
 
     /// How many outputs are kept.
     pub fn len(&self) -> usize {
-        self.read().values().map(BTreeMap::len).sum()
+        self.read().values().map(SortedMap::len).sum()
     }
 
     /// Whether no output is kept.
@@ -175,7 +182,7 @@ impl ShuffleStore {
 
     fn sum(&self, of: impl Fn(&dyn Placed) -> (u64, u64)) -> (u64, u64) {
         let outputs = self.read();
-        let all = outputs.values().flat_map(BTreeMap::values).map(|output| of(&*output.placed));
+        let all = outputs.values().flat_map(SortedMap::values).map(|output| of(&*output.placed));
         all.fold((0, 0), |(m, d), (a, b)| (m + a, d + b))
     }
 }

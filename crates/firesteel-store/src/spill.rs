@@ -3,6 +3,7 @@
 use crate::{
     StoreError,
     page::{PAGE_BYTES, PageReader, PageWriter, READ_BYTES, Source},
+    record::RecordError,
     scratch::{Scratch, ScratchFile},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -29,6 +30,12 @@ pub(crate) const WRITE_BYTES: usize = 128 << 10;
 /// # Ok::<(), firesteel_store::StoreError>(())
 /// ```
 pub struct SpillWriter<R> {
+    writing: Writing,
+    record: PhantomData<fn(R)>,
+}
+
+/// What a [`SpillWriter`] is, whatever the records are.
+struct Writing {
     scratch: Arc<Scratch>,
     file: Arc<ScratchFile>,
     pages: PageWriter,
@@ -40,17 +47,12 @@ pub struct SpillWriter<R> {
     from: u64,
     at: u64,
     records: u64,
-    record: PhantomData<fn(R)>,
 }
 
-impl<R: Serialize> SpillWriter<R> {
-    /// A writer into a new file, in the next scratch folder that works. If that folder fails later, it goes on in another.
-    ///
-    /// # Errors
-    /// If no file can be made.
-    pub fn new(scratch: &Arc<Scratch>, compress: bool) -> Result<Self, StoreError> {
+impl Writing {
+    fn new(scratch: &Arc<Scratch>, compress: bool) -> Result<Self, StoreError> {
         let file = scratch.try_each(|file| file.create().map(|()| Arc::new(file)))?;
-        Ok(SpillWriter {
+        Ok(Writing {
             scratch: scratch.clone(),
             file,
             pages: PageWriter::new(compress),
@@ -59,25 +61,12 @@ impl<R: Serialize> SpillWriter<R> {
             from: 0,
             at: 0,
             records: 0,
-            record: PhantomData,
         })
     }
 
-    fn unwritable(&self, source: crate::record::RecordError) -> StoreError {
+    #[cold]
+    fn unwritable(&self, source: RecordError) -> StoreError {
         StoreError::Record { block: self.file.path.display().to_string(), source }
-    }
-
-    /// Adds a record.
-    ///
-    /// # Errors
-    /// If it cannot be encoded, or the file not be written.
-    #[inline]
-    pub fn push(&mut self, record: &R) -> Result<(), StoreError> {
-        self.records += 1;
-        if let Err(e) = self.pages.push(record, &mut self.out) {
-            return Err(self.unwritable(e));
-        }
-        if self.out.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
     }
 
     #[cold]
@@ -98,16 +87,8 @@ impl<R: Serialize> SpillWriter<R> {
         Ok(())
     }
 
-    /// How many records the current sequence has.
-    pub fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// Ends the sequence; the next record begins another.
-    ///
-    /// # Errors
-    /// As [`push`](SpillWriter::push).
-    pub fn end(&mut self) -> Result<Spilled<R>, StoreError> {
+    /// Ends the sequence: where it lies, and how many records it has.
+    fn end(&mut self) -> Result<(Vec<Part>, u64), StoreError> {
         if let Err(e) = self.pages.end(&mut self.out) {
             return Err(self.unwritable(e));
         }
@@ -115,18 +96,55 @@ impl<R: Serialize> SpillWriter<R> {
         let from = std::mem::replace(&mut self.from, self.at);
         let mut parts = take(&mut self.before);
         parts.push(Part { file: self.file.clone(), from, to: self.at });
-        Ok(Spilled { parts, records: take(&mut self.records), record: PhantomData })
+        Ok((parts, take(&mut self.records)))
+    }
+}
+
+impl<R: Serialize> SpillWriter<R> {
+    /// A writer into a new file, in the next scratch folder that works. If that folder fails later, it goes on in another.
+    ///
+    /// # Errors
+    /// If no file can be made.
+    pub fn new(scratch: &Arc<Scratch>, compress: bool) -> Result<Self, StoreError> {
+        Ok(SpillWriter { writing: Writing::new(scratch, compress)?, record: PhantomData })
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// If it cannot be encoded, or the file not be written.
+    #[inline]
+    pub fn push(&mut self, record: &R) -> Result<(), StoreError> {
+        let writing = &mut self.writing;
+        writing.records += 1;
+        if let Err(e) = writing.pages.push(record, &mut writing.out) {
+            return Err(writing.unwritable(e));
+        }
+        if writing.out.len() >= WRITE_BYTES { writing.write() } else { Ok(()) }
+    }
+
+    /// How many records the current sequence has.
+    pub fn records(&self) -> u64 {
+        self.writing.records
+    }
+
+    /// Ends the sequence; the next record begins another.
+    ///
+    /// # Errors
+    /// As [`push`](SpillWriter::push).
+    pub fn end(&mut self) -> Result<Spilled<R>, StoreError> {
+        let (parts, records) = self.writing.end()?;
+        Ok(Spilled { parts: parts.into(), records, record: PhantomData })
     }
 }
 
 impl<R> fmt::Debug for SpillWriter<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpillWriter({} B in {})", self.at, self.file.path.display())
+        write!(f, "SpillWriter({} B in {})", self.writing.at, self.writing.file.path.display())
     }
 }
 
 /// Pages of a sequence in one file.
-#[derive(Clone)]
 struct Part {
     file: Arc<ScratchFile>,
     from: u64,
@@ -134,15 +152,15 @@ struct Part {
 }
 
 impl Part {
-    fn reader<R: DeserializeOwned>(self) -> PageReader<R> {
-        PageReader::new(Source::File(self.file), self.from, self.to)
+    fn reader<R: DeserializeOwned>(&self) -> PageReader<R> {
+        PageReader::new(Source::File(self.file.clone()), self.from, self.to)
     }
 }
 
 /// One sequence of records on disk. Its file goes with the last that knows it.
 pub struct Spilled<R> {
     /// One, unless a scratch folder failed.
-    parts: Vec<Part>,
+    parts: Arc<[Part]>,
     records: u64,
     record: PhantomData<fn() -> R>,
 }
@@ -150,7 +168,7 @@ pub struct Spilled<R> {
 impl<R: DeserializeOwned> Spilled<R> {
     /// Reads it from the beginning.
     pub fn reader(&self) -> SpillReader<R> {
-        SpillReader { parts: self.parts.clone().into_iter(), current: None }
+        SpillReader { parts: self.parts.clone(), next: 0, current: None }
     }
 }
 
@@ -173,7 +191,8 @@ impl<R> fmt::Debug for Spilled<R> {
 
 /// Reads a sequence of records back, in order. Holds about [`BYTES`](SpillReader::BYTES).
 pub struct SpillReader<R> {
-    parts: std::vec::IntoIter<Part>,
+    parts: Arc<[Part]>,
+    next: usize,
     current: Option<PageReader<R>>,
 }
 
@@ -201,8 +220,12 @@ impl<R: DeserializeOwned> SpillReader<R> {
     #[cold]
     fn next_part(&mut self) -> Result<Option<R>, StoreError> {
         loop {
-            self.current = self.parts.next().map(Part::reader);
-            let Some(part) = &mut self.current else { return Ok(None) };
+            let Some(part) = self.parts.get(self.next) else {
+                self.current = None;
+                return Ok(None);
+            };
+            self.next += 1;
+            let part = self.current.insert(part.reader());
             if let Some(record) = part.next()? {
                 return Ok(Some(record));
             }

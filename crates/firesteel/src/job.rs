@@ -11,7 +11,7 @@ use crate::{
 use crossbeam_channel::Receiver;
 use firesteel_events::{Queue, failure_summary};
 use firesteel_model::{Error, JobId, PartitionIndex, RddId, Result};
-use firesteel_rdd::{Action, Ending, Output, Pipeline};
+use firesteel_rdd::{Action, Ending, Output, Pipeline, Root};
 use firesteel_scheduler::{JobKind, StageOutput};
 use serde::de::DeserializeOwned;
 use std::{
@@ -58,9 +58,19 @@ pub(crate) fn submit<P: Pipeline, A: Action<P::Item>>(
     site: CallSite,
     patience: Patience,
 ) -> Result<RunningJob> {
-    let engine = rdd.node().engine.clone();
+    begin(rdd.node(), root(rdd, action), wanted, site, patience)
+}
+
+fn begin(
+    top: &Arc<RddNode>,
+    root: Arc<dyn Root>,
+    wanted: Wanted,
+    site: CallSite,
+    patience: Patience,
+) -> Result<RunningJob> {
+    let engine = top.engine.clone();
     let (done, news) = crossbeam_channel::unbounded();
-    let job = send(rdd, wanted, action, site, patience, |_| Box::new(done))?;
+    let job = send_root(top, root, wanted, site, patience, Box::new(|_| Box::new(done)))?;
     let bar = engine.progress.as_ref().map(|progress| progress.job());
     // After the submission, so that whoever cancels the background action now finds a job that is known.
     crate::future::job_submitted(&engine, job.id);
@@ -96,11 +106,26 @@ pub(crate) fn send<P: Pipeline, A: Action<P::Item>>(
     patience: Patience,
     waiter: impl FnOnce(&Submitted) -> Box<dyn Waiter>,
 ) -> Result<Submitted> {
-    let engine = rdd.node().engine.clone();
+    send_root(rdd.node(), root(rdd, action), wanted, site, patience, Box::new(waiter))
+}
+
+/// What runs in a job's final stage.
+fn root<P: Pipeline, A: Action<P::Item>>(rdd: &Rdd<P::Item, P>, action: A) -> Arc<dyn Root> {
+    Arc::new(Ending(rdd.pipeline().clone(), Arc::new(action)))
+}
+
+fn send_root(
+    top: &Arc<RddNode>,
+    root: Arc<dyn Root>,
+    wanted: Wanted,
+    site: CallSite,
+    patience: Patience,
+    waiter: Box<dyn FnOnce(&Submitted) -> Box<dyn Waiter> + '_>,
+) -> Result<Submitted> {
+    let engine = top.engine.clone();
     engine.check_usable(site.method)?;
-    rdd.node().prepare()?;
-    let root = Arc::new(Ending(rdd.pipeline().clone(), Arc::new(action)));
-    let stages = plan::stages(engine.ids.stage(), StageOutput::Result, site, rdd.node(), root)?;
+    top.prepare()?;
+    let stages = plan::stages(engine.ids.stage(), StageOutput::Result, site, top, root)?;
     let last = stages.last().expect("a job has a final stage");
     let count = last.spec.tasks;
     let partitions: Vec<PartitionIndex> = match wanted {

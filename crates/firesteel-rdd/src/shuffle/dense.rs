@@ -63,6 +63,13 @@ pub(super) struct Dense<V, P> {
     waiting: Vec<(u32, V)>,
 }
 
+/// Between which two numbers most of these are. One that stands for none, as 0 or -1 does here and there, may be far from all others.
+fn most_between(mut numbers: Vec<u64>) -> Option<(u64, u64)> {
+    let few = numbers.len() / 64;
+    let last = numbers.len().checked_sub(few + 1)?;
+    Some((*numbers.select_nth_unstable(few).1, *numbers.select_nth_unstable(last).1))
+}
+
 impl<V: Clone, P: Clone> Dense<V, P> {
     /// Whether parts and values of these types may lie so: they own nothing, and a value may be copied.
     pub(super) const fn fits() -> bool {
@@ -79,11 +86,8 @@ impl<V: Clone, P: Clone> Dense<V, P> {
     }
 
     /// Places for the numbers around most of these, if that would not take too much; `any` fills the places that are free.
-    pub(super) fn around(mut numbers: Vec<u64>, any: &P) -> Option<Self> {
-        // One that stands for none, as 0 or -1 does here and there, may be far from all others.
-        let few = numbers.len() / 64;
-        let last = numbers.len().checked_sub(few + 1)?;
-        let (least, most) = (*numbers.select_nth_unstable(few).1, *numbers.select_nth_unstable(last).1);
+    pub(super) fn around(numbers: Vec<u64>, any: &P) -> Option<Self> {
+        let (least, most) = most_between(numbers)?;
         let room = MOST_BYTES / size_of::<P>().max(1);
         let span = usize::try_from(most - least).ok()?.checked_add(1)?;
         // Others are likely to come, and some of them a little outside.

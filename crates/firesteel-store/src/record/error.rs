@@ -108,9 +108,13 @@ impl RecordError {
 
     /// Remembers the innermost type at work: the first call wins.
     #[cold]
-    pub(crate) fn within<T: ?Sized>(mut self) -> Self {
+    pub(crate) fn within<T: ?Sized>(self) -> Self {
+        self.within_named(type_name::<T>())
+    }
+
+    #[inline(never)]
+    fn within_named(mut self, name: &'static str) -> Self {
         // What derived code reads identifiers as is nobody's type; its owner follows.
-        let name = type_name::<T>();
         if !name.ends_with("::__Field") && !name.ends_with("::__Field<'_>") {
             self.0.within.get_or_insert(name);
         }
