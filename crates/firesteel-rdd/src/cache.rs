@@ -16,7 +16,7 @@ use firesteel_model::{BlockId, Error, PartitionIndex, RddId, Result, StorageLeve
 use firesteel_store::{
     BlockBuilder, BlockWriter, CachedBlock, Chunk, Texts,
     boundary::Sample,
-    chunk::{are_texts, text_of},
+    chunk::{are_texts, may_be_texts, text_of},
     read_checkpoint,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -208,7 +208,8 @@ fn take_fitted(texts: &mut Texts) -> Texts {
 impl<T: Data> Sink<T> for Gathered<T> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
-        if are_texts::<T>()
+        if const { may_be_texts::<T>() }
+            && are_texts::<T>()
             && let Some(text) = text_of(item.get())
         {
             self.texts.push(text);

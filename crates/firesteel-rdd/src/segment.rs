@@ -12,7 +12,7 @@ use crate::{
 use firesteel_model::{PartitionIndex, RddId};
 use firesteel_store::{
     Chunk, Texts,
-    chunk::{are_texts, element_of, text_of},
+    chunk::{are_texts, element_of, may_be_texts, text_of},
 };
 use std::{
     any::Any,
@@ -79,7 +79,8 @@ struct Passing<'a, T> {
 impl<T: 'static> Sink<T> for Passing<'_, T> {
     #[inline(always)]
     fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
-        if are_texts::<T>()
+        if const { may_be_texts::<T>() }
+            && are_texts::<T>()
             && (L::IS_LOAN && self.batch.owned.is_empty() || !self.texts.is_empty())
             && let Some(text) = text_of(item.get())
         {

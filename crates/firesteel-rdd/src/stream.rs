@@ -7,7 +7,7 @@
 use crate::segment::LAST_BATCH;
 use firesteel_store::{
     Chunk, Piece, RawPage,
-    chunk::{are_texts, element_of},
+    chunk::{are_texts, element_of, may_be_texts},
 };
 use serde::de::DeserializeOwned;
 use std::{any::Any, marker::PhantomData, mem::ManuallyDrop, sync::Arc};
@@ -191,13 +191,15 @@ pub(crate) fn push_each<T: 'static>(sink: &mut (impl Sink<T> + ?Sized), shared: 
                 at += 1;
             }
         }
-        Chunk::Texts(texts) if are_texts::<T>() => {
-            while go && let Some(text) = texts.get(at) {
-                go = sink.push(TextLoan::new(text));
-                at += 1;
+        Chunk::Texts(texts) => {
+            assert!(are_texts::<T>(), "only elements that are text lie there as texts");
+            if const { may_be_texts::<T>() } {
+                while go && let Some(text) = texts.get(at) {
+                    go = sink.push(TextLoan::new(text));
+                    at += 1;
+                }
             }
         }
-        Chunk::Texts(_) => unreachable!("elements that are not text lie there as values"),
     }
     shared.from = at;
     go

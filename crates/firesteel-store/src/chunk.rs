@@ -12,6 +12,7 @@ use serde::{
 use std::{
     any::{Any, TypeId},
     fmt,
+    mem::needs_drop,
     sync::Arc,
 };
 
@@ -19,6 +20,12 @@ use std::{
 #[inline(always)]
 pub fn are_texts<T: 'static>() -> bool {
     TypeId::of::<T>() == TypeId::of::<String>()
+}
+
+/// Whether elements of this type may be text. Unlike [`are_texts`] it is known before anything is compiled for the type, so that where it
+/// says no nothing is.
+pub const fn may_be_texts<T>() -> bool {
+    needs_drop::<T>() && size_of::<T>() == size_of::<String>()
 }
 
 /// The text that an element is, if its type is `String`.

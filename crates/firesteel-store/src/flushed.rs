@@ -21,9 +21,10 @@ use crate::{
     spill::WRITE_BYTES,
     sync::{Mutex, MutexGuard},
 };
-use firesteel_model::{AttemptId, PartitionIndex, ShuffleId, SortedMap};
+use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
+    collections::BTreeMap,
     fmt,
     ops::Range,
     os::unix::fs::FileExt,
@@ -45,7 +46,7 @@ pub struct RunFiles {
 
 /// Files that nobody writes to at the moment and that have room, by shuffle, and how far they are written. A file goes with the
 /// last map output in it.
-type Waiting = SortedMap<ShuffleId, Vec<(Weak<ScratchFile>, u64)>>;
+type Waiting = BTreeMap<ShuffleId, Vec<(Weak<ScratchFile>, u64)>>;
 
 struct Appender {
     file: Arc<ScratchFile>,

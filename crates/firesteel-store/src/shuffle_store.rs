@@ -5,10 +5,11 @@ use crate::{
     output::{Place, Placed},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
-use firesteel_model::{AttemptId, PartitionIndex, ShuffleId, SortedMap};
+use firesteel_model::{AttemptId, PartitionIndex, ShuffleId};
 use serde::Serialize;
 use std::{
     any::Any,
+    collections::BTreeMap,
     fmt,
     sync::{Arc, PoisonError},
 };
@@ -40,7 +41,7 @@ pub struct ShuffleStore {
     files: Arc<RunFiles>,
 }
 
-type Outputs = SortedMap<ShuffleId, SortedMap<(PartitionIndex, AttemptId), Output>>;
+type Outputs = BTreeMap<ShuffleId, BTreeMap<(PartitionIndex, AttemptId), Output>>;
 
 struct Output {
     /// An `Arc<Place<R>>`.
@@ -153,7 +154,7 @@ impl ShuffleStore {
     /// The names of all outputs at this moment, in order.
     pub fn names(&self) -> Vec<(ShuffleId, PartitionIndex, AttemptId)> {
         let outputs = self.read();
-        let of = |(shuffle, maps): (&ShuffleId, &SortedMap<_, _>)| {
+        let of = |(shuffle, maps): (&ShuffleId, &BTreeMap<_, _>)| {
             let shuffle = *shuffle;
             maps.keys().map(move |(map, attempt)| (shuffle, *map, *attempt)).collect::<Vec<_>>()
         };
@@ -162,7 +163,7 @@ impl ShuffleStore {
 
     /// How many outputs are kept.
     pub fn len(&self) -> usize {
-        self.read().values().map(SortedMap::len).sum()
+        self.read().values().map(BTreeMap::len).sum()
     }
 
     /// Whether no output is kept.
@@ -182,7 +183,7 @@ impl ShuffleStore {
 
     fn sum(&self, of: impl Fn(&dyn Placed) -> (u64, u64)) -> (u64, u64) {
         let outputs = self.read();
-        let all = outputs.values().flat_map(SortedMap::values).map(|output| of(&*output.placed));
+        let all = outputs.values().flat_map(BTreeMap::values).map(|output| of(&*output.placed));
         all.fold((0, 0), |(m, d), (a, b)| (m + a, d + b))
     }
 }

@@ -15,6 +15,8 @@ pub trait Aggregate<V>: Serialize + DeserializeOwned + Clone + Send + Sync + 'st
     type Part: Data;
     /// Whether a partial result begins with a zero, which counts once for each key and map partition.
     const HAS_ZERO: bool = false;
+    /// Whether map sides aggregate what they have before they send it.
+    const COMBINES: bool = true;
     /// Of a partial result that is nothing but all values, in order: what makes it of them at once.
     const OF_ALL: Option<fn(&[V]) -> Self::Part> = None;
     /// Starts with a value.
@@ -134,6 +136,7 @@ pub struct Grouping;
 
 impl<V: Data> Aggregate<V> for Grouping {
     type Part = Vec<V>;
+    const COMBINES: bool = false;
     const OF_ALL: Option<fn(&[V]) -> Vec<V>> = Some(<[V]>::to_vec);
     fn create<L: Lent<V>>(&self, value: L) -> Vec<V> {
         vec![value.take()]

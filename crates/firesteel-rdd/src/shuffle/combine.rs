@@ -10,13 +10,16 @@ use super::{
 };
 use crate::{
     Data, Key,
+    node::Erased,
     op::{HalfOf, Second},
     partitioner::hash_of,
     pipeline::Pipeline,
+    segment::PortStream,
     stream::{Flow, Lent, Loan, Own, Sink, Stream},
     task::Task,
 };
-use firesteel_store::{Spilled, weigh::Weigher};
+use firesteel_model::ShuffleId;
+use firesteel_store::{Spilled, chunk::may_be_texts, weigh::Weigher};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     any::Any,
@@ -26,38 +29,44 @@ use std::{
 
 /// What arrives at the reduce side.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(bound = "K: Data, V: Data, P: Data")]
-enum Arriving<K, V, P> {
+#[serde(bound = "K: Data, V: Data")]
+enum Arriving<K, V> {
     /// Values as they are: no map side combined them.
     Values(Side<(K, V)>),
     /// Partial results of map sides.
-    Parts(Side<(K, P)>),
-    /// Keys alone, all with this value.
-    Alike(Side<K>, V),
+    Parts(ShuffleId),
+    /// Keys alone, in place, all with this value.
+    Alike(Erased<K>, V),
 }
+
+/// Nothing is compiled for what cannot arrive.
+const NEVER: &str = "what arrives is known when the program is compiled";
 
 /// Aggregates the values, or merges the partial results, of each key of a partition. Keys come out in the order of their first
 /// arrival, in each part of a partition that is spread.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "K: Data, V: Data, A: Aggregate<V> + Serialize + DeserializeOwned")]
 pub struct Combine<K, V, A: Aggregate<V>> {
-    arriving: Arriving<K, V, A::Part>,
+    arriving: Arriving<K, V>,
     aggregate: A,
     partitions: usize,
 }
 
 impl<K: Key, V: Data, A: Aggregate<V>> Combine<K, V, A> {
-    /// Of values.
+    /// Of values: by a shuffle only if map sides do not [combine](Aggregate::COMBINES).
     pub fn values(side: Side<(K, V)>, aggregate: A, partitions: usize) -> Self {
         Combine { arriving: Arriving::Values(side), aggregate, partitions }
     }
     /// Of partial results.
-    pub fn parts(side: Side<(K, A::Part)>, aggregate: A, partitions: usize) -> Self {
-        Combine { arriving: Arriving::Parts(side), aggregate, partitions }
+    pub fn parts(shuffle: ShuffleId, aggregate: A, partitions: usize) -> Self {
+        Combine { arriving: Arriving::Parts(shuffle), aggregate, partitions }
     }
-    /// Of keys that all have the same value.
-    pub fn alike(side: Side<K>, value: V, aggregate: A, partitions: usize) -> Self {
-        Combine { arriving: Arriving::Alike(side, value), aggregate, partitions }
+}
+
+impl<K: Key, A: Aggregate<()>> Combine<K, (), A> {
+    /// Of keys without values that lie in place.
+    pub fn alike(keys: Erased<K>, aggregate: A, partitions: usize) -> Self {
+        Combine { arriving: Arriving::Alike(keys, ()), aggregate, partitions }
     }
 }
 
@@ -73,21 +82,24 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
                 let by_part = PartByPart::begin([&mut side]);
                 (Input::Values(side), by_part)
             }
-            Arriving::Parts(side) => {
-                let mut side = side.open(split, task);
-                let by_part = PartByPart::begin([&mut side]);
-                (Input::Parts(side), by_part)
+            Arriving::Parts(shuffle) => {
+                let mut stream = Box::new(RunStream::open(task, *shuffle, split));
+                let by_part = PartByPart::begin([&mut *stream]);
+                (Input::Parts(stream), by_part)
             }
             // Those lie in place, and are read as a whole.
-            Arriving::Alike(side, value) => (Input::Alike(side.open(split, task), value.clone()), PartByPart::whole()),
+            Arriving::Alike(keys, value) => (Input::Alike(keys.open(split, task), value.clone()), PartByPart::whole()),
         };
-        let by_text = TextRows::<K, A::Part>::fit() && matches!(input, Input::Parts(SideStream::Shuffle(_)));
+        let by_text = TextRows::<K, A::Part>::fit() && matches!(input, Input::Parts(_));
         CombineStream {
             input,
             by_part,
             texts: by_text.then(|| Box::new(TextRows::new(task, "combine"))),
             aggregate: self.aggregate.clone(),
-            lists: A::OF_ALL.filter(|_| lists::fits::<V>()).map(|of_all| Box::new(KeyLists::new(task, of_all))),
+            lists: match A::OF_ALL {
+                Some(of_all) if CombineStream::<K, V, A>::LISTS => Some(Box::new(KeyLists::new(task, of_all))),
+                _ => None,
+            },
             rows: Rows::new(task, "combine", |part| part.as_ref().map_or(0, A::owned)),
             values: Aside::new(),
             parts: Aside::new(),
@@ -100,23 +112,23 @@ impl<K: Key, V: Data, A: Aggregate<V>> Pipeline for Combine<K, V, A> {
     fn refers(&self, visit: &mut dyn FnMut(firesteel_model::RddId)) {
         match &self.arriving {
             Arriving::Values(side) => side.refers(visit),
-            Arriving::Parts(side) => side.refers(visit),
-            Arriving::Alike(side, _) => side.refers(visit),
+            Arriving::Parts(_) => {}
+            Arriving::Alike(keys, _) => keys.refers(visit),
         }
     }
     fn reads(&self, split: &u32, visit: &mut dyn FnMut(firesteel_model::RddId, firesteel_model::PartitionIndex)) {
         match &self.arriving {
             Arriving::Values(side) => side.reads(*split, visit),
-            Arriving::Parts(side) => side.reads(*split, visit),
-            Arriving::Alike(side, _) => side.reads(*split, visit),
+            Arriving::Parts(_) => {}
+            Arriving::Alike(keys, _) => keys.reads(split, visit),
         }
     }
 }
 
 enum Input<K, V, P> {
     Values(SideStream<(K, V)>),
-    Parts(SideStream<(K, P)>),
-    Alike(SideStream<K>, V),
+    Parts(Box<RunStream<(K, P)>>),
+    Alike(PortStream<K>, V),
 }
 
 enum State<K, V, P> {
@@ -299,10 +311,17 @@ impl<K: Key, V: Data, A: Aggregate<V>> TextSink<A::Part> for GatherTexts<'_, K, 
 }
 
 impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
+    /// Whether values are gathered in lists first.
+    const LISTS: bool = A::OF_ALL.is_some() && lists::fits::<V>();
+    /// Whether keys may be text, and are gathered as such first.
+    const TEXTS: bool = A::COMBINES && may_be_texts::<K>() && !needs_drop::<A::Part>();
+    /// Whether keys may arrive alone: those have no value.
+    const ALIKE: bool = size_of::<V>() == 0;
+
     /// Reads the current part where keys are text; rows take over where there is too much.
     fn read_texts(&mut self) -> Flow {
         let Some(mut texts) = self.texts.take() else { return Flow::Done };
-        let Input::Parts(SideStream::Shuffle(stream)) = &mut self.input else { return Flow::Done };
+        let Input::Parts(stream) = &mut self.input else { return Flow::Done };
         let Some(stream) = (&mut **stream as &mut dyn Any).downcast_mut::<RunStream<(String, A::Part)>>() else {
             return Flow::Done;
         };
@@ -361,10 +380,12 @@ impl<K: Key, V: Data, A: Aggregate<V>> CombineStream<K, V, A> {
         replay(later.values, &task, |record| {
             values.push(Own(record));
         });
-        let mut parts = Gather::new(&mut self.rows, &mut self.parts, Parts(a, PhantomData));
-        replay(later.parts, &task, |record| {
-            parts.push(Own(record));
-        });
+        if A::COMBINES {
+            let mut parts = Gather::new(&mut self.rows, &mut self.parts, Parts(a, PhantomData));
+            replay(later.parts, &task, |record| {
+                parts.push(Own(record));
+            });
+        }
         self.write();
     }
 }
@@ -375,13 +396,15 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
     #[inline]
     fn drive<S: Sink<Self::Item>>(&mut self, sink: &mut S) -> Flow {
         loop {
-            if self.lists.as_ref().is_some_and(|lists| lists.keys.is_none()) {
+            if Self::LISTS && self.lists.as_ref().is_some_and(|lists| lists.keys.is_none()) {
                 let flow = self.read_lists();
                 if flow != Flow::Done {
                     return flow;
                 }
             }
-            if let (Some(lists), Input::Values(stream)) = (&mut self.lists, &mut self.input) {
+            if Self::LISTS
+                && let (Some(lists), Input::Values(stream)) = (&mut self.lists, &mut self.input)
+            {
                 while let Some(row) = lists.next() {
                     if !sink.push(Own(row)) {
                         return Flow::Full;
@@ -393,19 +416,21 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
                 lists.reuse();
                 continue;
             }
-            if self.texts.as_ref().is_some_and(|texts| texts.is_reading()) {
+            if Self::TEXTS && self.texts.as_ref().is_some_and(|texts| texts.is_reading()) {
                 let flow = self.read_texts();
                 if flow != Flow::Done {
                     return flow;
                 }
             }
-            if let (Some(texts), Input::Parts(stream)) = (&mut self.texts, &mut self.input) {
+            if Self::TEXTS
+                && let (Some(texts), Input::Parts(stream)) = (&mut self.texts, &mut self.input)
+            {
                 while let Some(row) = texts.next() {
                     if !sink.push(row) {
                         return Flow::Full;
                     }
                 }
-                if !self.by_part.next([stream]) {
+                if !self.by_part.next([&mut **stream]) {
                     texts.leave();
                     return Flow::Done;
                 }
@@ -416,9 +441,25 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
                 let a = &self.aggregate;
                 let (rows, values, parts) = (&mut self.rows, &mut self.values, &mut self.parts);
                 let flow = match &mut self.input {
-                    Input::Values(stream) => stream.drive(&mut Gather::new(rows, values, Values(a))),
-                    Input::Parts(stream) => stream.drive(&mut Gather::new(rows, parts, Parts(a, PhantomData))),
+                    Input::Values(SideStream::Narrow(stream)) => {
+                        stream.drive(&mut Gather::new(rows, values, Values(a)))
+                    }
+                    Input::Values(SideStream::Shuffle(stream)) => {
+                        if A::COMBINES {
+                            unreachable!("{NEVER}")
+                        }
+                        stream.drive(&mut Gather::new(rows, values, Values(a)))
+                    }
+                    Input::Parts(stream) => {
+                        if !A::COMBINES {
+                            unreachable!("{NEVER}")
+                        }
+                        stream.drive(&mut Gather::new(rows, parts, Parts(a, PhantomData)))
+                    }
                     Input::Alike(stream, value) => {
+                        if !Self::ALIKE {
+                            unreachable!("{NEVER}")
+                        }
                         stream.drive(&mut Alike(Gather::new(rows, values, Values(a)), value))
                     }
                 };
@@ -440,7 +481,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Stream for CombineStream<K, V, A> {
             }
             let more = match &mut self.input {
                 Input::Values(stream) => self.by_part.next([stream]),
-                Input::Parts(stream) => self.by_part.next([stream]),
+                Input::Parts(stream) => self.by_part.next([&mut **stream]),
                 Input::Alike(..) => false,
             };
             if !more {

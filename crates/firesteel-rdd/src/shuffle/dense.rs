@@ -70,6 +70,12 @@ fn most_between(mut numbers: Vec<u64>) -> Option<(u64, u64)> {
     Some((*numbers.select_nth_unstable(few).1, *numbers.select_nth_unstable(last).1))
 }
 
+/// Whether keys of this type may be whole numbers. Unlike [`are_numbers`] it is known before anything is compiled for the type, so that
+/// where it says no nothing is.
+pub(super) const fn may_be_numbers<K>() -> bool {
+    !needs_drop::<K>() && size_of::<K>() <= size_of::<u64>()
+}
+
 impl<V: Clone, P: Clone> Dense<V, P> {
     /// Whether parts and values of these types may lie so: they own nothing, and a value may be copied.
     pub(super) const fn fits() -> bool {

@@ -156,18 +156,6 @@ impl<R: Data> RunStream<R> {
         result.unwrap_or_else(|e| self.lost(e.to_string(), matches!(e, StoreError::Unreachable { .. })))
     }
 
-    /// Into how many parts the partition is spread, as a power of two.
-    fn spread(&self) -> u32 {
-        self.outputs.spread
-    }
-
-    /// Begins with a part of `1 << spread`; `hash` is of a record's key.
-    fn begin_part(&mut self, part: u32, spread: u32, hash: fn(&R) -> u64) {
-        (self.wanted, self.hash) = (Wanted::Part { part, spread }, Some(hash));
-        self.next_map = 0;
-        self.elsewhere = Elsewhere::of(&self.outputs, self.task.executor().id);
-    }
-
     /// Whether this is the first time that the map outputs are read.
     fn is_first(&self) -> bool {
         matches!(self.wanted, Wanted::All | Wanted::Part { part: 0, .. })
@@ -474,16 +462,28 @@ pub(super) trait InParts {
     fn begin_part(&mut self, part: u32, spread: u32);
 }
 
+impl<K: Key, V: Data> InParts for RunStream<(K, V)> {
+    fn spread(&mut self) -> Option<u32> {
+        Some(self.outputs.spread)
+    }
+    fn begin_part(&mut self, part: u32, spread: u32) {
+        let hash: fn(&(K, V)) -> u64 = |record| hash_of(&record.0);
+        (self.wanted, self.hash) = (Wanted::Part { part, spread }, Some(hash));
+        self.next_map = 0;
+        self.elsewhere = Elsewhere::of(&self.outputs, self.task.executor().id);
+    }
+}
+
 impl<K: Key, V: Data> InParts for SideStream<(K, V)> {
     fn spread(&mut self) -> Option<u32> {
         match self {
             SideStream::Narrow(_) => None,
-            SideStream::Shuffle(stream) => Some(stream.spread()),
+            SideStream::Shuffle(stream) => stream.spread(),
         }
     }
     fn begin_part(&mut self, part: u32, spread: u32) {
         if let SideStream::Shuffle(stream) = self {
-            stream.begin_part(part, spread, |record| hash_of(&record.0));
+            stream.begin_part(part, spread);
         }
     }
 }

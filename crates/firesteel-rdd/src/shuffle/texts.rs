@@ -147,6 +147,7 @@ pub(super) struct TextRows<K, P> {
 
 impl<K: 'static, P> TextRows<K, P> {
     /// Whether keys and parts of these types are gathered so.
+    #[inline(always)]
     pub(super) fn fit() -> bool {
         are_texts::<K>() && !needs_drop::<P>()
     }

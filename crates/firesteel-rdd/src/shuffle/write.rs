@@ -21,7 +21,7 @@ use firesteel_model::ShuffleId;
 use firesteel_store::{
     Reservation, RunWriter,
     boundary::Sample,
-    chunk::{are_texts, element_of, text_of},
+    chunk::{are_texts, element_of, may_be_texts, text_of},
     weigh::Weigher,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -252,6 +252,11 @@ impl<K: Key, L: Lent<K>> Keyed<K, ()> for Alone<L> {
 }
 
 impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
+    /// Whether keys may be whole numbers, and their parts lie where these say.
+    const DENSE: bool = dense::may_be_numbers::<K>() && Dense::<V, A::Part>::fits();
+    /// Whether keys may be text.
+    const TEXTS: bool = may_be_texts::<K>();
+
     fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A, task: &Task, shuffle: ShuffleId) -> Self {
         let entry = size_of::<K>() + size_of::<A::Part>() + 16;
         let capacity = (COMBINE_TABLE_BYTES as usize / entry).max(64);
@@ -287,7 +292,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     /// How many entries there are.
     #[inline(always)]
     fn len(&self) -> usize {
-        if are_texts::<K>() { self.texts.len() } else { self.table.len() }
+        if Self::TEXTS && are_texts::<K>() { self.texts.len() } else { self.table.len() }
     }
 
     /// Writes a record that is owned.
@@ -327,7 +332,9 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
 
     #[inline(always)]
     fn add<X: Keyed<K, V>>(&mut self, mut x: X) {
-        if let Some(place) = self.dense.place(x.key()) {
+        if Self::DENSE
+            && let Some(place) = self.dense.place(x.key())
+        {
             return self.dense.add(place, x.into_value().take(), self.aggregate);
         }
         let hash = hash_of(x.key());
@@ -336,9 +343,12 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             return self.pass(hash, x);
         }
         self.seen += 1;
-        let slot = match text_of(x.key()) {
-            Some(text) => self.texts.find(hash, text).map(|(_, part)| part),
-            None => self.table.find(hash, x.key()),
+        let slot = if Self::TEXTS
+            && let Some(text) = text_of(x.key())
+        {
+            self.texts.find(hash, text).map(|(_, part)| part)
+        } else {
+            self.table.find(hash, x.key())
         };
         match slot {
             Some(slot) => {
@@ -362,10 +372,10 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     #[inline(always)]
     fn begin<X: Keyed<K, V>>(&mut self, hash: u64, mut x: X) {
         let a = self.aggregate;
-        if text_of(x.key()).is_some_and(|text| !self.texts.fits(text)) {
+        if Self::TEXTS && text_of(x.key()).is_some_and(|text| !self.texts.fits(text)) {
             return self.pass(hash, x);
         }
-        let owned = if are_texts::<K>() {
+        let owned = if Self::TEXTS && are_texts::<K>() {
             let owned = x.weigh_value(&mut self.weigher);
             let mut length = 0;
             x.lend(a, |key, part| {
@@ -384,7 +394,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             true => self.grew(Self::in_place() + owned),
             false => self.flush(),
         }
-        if Dense::<V, A::Part>::fits() && self.table.len() == DENSE_LOOK {
+        if Self::DENSE && self.table.len() == DENSE_LOOK {
             self.look_for_numbers();
         }
     }
@@ -428,9 +438,10 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             let full = self.used > self.limit;
             // Parts that change without growing look as if they had grown.
             let owned = |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned);
-            self.used = match are_texts::<K>() {
-                true => self.texts.estimate(|(_, part)| owned(part)),
-                false => self.len() as u64 * Self::in_place() + self.table.owned(owned),
+            self.used = if Self::TEXTS && are_texts::<K>() {
+                self.texts.estimate(|(_, part)| owned(part))
+            } else {
+                self.len() as u64 * Self::in_place() + self.table.owned(owned)
             };
             self.weighed = self.used;
             if full && self.used > self.limit / 2 {
@@ -452,20 +463,24 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     #[cold]
     #[inline(never)]
     fn flush(&mut self) {
-        self.dense.settle(self.aggregate);
-        for (key, part) in replace(&mut self.dense, Dense::none()).drain() {
-            self.write(hash_of(&key), key, part);
+        if Self::DENSE {
+            self.dense.settle(self.aggregate);
+            for (key, part) in replace(&mut self.dense, Dense::none()).drain() {
+                self.write(hash_of(&key), key, part);
+            }
+            self.dense_memory.shrink_to(0);
         }
-        self.dense_memory.shrink_to(0);
         let (seen, sent) = (self.seen, self.len() as u64);
         let (mut table, mut texts) = (take(&mut self.table), take(&mut self.texts));
         for entry in table.drain() {
             self.write(hash_of(&entry.key), entry.key, entry.value.expect(PART));
         }
-        for (key, (hash, part)) in texts.iter_mut() {
-            self.write_text(*hash, key, part.take().expect(PART));
+        if Self::TEXTS {
+            for (key, (hash, part)) in texts.iter_mut() {
+                self.write_text(*hash, key, part.take().expect(PART));
+            }
+            texts.clear();
         }
-        texts.clear();
         (self.seen, self.used, self.weighed) = (0, 0, 0);
         if seen < sent * WORTHWHILE {
             // Nobody needs its room for a long while.

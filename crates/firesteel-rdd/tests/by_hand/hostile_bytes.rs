@@ -4,8 +4,8 @@ use crate::hand::{Hand, Lineage, failure_of};
 use firesteel_model::{PartitionIndex, RddId, ShuffleId};
 use firesteel_rdd::{
     Combine, Count, Ending, Erased, Filter, KeyPartitioner, Map, MapOutputs, MapPartitions, Node, NodeBytes,
-    PartitionIter, Piece, Plain, RangeOf, RangePartitioner, Reducing, Root, ScatterCombined, Side, SplitBytes,
-    StageBytes, Task, TaskFailure, With, Without,
+    PartitionIter, Piece, Plain, RangeOf, RangePartitioner, Reducing, Root, ScatterCombined, SplitBytes, StageBytes,
+    Task, TaskFailure, With, Without,
 };
 use firesteel_store::record;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// A stage with an erased node, environments, a partitioner and a shuffle on either side.
 fn stage() -> StageBytes {
     let add = Reducing(Plain::new(|a: u64, b: u64| a + b));
-    let read = Combine::<String, u64, _>::parts(Side::Shuffle(ShuffleId(3)), add.clone(), 4);
+    let read = Combine::<String, u64, _>::parts(ShuffleId(3), add.clone(), 4);
     let node = Piece(Arc::new(read));
     let nodes = vec![NodeBytes { rdd: RddId(9), code: node.code(), bytes: node.encode().unwrap() }];
     let env = vec!["a".to_string(), "b".to_string()];

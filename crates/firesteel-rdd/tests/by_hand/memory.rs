@@ -156,7 +156,7 @@ fn parts_that_change_without_growing_take_what_they_are_and_not_what_they_were_g
     let written = hand.write(parts, &Lineage::default(), words(), combined);
     assert_eq!(written[0].records, 100, "the table was not flushed for parts that look larger than they are");
     let map_side = hand.metrics.take().peak_execution_memory;
-    hand.collect(&Lineage::default(), Combine::<u64, String, _>::values(Side::Shuffle(values), longest(), 1));
+    hand.collect(&Lineage::default(), Combine::<u64, String, _>::parts(values, longest(), 1));
     let reduce_side = hand.metrics.take().peak_execution_memory;
     assert!(map_side < 4 << 20 && reduce_side < 2 << 20, "{map_side} and {reduce_side} for 100 strings of 100 bytes");
 }

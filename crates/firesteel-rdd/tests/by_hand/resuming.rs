@@ -197,7 +197,7 @@ fn readers_of_shuffles_resume() {
         aggregate: add.clone(),
     };
     hand.write(ShuffleId(3), &none, many, combined);
-    let sums = check(&hand, &none, Combine::parts(Side::<(String, u64)>::Shuffle(ShuffleId(3)), add, 2)).concat();
+    let sums = check(&hand, &none, Combine::<String, u64, _>::parts(ShuffleId(3), add, 2)).concat();
     assert_eq!(sums.len(), 3_000);
     assert!(sums.iter().all(|(key, sum)| key.parse() == Ok(sum / 4)));
     let rest = check(&hand, &none, Subtract { left: side(left), right: side(right), partitions: 2 }).concat();

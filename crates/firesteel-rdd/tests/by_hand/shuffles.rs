@@ -31,7 +31,7 @@ fn keys_come_out_in_the_order_of_their_first_arrival() {
     let combined = ScatterCombined { shuffle: SHUFFLE, partitioner: partitioner.clone(), aggregate: add.clone() };
     let written = hand.write(SHUFFLE, &none, pairs, combined);
     assert_eq!(written.len(), 4);
-    let counts = hand.collect(&none, Combine::<u64, u64, _>::parts(Side::Shuffle(SHUFFLE), add, 3));
+    let counts = hand.collect(&none, Combine::<u64, u64, _>::parts(SHUFFLE, add, 3));
     for (p, part) in counts.iter().enumerate() {
         let here = (0..1_000).map(|i| i * i % 91).filter(|key| partitioner.place(key).0 == p);
         let keys: Vec<u64> = part.iter().map(|(key, _)| *key).collect();
@@ -51,7 +51,7 @@ fn a_full_combine_table_is_flushed_and_keys_of_a_large_shuffle_come_out_part_by_
     let combined = ScatterCombined { shuffle: SHUFFLE, partitioner: partitioner.clone(), aggregate: add.clone() };
     let written = hand.write(SHUFFLE, &none, pairs, combined);
     assert!((150_000..=300_000).contains(&written[0].records), "{}", written[0].records);
-    let counts = hand.collect(&none, Combine::<u64, u64, _>::parts(Side::Shuffle(SHUFFLE), add, 1));
+    let counts = hand.collect(&none, Combine::<u64, u64, _>::parts(SHUFFLE, add, 1));
     let mut keys: Vec<u64> = (0..150_000).map(|key| key << 20).collect();
     keys.sort_by_key(|key| part_of(partitioner.place(key).1, 8));
     assert!(counts[0].iter().copied().eq(keys.into_iter().map(|key| (key, 2))));
@@ -70,7 +70,7 @@ fn of_whole_numbers_close_together_a_map_task_writes_each_once() {
     let combined =
         ScatterCombined { shuffle: SHUFFLE, partitioner: KeyPartitioner::<i32>::hash(1), aggregate: add.clone() };
     let written = hand.write(SHUFFLE, &none, pairs, combined);
-    let counts = hand.collect(&none, Combine::<i32, u64, _>::parts(Side::Shuffle(SHUFFLE), add, 1)).concat();
+    let counts = hand.collect(&none, Combine::<i32, u64, _>::parts(SHUFFLE, add, 1)).concat();
     assert_eq!(written[0].records, counts.len() as u64);
     assert_eq!(counts.iter().map(|(_, n)| n).sum::<u64>(), 400_000);
 }

@@ -5,7 +5,7 @@ use crate::hand::{Hand, Lineage};
 use firesteel_model::{ShuffleId, TaskMetrics};
 use firesteel_rdd::{
     Combine, FlatMap, Key, KeyPartitioner, Map, Partitioner, Pipeline, Plain, RangeOf, Reducing, ScatterAlike,
-    ScatterCombined, Side, Unique, With,
+    ScatterCombined, Unique, With,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ fn sums<K: Key + From<String>>(shape: Shape, partitions: usize, budget: u64) -> 
     let combined = ScatterCombined { shuffle: SHUFFLE, partitioner, aggregate: aggregate.clone() };
     hand.write(SHUFFLE, &none, pairs::<K>(shape), combined);
     hand.metrics.take();
-    let sums = hand.collect(&none, Combine::<K, u64, _>::parts(Side::Shuffle(SHUFFLE), aggregate, partitions));
+    let sums = hand.collect(&none, Combine::<K, u64, _>::parts(SHUFFLE, aggregate, partitions));
     (sums, hand.metrics.get())
 }
 
@@ -83,7 +83,7 @@ fn once<K: Key + From<String>>(shape: Shape, partitions: usize, budget: u64) -> 
     let partitioner = KeyPartitioner::hash(partitions);
     let combined = ScatterCombined { shuffle: SHUFFLE, partitioner, aggregate: Unique };
     hand.write(SHUFFLE, &none, keys::<K>(shape), ScatterAlike(combined));
-    hand.collect(&none, Combine::<K, (), _>::parts(Side::Shuffle(SHUFFLE), Unique, partitions))
+    hand.collect(&none, Combine::<K, (), _>::parts(SHUFFLE, Unique, partitions))
 }
 
 fn texts<V: Clone>(named: &[Vec<(Name, V)>]) -> Vec<Vec<(String, V)>> {
@@ -139,7 +139,7 @@ fn keys_that_are_larger_than_a_table_are_counted() {
     let partitioner = KeyPartitioner::hash(2);
     let combined = ScatterCombined { shuffle: SHUFFLE, partitioner, aggregate: aggregate.clone() };
     hand.write(SHUFFLE, &none, large, combined);
-    let sums = hand.collect(&none, Combine::<String, u64, _>::parts(Side::Shuffle(SHUFFLE), aggregate, 2));
+    let sums = hand.collect(&none, Combine::<String, u64, _>::parts(SHUFFLE, aggregate, 2));
     let mut sums: Vec<_> = sums.concat().into_iter().map(|(key, sum)| (key.len(), sum)).collect();
     sums.sort();
     assert_eq!(sums, [(LONG, 6), (LONG + 1, 9)]);

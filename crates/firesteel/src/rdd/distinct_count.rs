@@ -89,7 +89,7 @@ impl<K: Key, V: Data + Hash, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
             Ok(precision) => precision,
             Err(e) => return refused(self, site, e),
         };
-        let sketches = self.aggregated(site, spread, Sketching(precision), true);
+        let sketches = self.aggregated(site, spread, Sketching(precision));
         let counts = sketches.child(Map::new(sketches.parent(), OnValue(Estimate)), site, true);
         let _ = counts.erase();
         Rdd::at(self.context(), Shuffled::of(counts.node().id), counts.node().clone())

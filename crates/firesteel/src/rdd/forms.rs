@@ -253,7 +253,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         F: Fn(&E, V, V) -> V + Captureless,
     {
         let f = With::new(env, f);
-        self.aggregated(site("fold_by_key_with"), Spread::Default, Folding(zero, Keeping(f.clone()), f), true)
+        self.aggregated(site("fold_by_key_with"), Spread::Default, Folding(zero, Keeping(f.clone()), f))
     }
 
     /// [`fold_by_key_into`](Rdd::fold_by_key_into) with an environment.
@@ -264,12 +264,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         F: Fn(&E, V, V) -> V + Captureless,
     {
         let f = With::new(env, f);
-        self.aggregated(
-            site("fold_by_key_into_with"),
-            Spread::given(partitions),
-            Folding(zero, Keeping(f.clone()), f),
-            true,
-        )
+        self.aggregated(site("fold_by_key_into_with"), Spread::given(partitions), Folding(zero, Keeping(f.clone()), f))
     }
 
     /// [`aggregate_by_key`](Rdd::aggregate_by_key) with an environment for the function that adds a value.
@@ -282,7 +277,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let folding = Folding(zero, Keeping(With::new(env, seq)), Plain::new(comb));
-        self.aggregated(site("aggregate_by_key_with"), Spread::Default, folding, true)
+        self.aggregated(site("aggregate_by_key_with"), Spread::Default, folding)
     }
 
     /// [`aggregate_by_key_into`](Rdd::aggregate_by_key_into) with an environment for the function that adds a value.
@@ -302,7 +297,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let folding = Folding(zero, Keeping(With::new(env, seq)), Plain::new(comb));
-        self.aggregated(site("aggregate_by_key_into_with"), Spread::given(partitions), folding, true)
+        self.aggregated(site("aggregate_by_key_into_with"), Spread::given(partitions), folding)
     }
 
     /// [`combine_by_key`](Rdd::combine_by_key) with an environment, which all three functions see first.
@@ -317,7 +312,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
     {
         let create = With::new(env, create);
         let (add, merge) = (create.beside(merge_value), create.beside(merge_combiners));
-        self.aggregated(site("combine_by_key_with"), Spread::Default, Combining(create, add, merge), true)
+        self.aggregated(site("combine_by_key_with"), Spread::Default, Combining(create, add, merge))
     }
 
     /// [`combine_by_key_into`](Rdd::combine_by_key_into) with an environment, which all three functions see first.
@@ -340,7 +335,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         let create = With::new(env, create);
         let (add, merge) = (create.beside(merge_value), create.beside(merge_combiners));
         let combining = Combining(create, add, merge);
-        self.aggregated(site("combine_by_key_into_with"), Spread::given(partitions), combining, true)
+        self.aggregated(site("combine_by_key_into_with"), Spread::given(partitions), combining)
     }
 
     /// [`reduce_by_key`](Rdd::reduce_by_key) straight to the driver: each partition's values are merged there, and the results here, in

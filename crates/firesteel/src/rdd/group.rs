@@ -67,7 +67,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
     where
         T: Data,
     {
-        self.child(Map::new(self.parent(), KeyBy(f)), site, false).aggregated(site, spread, Grouping, false)
+        self.child(Map::new(self.parent(), KeyBy(f)), site, false).aggregated(site, spread, Grouping)
     }
 }
 

@@ -108,14 +108,8 @@ pub(crate) fn piece<P: Pipeline>(pipeline: P) -> Option<Arc<dyn Node>> {
 }
 
 impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
-    /// Aggregates the values of each key. `combine` says whether map sides do so before they send.
-    pub(crate) fn aggregated<A: Aggregate<V>>(
-        &self,
-        site: CallSite,
-        spread: Spread<K>,
-        aggregate: A,
-        combine: bool,
-    ) -> S<(K, A::Part)>
+    /// Aggregates the values of each key.
+    pub(crate) fn aggregated<A: Aggregate<V>>(&self, site: CallSite, spread: Spread<K>, aggregate: A) -> S<(K, A::Part)>
     where
         K: Key,
         V: Data,
@@ -130,13 +124,13 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
             let (exec, shuffle) = if parent.partitioning().as_ref() == Some(&partitioning) {
                 let side = Side::<(K, V)>::Narrow(Erased::of(parent.id));
                 (piece(Combine::values(side, aggregate.clone(), count)), None)
-            } else if combine {
+            } else if A::COMBINES {
                 let dep = shuffle_of(&node.engine, &pipeline, count, |shuffle| ScatterCombined {
                     shuffle,
                     partitioner,
                     aggregate: aggregate.clone(),
                 });
-                (piece(Combine::<K, V, A>::parts(Side::Shuffle(dep.id), aggregate.clone(), count)), Some(dep))
+                (piece(Combine::<K, V, A>::parts(dep.id, aggregate.clone(), count)), Some(dep))
             } else {
                 let dep = shuffle_of(&node.engine, &pipeline, count, |shuffle| Scatter {
                     shuffle,
@@ -253,7 +247,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        self.aggregated(site("reduce_by_key"), Spread::Default, Reducing(Plain::new(f)), true)
+        self.aggregated(site("reduce_by_key"), Spread::Default, Reducing(Plain::new(f)))
     }
 
     /// [`reduce_by_key`](Rdd::reduce_by_key) into a number of partitions, or by a partitioner.
@@ -263,7 +257,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        self.aggregated(site("reduce_by_key_into"), Spread::given(partitions), Reducing(Plain::new(f)), true)
+        self.aggregated(site("reduce_by_key_into"), Spread::given(partitions), Reducing(Plain::new(f)))
     }
 
     /// [`reduce_by_key`](Rdd::reduce_by_key) with an environment.
@@ -273,7 +267,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        self.aggregated(site("reduce_by_key_with"), Spread::Default, Reducing(With::new(env, f)), true)
+        self.aggregated(site("reduce_by_key_with"), Spread::Default, Reducing(With::new(env, f)))
     }
 
     /// [`reduce_by_key_into`](Rdd::reduce_by_key_into) with an environment.
@@ -288,7 +282,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        self.aggregated(site("reduce_by_key_into_with"), Spread::given(partitions), Reducing(With::new(env, f)), true)
+        self.aggregated(site("reduce_by_key_into_with"), Spread::given(partitions), Reducing(With::new(env, f)))
     }
 
     /// [`reduce_by_key`](Rdd::reduce_by_key) that starts from `zero`, once for each key in each parent partition that has it (once
@@ -300,7 +294,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         V: Data,
     {
         let folding = Folding(zero, Keeping(Plain::new(f)), Plain::new(f));
-        self.aggregated(site("fold_by_key"), Spread::Default, folding, true)
+        self.aggregated(site("fold_by_key"), Spread::Default, folding)
     }
 
     /// [`fold_by_key`](Rdd::fold_by_key) into a number of partitions, or by a partitioner.
@@ -316,7 +310,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         V: Data,
     {
         let folding = Folding(zero, Keeping(Plain::new(f)), Plain::new(f));
-        self.aggregated(site("fold_by_key_into"), Spread::given(partitions), folding, true)
+        self.aggregated(site("fold_by_key_into"), Spread::given(partitions), folding)
     }
 
     /// Aggregates the values of each key into a value of another type: `seq` adds a value, `comb` merges two partial results,
@@ -340,7 +334,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let folding = Folding(zero, Keeping(Plain::new(seq)), Plain::new(comb));
-        self.aggregated(site("aggregate_by_key"), Spread::Default, folding, true)
+        self.aggregated(site("aggregate_by_key"), Spread::Default, folding)
     }
 
     /// [`aggregate_by_key`](Rdd::aggregate_by_key) into a number of partitions, or by a partitioner.
@@ -354,7 +348,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let folding = Folding(zero, Keeping(Plain::new(seq)), Plain::new(comb));
-        self.aggregated(site("aggregate_by_key_into"), Spread::given(partitions), folding, true)
+        self.aggregated(site("aggregate_by_key_into"), Spread::given(partitions), folding)
     }
 
     /// The general form of keyed aggregation: `create` starts from a key's first value, `merge_value` adds a further one,
@@ -370,7 +364,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let combining = Combining(Plain::new(create), Plain::new(merge_value), Plain::new(merge_combiners));
-        self.aggregated(site("combine_by_key"), Spread::Default, combining, true)
+        self.aggregated(site("combine_by_key"), Spread::Default, combining)
     }
 
     /// [`combine_by_key`](Rdd::combine_by_key) into a number of partitions, or by a partitioner.
@@ -391,7 +385,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let combining = Combining(Plain::new(create), Plain::new(merge_value), Plain::new(merge_combiners));
-        self.aggregated(site("combine_by_key_into"), Spread::given(partitions), combining, true)
+        self.aggregated(site("combine_by_key_into"), Spread::given(partitions), combining)
     }
 
     /// All values of each key. A shuffle without combining; the values of a key come in the order of the parent's partitions and
@@ -402,7 +396,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        self.aggregated(site("group_by_key"), Spread::Default, Grouping, false)
+        self.aggregated(site("group_by_key"), Spread::Default, Grouping)
     }
 
     /// [`group_by_key`](Rdd::group_by_key) into a number of partitions, or by a partitioner.
@@ -412,7 +406,7 @@ impl<K: 'static, V: 'static, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         K: Key,
         V: Data,
     {
-        self.aggregated(site("group_by_key_into"), Spread::given(partitions), Grouping, false)
+        self.aggregated(site("group_by_key_into"), Spread::given(partitions), Grouping)
     }
 }
 

@@ -354,7 +354,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let folding = Folding(zero, Looking(Plain::new(seq)), Plain::new(comb));
-        self.aggregated(site("aggregate_by_key_ref"), Spread::Default, folding, true)
+        self.aggregated(site("aggregate_by_key_ref"), Spread::Default, folding)
     }
 
     /// [`aggregate_by_key_ref`](Rdd::aggregate_by_key_ref) into a number of partitions, or by a partitioner.
@@ -372,7 +372,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let folding = Folding(zero, Looking(Plain::new(seq)), Plain::new(comb));
-        self.aggregated(site("aggregate_by_key_ref_into"), Spread::given(partitions), folding, true)
+        self.aggregated(site("aggregate_by_key_ref_into"), Spread::given(partitions), folding)
     }
 
     /// [`aggregate_by_key_ref`](Rdd::aggregate_by_key_ref) with an environment for the function that adds a value.
@@ -385,7 +385,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let folding = Folding(zero, Looking(With::new(env, seq)), Plain::new(comb));
-        self.aggregated(site("aggregate_by_key_ref_with"), Spread::Default, folding, true)
+        self.aggregated(site("aggregate_by_key_ref_with"), Spread::Default, folding)
     }
 
     /// [`combine_by_key`](Rdd::combine_by_key) by functions that look at each value where it lies.
@@ -398,7 +398,7 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let combining = CombiningRef(Plain::new(create), Plain::new(merge_value), Plain::new(merge_combiners));
-        self.aggregated(site("combine_by_key_ref"), Spread::Default, combining, true)
+        self.aggregated(site("combine_by_key_ref"), Spread::Default, combining)
     }
 
     /// [`combine_by_key_ref`](Rdd::combine_by_key_ref) into a number of partitions, or by a partitioner.
@@ -417,6 +417,6 @@ impl<K: Key, V: Data, P: Pipeline<Item = (K, V)>> Rdd<(K, V), P> {
         C: Fn(A, A) -> A + Captureless,
     {
         let combining = CombiningRef(Plain::new(create), Plain::new(merge_value), Plain::new(merge_combiners));
-        self.aggregated(site("combine_by_key_ref_into"), Spread::given(partitions), combining, true)
+        self.aggregated(site("combine_by_key_ref_into"), Spread::given(partitions), combining)
     }
 }

@@ -215,7 +215,7 @@ impl<A: Data> Rdd<A> {
     fn merged_into<C: Merge<A, A, Out = A>>(&self, count: usize, zero: &A, comb: &C, site: CallSite) -> Rdd<A> {
         let dealt = self.child(MapPartitions::new(self.parent(), DealTo(count as u64)), site, false);
         let folding = Folding(zero.clone(), Keeping(comb.clone()), comb.clone());
-        dealt.aggregated(site, Spread::given(InTurn(count)), folding, true).values().erase()
+        dealt.aggregated(site, Spread::given(InTurn(count)), folding).values().erase()
     }
 }
 

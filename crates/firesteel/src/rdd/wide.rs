@@ -29,7 +29,7 @@ fn scattered_alike<P: Pipeline<Item: Key>, A: Aggregate<()>>(
     let dep = shuffle_of(engine, pipeline, partitions, |shuffle| {
         ScatterAlike(ScatterCombined { shuffle, partitioner, aggregate })
     });
-    (Combine::parts(Side::Shuffle(dep.id), parts, partitions), dep)
+    (Combine::parts(dep.id, parts, partitions), dep)
 }
 
 impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
@@ -117,8 +117,8 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
                 && partitions == count
                 && partitioner.is_by_hash()
             {
-                let side = Side::Narrow(Erased::of(parent.id));
-                let exec = piece(Halves::new(Combine::<T, (), _>::alike(side, (), Unique, partitions), First));
+                let exec =
+                    piece(Halves::new(Combine::<T, (), _>::alike(Erased::of(parent.id), Unique, partitions), First));
                 return Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![None], exec });
             }
             let (parts, dep) = scattered_alike(&node.engine, &pipeline, partitioner, Unique);
@@ -140,8 +140,7 @@ impl<T: 'static, P: Pipeline<Item = T>> Rdd<T, P> {
             let (parent, partitions) = (&node.parents()[0], partitioner.count());
             let partitioning = Partitioning::of(partitioner.clone());
             if parent.partitioning().as_ref() == Some(&partitioning) {
-                let side = Side::Narrow(Erased::of(parent.id));
-                let exec = piece(Combine::<T, (), _>::alike(side, (), Counting, partitions));
+                let exec = piece(Combine::<T, (), _>::alike(Erased::of(parent.id), Counting, partitions));
                 return Ok(Prepared { partitioning: Some(partitioning), shuffles: vec![None], exec });
             }
             let (parts, dep) = scattered_alike(&node.engine, &pipeline, partitioner, Counting);
