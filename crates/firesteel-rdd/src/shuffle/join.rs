@@ -116,7 +116,7 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> Pipeline for Join<K, V, W, J> 
             left: (left, Aside::new()),
             right: (right, Aside::new()),
             left_is_read: false,
-            lists: (lists::fits::<V>() && lists::fits::<W>()).then(|| Box::new(JoinLists::new::<J>(task))),
+            lists: JoinLists::new::<J>(task).map(Box::new),
             rows: Rows::new(task, "join", |row| row.left.owned() + row.right.owned()),
             state: None,
             pairs: None,
@@ -273,12 +273,19 @@ struct JoinLists<K, V, W> {
 }
 
 impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
-    fn new<J: JoinKind<V, W>>(task: &Task) -> Self {
+    /// None where rows are the only way.
+    fn new<J: JoinKind<V, W>>(task: &Task) -> Option<Self> {
         let pairs_only = J::no_left().is_none() && J::no_right().is_none();
-        let probe = (pairs_only && lists::fits::<K>()).then(|| Probe::new(task));
+        let probe = (pairs_only && lists::fits::<K>() && lists::fits::<W>()).then(|| Probe::new(task));
+        if !Self::BY_LISTS && probe.is_none() {
+            return None;
+        }
         let (left, right) = (SideLists::new(), SideLists::new());
-        JoinLists { probe, lists: Lists::new(task, "join"), left, right, keys: None, current: None, done: (0, 0) }
+        Some(JoinLists { probe, lists: Lists::new(task, "join"), left, right, keys: None, current: None, done: (0, 0) })
     }
+
+    /// Whether lists are a way, and not only the probe.
+    const BY_LISTS: bool = lists::fits::<V>() && lists::fits::<W>();
 
     /// Whether both sides are read.
     fn is_ready(&self) -> bool {
@@ -313,8 +320,8 @@ impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
     /// Pushes the pairs of all keys; says whether the sink wants more.
     #[inline]
     fn push<J: JoinKind<V, W>, S: Sink<(K, (J::Left, J::Right))>>(&mut self, sink: &mut S) -> bool {
-        while let Some(((key, left), (_, right))) = self.probe.as_mut().and_then(Probe::next) {
-            if !sink.push(Own((key.clone(), (J::left(left.clone()), J::right(right.clone()))))) {
+        while let Some((key, left, right)) = self.probe.as_mut().and_then(Probe::next) {
+            if !sink.push(Own((key, (J::left(left), J::right(right))))) {
                 return false;
             }
         }
@@ -430,9 +437,10 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
             return;
         };
         let (left, right, _memory) = probe.into_records();
-        let (mut left, mut right) = (left.into_iter(), right.into_iter());
+        let (mut left, mut right) = (left, right.into_iter());
         let JoinLists { lists: of, left: of_left, right: of_right, .. } = &mut *lists;
-        if self.left_is_read
+        if JoinLists::<K, V, W>::BY_LISTS
+            && self.left_is_read
             && left.by_ref().all(|record| of.gather(0, of_left).push(Own(record)))
             && right.by_ref().all(|record| of.gather(1, of_right).known_keys_only(true).push(Own(record)))
         {

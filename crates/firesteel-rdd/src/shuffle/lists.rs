@@ -30,7 +30,12 @@ pub(super) const fn fits<V>() -> bool {
 
 /// What this operator may hold before rows take over.
 pub(super) fn most(memory: &Reservation) -> u64 {
-    MOST.0.min(memory.task().share() / MOST.1)
+    MOST.0.min(most_owned(memory))
+}
+
+/// The same, with what values own: that is not looked at.
+pub(super) fn most_owned(memory: &Reservation) -> u64 {
+    memory.task().share() / MOST.1
 }
 
 /// The keys of a part in the order of their first arrival, each with how many values it has on each of `N` sides.

@@ -2,10 +2,10 @@
 //! bytes through the disk that grows with the data, not with its square.
 
 use crate::hand::{Hand, Lineage};
-use firesteel_model::{BlockId, BroadcastId, RddId, ShuffleId, TaskMetrics};
+use firesteel_model::{BlockId, BroadcastId, RddId, ShuffleId, StorageLevel, TaskMetrics};
 use firesteel_rdd::{
-    ByKey, Combine, Data, Erased, Grouping, Inner, Join, KeyPartitioner, Map, Pipeline, Plain, RangeOf, ReadSide,
-    Reducing, Scatter, ScatterCombined, Side, Sorted, Subtract,
+    ByKey, CacheState, Cached, Combine, Data, Erased, Grouping, Inner, Join, KeyPartitioner, Map, Pipeline, Plain,
+    RangeOf, ReadSide, Reducing, Scatter, ScatterCombined, Side, Sorted, Subtract,
 };
 use std::sync::Arc;
 
@@ -88,6 +88,30 @@ fn a_join_is_the_same_with_little_memory_whether_keys_of_the_left_side_come_once
                 };
                 let right = shuffle(hand, 2, 60_000);
                 Join::<u64, Value, Value, Inner>::new(Side::Shuffle(shuffle_id), right, 1)
+            });
+        }
+    }
+}
+
+#[test]
+fn a_join_of_texts_is_the_same_with_little_memory_whether_they_are_lent_or_not() {
+    // With the least memory rows take over while the left side is read, with more of it while the right side is, with ample memory
+    // where a key comes twice.
+    for (budget, lent) in [(1 << 20, false), (1 << 20, true), (24 << 20, false), (24 << 20, true)] {
+        for comes_twice in [false, true] {
+            within(budget, |hand, lineage| {
+                let once = Plain::new(|i: u64| (mix(i), format!("{i:0>40}")));
+                let twice = Plain::new(|i: u64| (mix(i % 9_999), format!("{i:0>40}")));
+                let numbers = || RangeOf::new(0..10_000, 1);
+                match comes_twice {
+                    false => lineage.erase(RddId(7), Map::new(numbers(), once)),
+                    true => lineage.erase(RddId(7), Map::new(numbers(), twice)),
+                };
+                let level = if lent { StorageLevel::MEMORY_AND_DISK } else { StorageLevel::NONE };
+                let kept = Cached::<(u64, String)>::new(RddId(8), RddId(7), CacheState::new(level));
+                lineage.erase(RddId(8), kept);
+                let right = shuffle(hand, 2, 30_000);
+                Join::<u64, String, Value, Inner>::new(Side::Narrow(Erased::of(RddId(8))), right, 1)
             });
         }
     }

@@ -92,6 +92,24 @@ proptest! {
     }
 
     #[test]
+    fn a_join_of_texts_keeps_its_order_whether_they_are_lent_or_not(
+        sc in any_context(),
+        left in Just((0i64..80).map(|key| (key, -key)).collect::<Vec<_>>()).prop_shuffle(),
+        (taken, twice) in (0usize..80, prop::option::of(0i64..80)),
+        right in prop::collection::vec((-5i64..85, 0i64..1000), 0..300),
+        (n, into, lent) in (1usize..4, 1usize..3, any::<bool>()),
+    ) {
+        let left: Vec<_> = left.into_iter().take(taken).chain(twice.map(|key| (key, 7))).collect();
+        let texts = spread(&sc, &left, n).map_values(|v| v.to_string());
+        let texts = if lent { texts.partition_by(into).cache().erase() } else { texts.erase() };
+        // A block is lent from the second time on.
+        texts.count()?;
+        let joins = texts.join_into(&spread(&sc, &right, n), into);
+        let (text, plain) = (|values: &[i64]| values.iter().map(i64::to_string).collect(), |values: &[i64]| values.to_vec());
+        prop_assert_eq!(parts(&joins)?, joined(&cogrouped(&left, &right, into), text, plain));
+    }
+
+    #[test]
     fn an_rdd_joins_itself(sc in any_context(), pairs in any_pairs(), n in few_or_many()) {
         let rdd = spread(&sc, &pairs, n);
         let pairs = kept(&pairs, n);
