@@ -8,6 +8,7 @@ pub mod boundary;
 mod cached_block;
 mod catalogue;
 mod error;
+mod fetch;
 mod flushed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -34,6 +35,7 @@ pub use block_store::{BlockBuilder, BlockStatus, BlockStore};
 pub use cached_block::{CachedBlock, read_checkpoint};
 pub use catalogue::{Catalogue, FileRange, Located, OutputPlace};
 pub use error::StoreError;
+pub use fetch::LINE as CACHE_LINE;
 pub use flushed::RunFiles;
 pub use memory::{Evict, Kept, KeptKind, Memory, Refused, Reservation, TaskMemory};
 pub use output::{MapOutput, Piece, Wanted};
