@@ -60,12 +60,12 @@ impl RawPage {
         (self.hashes.len() == self.records as usize).then_some(&self.hashes)
     }
 
-    /// Reads the record that begins `at` this byte, or the first fields of it.
+    /// Reads the record that begins `at` this byte, or the first fields of it; it may borrow them.
     ///
     /// # Errors
     /// If none does.
     #[inline]
-    pub fn read<R: DeserializeOwned>(&self, at: u32) -> Result<R, StoreError> {
+    pub fn read<'a, R: Deserialize<'a>>(&'a self, at: u32) -> Result<R, StoreError> {
         let record = Decoder::new(self.bytes.get(at as usize..).unwrap_or_default()).read();
         record.map_err(|e| StoreError::Corrupt { place: "a page in memory".into(), what: e.to_string() })
     }

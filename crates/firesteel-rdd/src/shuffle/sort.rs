@@ -5,11 +5,13 @@ use super::{
     outgoing::Outgoing,
     read::{Side, SideStream, by_partition},
     rows::Disk,
+    texts,
 };
 use crate::{
     Data,
     func::FuncRef,
     pipeline::Pipeline,
+    source::LentText,
     stream::{Flow, Lent, Own, Sink, Stream},
     task::{Task, cannot_store},
     total::Total,
@@ -21,7 +23,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     any::{Any, TypeId},
     cmp::{Ordering, Reverse},
-    marker::PhantomData,
     mem::{needs_drop, take},
     ops::Range,
     sync::Arc,
@@ -315,8 +316,8 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     }
 
     /// The elements in pages, in order.
-    fn sort_placed(&mut self) -> (Vec<Place>, Pages<T>) {
-        let pages = Pages(take(&mut self.pages), PhantomData);
+    fn sort_placed(&mut self) -> (Vec<Place>, Pages) {
+        let pages = Pages(take(&mut self.pages));
         let mut placed = take(&mut self.placed);
         self.in_pages = 0;
         if are_ranked::<O::Key>() {
@@ -515,15 +516,16 @@ struct Place {
 }
 
 /// Pages that elements are read from.
-struct Pages<T>(Vec<Arc<RawPage>>, PhantomData<fn() -> T>);
+struct Pages(Vec<Arc<RawPage>>);
 
-impl<T: Data> Pages<T> {
+impl Pages {
     /// What they take in memory, in bytes.
     fn takes(&self) -> u64 {
         self.0.iter().map(|page| page.takes()).sum()
     }
 
-    fn read(&self, place: Place) -> T {
+    #[inline]
+    fn read<'a, Q: Deserialize<'a>>(&'a self, place: Place) -> Q {
         self.0[place.page as usize].read(place.at).unwrap_or_else(|e| cannot_store(e))
     }
 }
@@ -531,7 +533,7 @@ impl<T: Data> Pages<T> {
 /// Elements in pages, in order: each is read when it is its turn.
 struct Placed<T> {
     places: std::vec::IntoIter<Place>,
-    pages: Pages<T>,
+    pages: Pages,
     /// As many of the next ones, and as many more as are fetched ahead, are on their way.
     fetched: usize,
     /// Where an average element ends.
@@ -546,7 +548,7 @@ struct Placed<T> {
 const LINES: usize = 4;
 
 impl<T: Data> Placed<T> {
-    fn new(places: Vec<Place>, pages: Pages<T>, memory: Reservation, disk: Disk) -> Self {
+    fn new(places: Vec<Place>, pages: Pages, memory: Reservation, disk: Disk) -> Self {
         let last = pages.0.first().map_or(0, |page| page.record_bytes().saturating_sub(1));
         let placed = Placed {
             places: places.into_iter(),
@@ -580,7 +582,7 @@ impl<T: Data> Placed<T> {
     fn spill(&mut self) {
         let mut writer = self.disk.expect(self.disk.writer());
         for place in take(&mut self.places) {
-            self.disk.expect(writer.push(&self.pages.read(place)));
+            self.disk.expect(writer.push(&self.pages.read::<T>(place)));
         }
         self.pages.0 = Vec::new();
         self.disk.task().check();
@@ -590,23 +592,44 @@ impl<T: Data> Placed<T> {
         self.memory.shrink_to(SpillReader::<T>::BYTES);
     }
 
+    /// Where the next element lies, unless what is left is on disk.
     #[inline]
-    fn next(&mut self) -> Option<T> {
+    fn next_place(&mut self) -> Option<Place> {
         if self.rest.is_none()
             && self.memory.is_asked()
             && self.memory.bytes() >= 2 * self.memory.at_least(MIN_SPILL_BYTES)
         {
             self.spill();
         }
-        if let Some(rest) = &mut self.rest {
-            return rest.next().unwrap_or_else(|e| cannot_store(e));
-        }
         if self.fetched == 0 {
             self.fetch(AHEAD.1..AHEAD.0 + AHEAD.1);
             self.fetched = AHEAD.0;
         }
         self.fetched -= 1;
-        self.places.next().map(|place| self.pages.read(place))
+        self.places.next()
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        match self.next_place() {
+            Some(place) => Some(self.pages.read(place)),
+            None => self.rest.as_mut()?.next().unwrap_or_else(|e| cannot_store(e)),
+        }
+    }
+}
+
+/// An element that is text and lies in a page; `T` is `String`.
+struct TextInPage<'a>(LentText<'a>);
+
+impl<T: 'static> Lent<T> for TextInPage<'_> {
+    #[inline(always)]
+    fn get(&mut self) -> &T {
+        let text: &dyn Any = self.0.get();
+        text.downcast_ref().expect("only elements that are text are lent so")
+    }
+    #[inline(always)]
+    fn take(mut self) -> T {
+        texts::key_of(self.0.get())
     }
 }
 
@@ -718,6 +741,16 @@ impl<T: Data, O: Order<T>> Stream for SortedStream<T, O> {
             }
         }
         if let State::Writing(items) = &mut *self.state {
+            // Whoever only looks at texts needs no `String` for each.
+            if texts::are::<T>()
+                && let Some(Source::Places(items)) = &mut items.alone
+            {
+                while let Some(place) = items.next_place() {
+                    if !sink.push(TextInPage(LentText::new(items.pages.read(place)))) {
+                        return Flow::Full;
+                    }
+                }
+            }
             while let Some(item) = items.next() {
                 if !sink.push(Own(item)) {
                     return Flow::Full;

@@ -10,5 +10,6 @@ pub use empty::Empty;
 pub(crate) use parallelize::lost_checkpoint;
 pub use parallelize::{BlockStream, Parallelize, slice_bounds};
 pub use range::{RangeOf, StepRangeOf};
+pub(crate) use text_file::LentText;
 pub use text_file::TextFile;
 pub use whole_text_files::WholeTextFiles;

@@ -52,24 +52,24 @@ impl Pipeline for TextFile {
     fn reads(&self, _: &TextSplit, _: &mut dyn FnMut(RddId, PartitionIndex)) {}
 }
 
-/// A line lent from the read buffer, seen as the `String` that it would be: nothing is copied until it is taken.
-struct Line<'a> {
-    /// Lies in the read buffer: it is never dropped, nor handed out but by reference.
+/// Text that lies somewhere (a line in the read buffer), seen as the `String` that it would be: nothing is copied until it is taken.
+pub(crate) struct LentText<'a> {
+    /// Lies where it lies: it is never dropped, nor handed out but by reference.
     text: ManuallyDrop<String>,
-    read_buffer: PhantomData<&'a str>,
+    lies: PhantomData<&'a str>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> LentText<'a> {
     #[inline(always)]
-    fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         // SAFETY: the bytes are UTF-8, and live and unchanged for 'a. That they were not allocated as a string would matter to who drops
         // or grows it, and nobody can: it is only ever lent as `&String`.
         let text = unsafe { String::from_raw_parts(text.as_ptr().cast_mut(), text.len(), text.len()) };
-        Line { text: ManuallyDrop::new(text), read_buffer: PhantomData }
+        LentText { text: ManuallyDrop::new(text), lies: PhantomData }
     }
 }
 
-impl Lent<String> for Line<'_> {
+impl Lent<String> for LentText<'_> {
     #[inline(always)]
     fn get(&mut self) -> &String {
         &self.text
@@ -102,7 +102,7 @@ impl Stream for LineStream {
                 Some(lines) => {
                     for text in lines {
                         records += 1;
-                        if !sink.push(Line::new(text)) {
+                        if !sink.push(LentText::new(text)) {
                             flow = Some(Flow::Full);
                             break;
                         }
