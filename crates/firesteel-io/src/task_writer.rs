@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How much text is collected before it goes to the file.
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 256 << 10;
 
 /// What one attempt has written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

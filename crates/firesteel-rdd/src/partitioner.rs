@@ -273,12 +273,86 @@ impl<K: 'static> KeyPartitioner<K> {
         }
     }
 
+    /// The way to find the partitions of many keys. `rank` tells a key's number in the order of keys, if its type has one.
+    pub(crate) fn ranges(&self, rank: impl Fn(&K) -> Option<u64>) -> Ranges<'_, K>
+    where
+        K: Data + Ord,
+    {
+        let ranked = self.downcast::<RangePartitioner<K>>().and_then(|ranges| Ranked::of(ranges, rank));
+        ranked.map_or(Ranges::Any(self), Ranges::Ranked)
+    }
+
     #[inline(always)]
     fn checked(&self, partition: usize) -> usize {
         if partition >= self.count {
             out_of_range(partition, self.count)
         }
         partition
+    }
+}
+
+/// See [`KeyPartitioner::ranges`].
+pub(crate) enum Ranges<'a, K> {
+    Any(&'a KeyPartitioner<K>),
+    Ranked(Ranked),
+}
+
+impl<K: 'static> Ranges<'_, K> {
+    /// As [`KeyPartitioner::place_unhashed`]; `rank` is the key's.
+    #[inline(always)]
+    pub(crate) fn place(&self, key: &K, rank: Option<u64>) -> usize {
+        match (self, rank) {
+            (Ranges::Ranked(ranked), Some(rank)) => ranked.place(rank),
+            (Ranges::Ranked(_), None) => unreachable!("all keys of a type have a number, or none"),
+            (Ranges::Any(partitioner), _) => partitioner.place_unhashed(key),
+        }
+    }
+}
+
+/// The bounds of a [`RangePartitioner`] as numbers, and cells of equal width over them: most cells have no bound in them, so that most
+/// keys are compared with none.
+pub(crate) struct Ranked {
+    bounds: Vec<u64>,
+    ascending: bool,
+    least: u64,
+    /// A cell is `1 << shift` wide.
+    shift: u32,
+    /// How many bounds come before each cell; and how many there are.
+    before: Vec<u32>,
+}
+
+/// So many cells there are.
+const CELLS: usize = 1 << 10;
+
+impl Ranked {
+    fn of<K: Data + Ord>(ranges: &RangePartitioner<K>, rank: impl Fn(&K) -> Option<u64>) -> Option<Self> {
+        let bounds: Vec<u64> = ranges.bounds.iter().map(rank).collect::<Option<_>>()?;
+        let (least, most) = (*bounds.first()?, *bounds.last()?);
+        let shift = (u64::BITS - (most - least).leading_zeros()).saturating_sub(CELLS.ilog2());
+        let mut ranked = Ranked { bounds, ascending: ranges.ascending, least, shift, before: vec![0; CELLS + 1] };
+        for at in 0..ranked.bounds.len() {
+            let cell = ranked.cell(ranked.bounds[at]);
+            ranked.before[cell + 1] += 1;
+        }
+        (1..=CELLS).for_each(|cell| ranked.before[cell] += ranked.before[cell - 1]);
+        Some(ranked)
+    }
+
+    /// Greater numbers are in no lower cell.
+    #[inline(always)]
+    fn cell(&self, number: u64) -> usize {
+        ((number.saturating_sub(self.least) >> self.shift) as usize).min(CELLS - 1)
+    }
+
+    #[inline(always)]
+    fn place(&self, number: u64) -> usize {
+        let cell = self.cell(number);
+        let (from, to) = (self.before[cell] as usize, self.before[cell + 1] as usize);
+        let mut at = from;
+        if from < to {
+            at += self.bounds[from..to].partition_point(|bound| *bound < number);
+        }
+        if self.ascending { at } else { self.bounds.len() - at }
     }
 }
 
@@ -369,5 +443,34 @@ impl PartialEq for Partitioning {
 impl fmt::Debug for Partitioning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Partitioning({})", self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn agrees(bounds: Vec<u64>, keys: &[u64], ascending: bool) {
+        let ranges = RangePartitioner::from_bounds(bounds, ascending);
+        let Some(ranked) = Ranked::of(&ranges, |bound| Some(*bound)) else { return assert!(ranges.bounds.is_empty()) };
+        for key in ranges.bounds.iter().chain(keys).flat_map(|key| [key.saturating_sub(1), *key, key.saturating_add(1)])
+        {
+            assert_eq!(ranked.place(key), ranges.partition(&key), "{key}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn cells_find_the_ranges_that_comparisons_find(
+            bounds in prop::collection::vec(any::<u64>(), 0..60), keys in prop::collection::vec(any::<u64>(), 0..60),
+            bits in 0u32..64, more: u64, ascending: bool,
+        ) {
+            let near = |keys: &[u64]| keys.iter().map(|key| (key >> bits).saturating_add(more)).collect::<Vec<_>>();
+            agrees(near(&bounds), &keys, ascending);
+            agrees(near(&bounds), &near(&keys), ascending);
+            agrees(bounds, &near(&keys), ascending);
+        }
     }
 }

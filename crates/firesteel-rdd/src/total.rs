@@ -56,8 +56,15 @@ where
 }
 
 macro_rules! total {
-    ($($float:ident),*) => {$(
+    ($($float:ident as $bits:ident),*) => {$(
         impl Total<$float> {
+            /// The number that stands for it in the order of floats.
+            #[inline(always)]
+            pub(crate) fn rank(&self) -> u64 {
+                let (bits, sign) = (self.canonical().to_bits(), 1 << ($bits::BITS - 1));
+                (if bits & sign == 0 { bits | sign } else { !bits }).into()
+            }
+
             /// The one NaN that stands for all of them, so that what is equal is equal in its bits.
             #[inline(always)]
             fn canonical(&self) -> $float {
@@ -106,7 +113,7 @@ macro_rules! total {
     )*};
 }
 
-total!(f32, f64);
+total!(f32 as u32, f64 as u64);
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +129,17 @@ mod tests {
                 assert_eq!((a, hash_of(&a)), (b, hash_of(&b)));
             }
         }
+    }
+
+    #[test]
+    fn ranks_are_in_the_order_of_floats() {
+        let floats = [f64::MIN, -1.5, -1.0, -f64::MIN_POSITIVE, -0.0, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY];
+        for (a, b) in floats.iter().flat_map(|a| floats.iter().chain(&[f64::NAN, -f64::NAN]).map(move |b| (*a, *b))) {
+            assert_eq!(Total(a).rank().cmp(&Total(b).rank()), Total(a).cmp(&Total(b)), "{a} {b}");
+            let (a, b) = (Total(a as f32), Total(b as f32));
+            assert_eq!(a.rank().cmp(&b.rank()), a.cmp(&b), "{a} {b}");
+        }
+        assert_eq!(Total(f64::NAN).rank(), Total(-f64::NAN).rank());
     }
 
     #[test]

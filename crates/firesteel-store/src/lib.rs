@@ -9,6 +9,7 @@ mod cached_block;
 mod catalogue;
 pub mod chunk;
 mod error;
+mod fetch;
 mod flushed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -36,6 +37,7 @@ pub use cached_block::{CachedBlock, read_checkpoint};
 pub use catalogue::{Catalogue, FileRange, Located, OutputPlace};
 pub use chunk::{Chunk, Texts};
 pub use error::StoreError;
+pub use fetch::LINE as CACHE_LINE;
 pub use flushed::RunFiles;
 pub use memory::{Evict, Kept, KeptKind, Memory, Refused, Reservation, TaskMemory};
 pub use output::{MapOutput, Piece, Wanted};

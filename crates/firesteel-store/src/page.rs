@@ -8,7 +8,7 @@
 //! in the next page. The checksum is of the three numbers before it and of the stored bytes.
 
 use crate::{
-    StoreError,
+    StoreError, fetch,
     record::{self, Decoder, RecordError},
     scratch::ScratchFile,
 };
@@ -33,12 +33,19 @@ pub struct RawPage {
     pub(crate) records: u32,
     /// Where each record begins, if that is noted.
     pub(crate) starts: Vec<u32>,
+    /// The hash that each was pushed with, if that is noted.
+    pub(crate) hashes: Vec<u64>,
 }
 
 impl RawPage {
     /// What it takes in memory, in bytes.
     pub fn takes(&self) -> u64 {
-        (self.bytes.capacity() + self.starts.capacity() * size_of::<u32>()) as u64
+        self.bytes.capacity() as u64 + self.notes()
+    }
+
+    /// What its notes take.
+    pub(crate) fn notes(&self) -> u64 {
+        (self.starts.capacity() * size_of::<u32>() + self.hashes.capacity() * size_of::<u64>()) as u64
     }
 
     /// Where each record begins, if that was noted of all of them: see [`RunWriter::indexed`](crate::RunWriter::indexed).
@@ -47,20 +54,28 @@ impl RawPage {
         (self.starts.len() == self.records as usize).then_some(&self.starts)
     }
 
-    /// Reads the record that begins `at` this byte, or the first fields of it.
+    /// The hash that each record was pushed with, if that was noted.
+    #[inline]
+    pub fn hashes(&self) -> Option<&[u64]> {
+        (self.hashes.len() == self.records as usize).then_some(&self.hashes)
+    }
+
+    /// Reads the record that begins `at` this byte, or the first fields of it; it may borrow them.
     ///
     /// # Errors
     /// If none does.
     #[inline]
-    pub fn read<R: DeserializeOwned>(&self, at: u32) -> Result<R, StoreError> {
+    pub fn read<'a, R: Deserialize<'a>>(&'a self, at: u32) -> Result<R, StoreError> {
         let record = Decoder::new(self.bytes.get(at as usize..).unwrap_or_default()).read();
         record.map_err(|e| StoreError::Corrupt { place: "a page in memory".into(), what: e.to_string() })
     }
 
-    /// What lies from this byte on.
-    #[inline]
-    pub fn rest(&self, at: u32) -> &[u8] {
-        self.bytes.get(at as usize..).unwrap_or_default()
+    /// Has the processor fetch the line of its cache in which this byte lies, if there is one.
+    #[inline(always)]
+    pub fn fetch(&self, at: usize) {
+        if let Some(byte) = self.bytes.get(at) {
+            fetch::to_read(byte);
+        }
     }
 
     /// How many bytes a record takes, on average.

@@ -10,7 +10,7 @@
 //! bytes take, and nothing of them has to be freed one by one. Large ones stay values, whose bytes are not worth copying.
 
 use crate::{
-    MapOutput, Reservation, RunFiles, StoreError,
+    MapOutput, Reservation, RunFiles, StoreError, fetch,
     flushed::Flushed,
     page::RawPage,
     record::{self, RecordError},
@@ -62,8 +62,8 @@ pub struct RunWriter<R> {
     unreserved: u64,
     /// A page with less room than this gets no other record.
     longest: usize,
-    /// Whether pages note where records begin.
-    indexed: bool,
+    /// Whether pages note where records begin, and with which hash they were pushed.
+    indexed: Indexed,
     /// A bucket holds `1 << shift` partitions.
     shift: u32,
     /// Each bucket's chunk that is being filled; by themselves, so that a processor's first cache has room for where all of them end.
@@ -100,10 +100,30 @@ struct Staged<R> {
 const STAGED: (usize, u64) = (1_024, 256 << 10);
 /// Records that take more than so many bytes, on average of the first ones, are not encoded.
 const ENCODED_BYTES: u64 = 1 << 10;
+/// A page has room for notes of so many records at least.
+const MIN_NOTES: usize = 16;
 /// The capacity of a bucket's first page of encoded records; each further page has four times as much, up to [`CHUNK_BYTES`].
 const FIRST_PAGE: usize = 1 << 10;
-/// A page has room for notes of so many records at first; it doubles.
-const FIRST_STARTS: usize = 16;
+
+/// What pages note of their records.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Indexed {
+    No,
+    Starts,
+    Hashes,
+}
+
+impl Indexed {
+    /// What the notes of so many records take.
+    fn bytes(self, records: usize) -> u64 {
+        let each = match self {
+            Indexed::No => 0,
+            Indexed::Starts => size_of::<u32>(),
+            Indexed::Hashes => size_of::<u32>() + size_of::<u64>(),
+        };
+        (records * each) as u64
+    }
+}
 
 /// What a map task's writer may use.
 pub struct Room {
@@ -165,10 +185,19 @@ impl RawBucket {
         (self.current.bytes.capacity() * 4).clamp(FIRST_PAGE, CHUNK_BYTES)
     }
 
+    /// How many records the page after the current one has room to note: as many as it is to have, by the current one's.
+    fn next_notes(&self) -> usize {
+        let RawPage { bytes, records, .. } = &self.current;
+        let full = *records as usize * self.next_capacity() / bytes.len().max(1);
+        (full + full / 16).clamp(MIN_NOTES, self.next_capacity())
+    }
+
     /// Begins another page.
-    fn more(&mut self) {
-        let bytes = Vec::with_capacity(self.next_capacity());
-        let full = std::mem::replace(&mut self.current, RawPage { bytes, records: 0, starts: Vec::new() });
+    fn more(&mut self, indexed: Indexed) {
+        let (bytes, notes) = (Vec::with_capacity(self.next_capacity()), self.next_notes());
+        let starts = Vec::with_capacity(if indexed == Indexed::No { 0 } else { notes });
+        let hashes = Vec::with_capacity(if indexed == Indexed::Hashes { notes } else { 0 });
+        let full = std::mem::replace(&mut self.current, RawPage { bytes, records: 0, starts, hashes });
         if full.records > 0 {
             self.full.push(Arc::new(full));
         }
@@ -179,9 +208,11 @@ impl RawBucket {
     }
 
     fn into_pages(mut self) -> Vec<Arc<RawPage>> {
-        let last = &mut self.current.bytes;
-        if last.len() * 2 <= last.capacity() {
-            last.shrink_to_fit();
+        let last = &mut self.current;
+        if last.bytes.len() * 2 <= last.bytes.capacity() {
+            last.bytes.shrink_to_fit();
+            last.starts.shrink_to_fit();
+            last.hashes.shrink_to_fit();
         }
         if self.current.records > 0 {
             self.full.push(Arc::new(self.current));
@@ -208,7 +239,7 @@ impl<R: Serialize> RunWriter<R> {
             weigher: Weigher::default(),
             unreserved: 0,
             longest: 0,
-            indexed: false,
+            indexed: Indexed::No,
             shift,
             open: open(partitions, shift),
             buckets: buckets(partitions, shift),
@@ -243,7 +274,14 @@ impl<R: Serialize> RunWriter<R> {
     /// The same, with a note of where each record begins, if they are encoded: for a reader who looks at a part of each.
     #[must_use]
     pub fn indexed(mut self) -> Self {
-        self.indexed = true;
+        self.indexed = Indexed::Starts;
+        self
+    }
+
+    /// The same, and with a note of the hash that each is pushed with: for a reader to whom that says enough.
+    #[must_use]
+    pub fn indexed_with_hashes(mut self) -> Self {
+        self.indexed = Indexed::Hashes;
         self
     }
 
@@ -269,7 +307,7 @@ impl<R: Serialize> RunWriter<R> {
         let Some(sum) = self.hashes.get_mut(part) else { return self.stage(partition, hash, record) };
         *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
         if self.encodes() {
-            return self.encode(part, &record);
+            return self.encode(part, hash, &record);
         }
         if needs_drop::<R>() {
             self.unreserved += self.weigher.weigh(&record);
@@ -299,7 +337,7 @@ impl<R: Serialize> RunWriter<R> {
         let part = partition << self.spread | part_of(hash, self.spread);
         let sum = &mut self.hashes[part];
         *sum = sum.wrapping_mul(MULTIPLIER).wrapping_add(hash);
-        self.encode(part, record);
+        self.encode(part, hash, record);
     }
 
     /// Puts the newest records where they belong.
@@ -357,35 +395,41 @@ impl<R: Serialize> RunWriter<R> {
     }
 
     #[inline(always)]
-    fn encode<Q: Serialize>(&mut self, partition: usize, record: &Q) {
+    fn encode<Q: Serialize>(&mut self, partition: usize, hash: u64, record: &Q) {
         let RawPage { bytes, records, .. } = &self.raw[partition].current;
         if bytes.capacity() - bytes.len() <= self.longest || *records == u32::MAX {
             self.more_pages(partition);
         }
-        if self.indexed {
-            self.note_start(partition);
+        if self.indexed != Indexed::No {
+            self.note(partition, hash);
         }
         let RawPage { bytes, records, .. } = &mut self.raw[partition].current;
         let (length, room) = (bytes.len(), bytes.capacity());
         let encoded = record::extend(bytes, record);
         *records += 1;
         if bytes.len() > room || encoded.is_err() {
-            self.outgrown(partition, (length, room), encoded);
+            return self.outgrown(partition, (length, room), encoded);
+        }
+        // Where the partition's next record goes is not in the cache when it comes, if there are many partitions.
+        for lines in 1..=2 {
+            fetch_spare(bytes, lines * fetch::LINE);
         }
     }
 
-    /// Notes where a page's next record begins.
+    /// Notes where a page's next record begins, and its hash.
     #[inline(always)]
-    fn note_start(&mut self, partition: usize) {
-        let RawPage { bytes, starts, .. } = &mut self.raw[partition].current;
+    fn note(&mut self, partition: usize, hash: u64) {
+        let page = &mut self.raw[partition].current;
         // One that begins farther on has no note, and so the page has none.
-        let Ok(start) = u32::try_from(bytes.len()) else { return };
-        if starts.len() == starts.capacity() {
-            let had = starts.capacity();
-            starts.reserve(FIRST_STARTS);
-            self.used += ((starts.capacity() - had) * size_of::<u32>()) as u64;
+        let Ok(start) = u32::try_from(page.bytes.len()) else { return };
+        let had = page.notes();
+        page.starts.push(start);
+        fetch_spare(&mut page.starts, fetch::LINE / size_of::<u32>());
+        if self.indexed == Indexed::Hashes {
+            page.hashes.push(hash);
+            fetch_spare(&mut page.hashes, fetch::LINE / size_of::<u64>());
         }
-        starts.push(start);
+        self.used += page.notes() - had;
     }
 
     /// A record was longer than its page had room for, or has no bytes.
@@ -404,9 +448,15 @@ impl<R: Serialize> RunWriter<R> {
     #[cold]
     #[inline(never)]
     fn more_pages(&mut self, partition: usize) {
-        self.make_room(self.raw[partition].next_capacity() as u64);
-        self.used += self.raw[partition].next_capacity() as u64;
-        self.raw[partition].more();
+        self.make_room(self.page_bytes(partition));
+        self.used += self.page_bytes(partition);
+        self.raw[partition].more(self.indexed);
+    }
+
+    /// What the next page of a bucket takes.
+    fn page_bytes(&self, partition: usize) -> u64 {
+        let bucket = &self.raw[partition];
+        bucket.next_capacity() as u64 + self.indexed.bytes(bucket.next_notes())
     }
 
     /// Begins a chunk in a bucket with a record, within the memory that there is.
@@ -558,6 +608,14 @@ impl<R: Serialize> RunWriter<R> {
             run.append_in_order(bucket, len, first, 1 << self.shift);
         }
         run
+    }
+}
+
+/// Has the processor fetch what lies so far behind the end, to be written to.
+#[inline(always)]
+fn fetch_spare<T>(items: &mut Vec<T>, far: usize) {
+    if let Some(place) = items.spare_capacity_mut().get(far) {
+        fetch::to_write(place);
     }
 }
 

@@ -65,6 +65,13 @@ pub(super) fn w5(sc: &Context, setting: &Setting) -> Result<Answer> {
     Ok(Answer::default())
 }
 
+pub(super) fn w5_lines(sc: &Context, setting: &Setting) -> Result<Answer> {
+    sc.text_file(path(setting.inputs().records))
+        .sort_by(|line| line[..19].parse::<u64>().expect("a number of nineteen digits"), true)
+        .save_as_text_file(path(setting.output()))?;
+    Ok(Answer::default())
+}
+
 pub(super) fn w6(sc: &Context, setting: &Setting) -> Result<Answer> {
     let n = setting.of(5e6);
     let left = sc.range_n(0..n, 8).map_with(n, |n, i| (i * 2_654_435_761 % n, i));

@@ -46,7 +46,7 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     let mut figures = Vec::new();
     let Setting { scale, folder, patience, .. } = &options.setting;
     // Tasks and starts have no size.
-    let grows = |name: &str| !["W1e", "W7e", "W13", "W14"].contains(&name) && name.starts_with('W');
+    let grows = |name: &str| !["W1e", "W5s", "W7e", "W13", "W14"].contains(&name) && name.starts_with('W');
     let workloads = || WORKLOADS.iter().filter(|workload| grows(workload.name) && options.wants(workload));
     for size in SIZES {
         let scale = scale * size as f64 / SIZES[2] as f64;

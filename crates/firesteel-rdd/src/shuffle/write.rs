@@ -5,7 +5,7 @@ use super::{
     combine::{Gather, Values},
     dense::{self, Dense},
     rows::{Aside, Rows, replay},
-    sort::Order,
+    sort::{Order, are_ranked, rank},
     table::{Entry, PART, Table},
     texts::TextTable,
 };
@@ -13,7 +13,7 @@ use crate::{
     Data, Key,
     action::{Action, Input, check_sample, survives},
     op::{HalfOf, Second},
-    partitioner::{KeyPartitioner, hash_of},
+    partitioner::{KeyPartitioner, Ranges, hash_of},
     stream::{Lent, Loan, Own, Sink, Stream},
     task::Task,
 };
@@ -621,24 +621,33 @@ pub struct ScatterSorted<K, O> {
 impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Action<T> for ScatterSorted<K, O> {
     type Out = MapWritten;
     fn run<S: Stream<Item = T>>(&self, mut input: Input<S>) -> MapWritten {
-        struct Ranging<'a, K, O, T>(&'a KeyPartitioner<K>, &'a O, RunWriter<T>, Option<T>);
+        struct Ranging<'a, K, O, T>(&'a Ranges<'a, K>, &'a O, RunWriter<T>, Option<T>);
         impl<T: Data, K: Data + Ord, O: Order<T, Key = K>> Sink<T> for Ranging<'_, K, O, T> {
             #[inline(always)]
             fn push<L: Lent<T>>(&mut self, mut item: L) -> bool {
-                let partition = self.1.with_key(item.get(), |key| self.0.place_unhashed(key));
+                // The reader finds the key's number where the run notes hashes.
+                let (partition, rank) = self.1.with_key(item.get(), |key| {
+                    let rank = rank(key);
+                    (self.0.place(key, rank), rank.unwrap_or(0))
+                });
                 if self.3.is_none() {
                     self.3 = Some(item.get().clone());
                 }
                 match self.2.encodes() {
-                    true => self.2.push_encoded(partition, 0, item.get()),
-                    false => self.2.push(partition, 0, item.take()),
+                    true => self.2.push_encoded(partition, rank, item.get()),
+                    false => self.2.push(partition, rank, item.take()),
                 }
                 true
             }
         }
         let writer = RunWriter::new(places(self.partitioner.count())).within(input.task().room(self.shuffle));
-        let writer = if O::BY_KEY { writer.indexed() } else { writer };
-        let mut sink = Ranging(&self.partitioner, &self.order, writer, None);
+        let writer = match are_ranked::<K>() {
+            true => writer.indexed_with_hashes(),
+            false if O::BY_KEY => writer.indexed(),
+            false => writer,
+        };
+        let ranges = self.partitioner.ranges(rank);
+        let mut sink = Ranging(&ranges, &self.order, writer, None);
         input.drive(&mut sink);
         publish(input.task(), self.shuffle, sink.2, sink.3.as_ref(), Instant::now())
     }

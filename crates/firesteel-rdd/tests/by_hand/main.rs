@@ -9,5 +9,6 @@ mod partitioners;
 mod resuming;
 mod shuffles;
 mod sizes;
+mod sorts;
 mod tables;
 mod texts;

@@ -4,8 +4,8 @@
 use crate::hand::{Hand, Lineage};
 use firesteel_model::{BlockId, BroadcastId, RddId, ShuffleId, StorageLevel, TaskMetrics};
 use firesteel_rdd::{
-    ByKey, CacheState, Cached, Combine, Data, Erased, Grouping, Inner, Join, KeyPartitioner, Map, Pipeline, Plain,
-    RangeOf, ReadSide, Reducing, Scatter, ScatterCombined, Side, Sorted, Subtract,
+    ByKey, CacheState, Cached, Captureless, Combine, Data, Erased, Grouping, Inner, Join, Key, KeyPartitioner, Map,
+    Pipeline, Plain, RangeOf, ReadSide, Reducing, Scatter, ScatterCombined, ScatterSorted, Side, Sorted, Subtract,
 };
 use std::sync::Arc;
 
@@ -117,20 +117,28 @@ fn a_join_of_texts_is_the_same_with_little_memory_whether_they_are_lent_or_not()
     }
 }
 
-#[test]
-fn a_sort_of_what_lies_in_pages_gives_way_to_the_join_that_reads_it() {
+/// A sort of texts that lie in pages, by keys that are noted there or are not, and a join that reads it.
+fn sort_in_pages<K: Key + Ord>(key: impl Fn(u64) -> K + Captureless) {
     let metrics = within(8 << 20, |hand, lineage| {
-        let text = |i: u64| (mix(i) % 5_000, format!("{:0>100}", mix(i)));
-        let scatter = Scatter { shuffle: ShuffleId(1), partitioner: KeyPartitioner::<u64>::hash(1), spread: false };
+        let text = move |i: u64| (key(mix(i) % 5_000), format!("{:0>100}", mix(i)));
+        let scatter = ScatterSorted { shuffle: ShuffleId(1), partitioner: KeyPartitioner::of(1), order: ByKey };
         let texts = Map::new(RangeOf::new(0..25_000, 2), Plain::new(text));
         hand.write(ShuffleId(1), &Lineage::default(), texts, scatter);
-        let side = Side::<(u64, String)>::Shuffle(ShuffleId(1));
+        let side = Side::<(K, String)>::Shuffle(ShuffleId(1));
         let sorted = Sorted { side, order: ByKey, ascending: false, partitions: 1 };
         lineage.erase(RddId(7), sorted);
-        let few = shuffle(hand, 2, 3_000);
-        Join::<u64, String, Value, Inner>::new(Side::Narrow(Erased::of(RddId(7))), few, 1)
+        let scatter = Scatter { shuffle: ShuffleId(2), partitioner: KeyPartitioner::<K>::hash(1), spread: false };
+        let few = Map::new(RangeOf::new(0..3_000, 4), Plain::new(move |i: u64| (key(mix(i / 3)), mix(i))));
+        hand.write(ShuffleId(2), &Lineage::default(), few, scatter);
+        Join::<K, String, u64, Inner>::new(Side::Narrow(Erased::of(RddId(7))), Side::Shuffle(ShuffleId(2)), 1)
     });
     assert!(metrics.memory_bytes_spilled > 0, "{metrics:?}");
+}
+
+#[test]
+fn a_sort_of_what_lies_in_pages_gives_way_to_the_join_that_reads_it() {
+    sort_in_pages(|i| i);
+    sort_in_pages(|i| (i, 0u8));
 }
 
 #[test]

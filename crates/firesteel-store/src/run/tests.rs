@@ -82,14 +82,18 @@ fn many_records_that_own_memory_are_encoded_and_read_the_same() {
 }
 
 #[test]
-fn pages_note_where_their_records_begin_if_they_are_to() {
+fn pages_note_where_their_records_begin_and_hashes_if_they_are_to() {
     let files = RunFiles::new(Scratch::new(vec![std::env::temp_dir()]), true);
     let memory = Memory::new(64 << 20, 0.5);
-    for indexed in [true, false] {
+    for (indexed, hashed) in [(true, true), (true, false), (false, false)] {
         let (reservation, files) = (memory.task(|| false).reservation(), files.clone());
         let room = Room { reservation, files, shuffle: ShuffleId(1), to_disk: false, fail: |e| panic!("{e}") };
         let writer = RunWriter::new(3).within(room);
-        let mut writer = if indexed { writer.indexed() } else { writer };
+        let mut writer = match (indexed, hashed) {
+            (_, true) => writer.indexed_with_hashes(),
+            (true, false) => writer.indexed(),
+            _ => writer,
+        };
         let text = |i: u64| "x".repeat(i as usize % 50);
         (0..20_000).for_each(|i| writer.push(i as usize % 3, i, (i, text(i))));
         let (output, _) = writer.finish();
@@ -98,8 +102,12 @@ fn pages_note_where_their_records_begin_if_they_are_to() {
             let mut next = partition as u64;
             while let Some(page) = piece.page().cloned() {
                 assert_eq!(page.starts().is_some(), indexed);
-                let notes = page.starts().map_or(0, size_of_val) as u64;
+                assert_eq!(page.hashes().is_some(), hashed);
+                let notes = (page.starts().map_or(0, size_of_val) + page.hashes().map_or(0, size_of_val)) as u64;
                 assert!(page.takes() >= page.bytes.len() as u64 + notes);
+                assert!(page.takes() <= page.bytes.capacity() as u64 + 2 * notes + 12 * MIN_NOTES as u64);
+                let hashes = (next..).step_by(3).take(page.records as usize);
+                assert!(page.hashes().is_none_or(|noted| hashes.eq(noted.iter().copied())));
                 for at in page.starts().unwrap_or_default() {
                     assert_eq!(page.read::<u64>(*at).unwrap(), next);
                     assert_eq!(page.read::<(u64, String)>(*at).unwrap(), (next, text(next)));
