@@ -102,32 +102,48 @@ impl<T> Lent<T> for LoanBy<'_, T> {
     }
 }
 
-/// A text lent from where it lies among others, seen as the `String` that it would be: nothing is copied until it is taken. `T` is `String`.
-pub(crate) struct TextLoan<'a, T> {
+/// A text lent from where it lies among others, seen as the `String` that it would be: nothing is copied until it is taken.
+pub(crate) struct TextLoan<'a> {
     /// Lies in somebody else's buffer: it is never dropped, nor handed out but by reference.
     text: ManuallyDrop<String>,
-    of: PhantomData<(&'a str, fn() -> T)>,
+    lies: PhantomData<&'a str>,
 }
 
-impl<'a, T> TextLoan<'a, T> {
+impl<'a> TextLoan<'a> {
     #[inline(always)]
     pub(crate) fn new(text: &'a str) -> Self {
         // SAFETY: the bytes are UTF-8, and live and unchanged for 'a. That they were not allocated as a string would matter to who drops
         // or grows it, and nobody can: it is only ever lent as `&String`.
         let text = unsafe { String::from_raw_parts(text.as_ptr().cast_mut(), text.len(), text.len()) };
-        TextLoan { text: ManuallyDrop::new(text), of: PhantomData }
+        TextLoan { text: ManuallyDrop::new(text), lies: PhantomData }
     }
 }
 
-impl<T: 'static> Lent<T> for TextLoan<'_, T> {
+// Not by way of `ElementLoan`: what has to be folded away first keeps compilers from inlining the user's code.
+impl Lent<String> for TextLoan<'_> {
+    const IS_LOAN: bool = true;
+    #[inline(always)]
+    fn get(&mut self) -> &String {
+        &self.text
+    }
+    #[inline(always)]
+    fn take(self) -> String {
+        self.text.as_str().to_owned()
+    }
+}
+
+/// The same where the elements' type is not known to be `String`, and is.
+pub(crate) struct ElementLoan<'a>(pub(crate) TextLoan<'a>);
+
+impl<T: 'static> Lent<T> for ElementLoan<'_> {
     const IS_LOAN: bool = true;
     #[inline(always)]
     fn get(&mut self) -> &T {
-        (&*self.text as &dyn Any).downcast_ref().expect("only where elements are text is one lent")
+        (&*self.0.text as &dyn Any).downcast_ref().expect("only where elements are text is one lent")
     }
     #[inline(always)]
     fn take(self) -> T {
-        element_of(&self.text)
+        element_of(&self.0.text)
     }
 }
 
@@ -195,7 +211,7 @@ pub(crate) fn push_each<T: 'static>(sink: &mut (impl Sink<T> + ?Sized), shared: 
             assert!(are_texts::<T>(), "only elements that are text lie there as texts");
             if const { may_be_texts::<T>() } {
                 while go && let Some(text) = texts.get(at) {
-                    go = sink.push(TextLoan::new(text));
+                    go = sink.push(ElementLoan(TextLoan::new(text)));
                     at += 1;
                 }
             }

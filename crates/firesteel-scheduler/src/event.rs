@@ -190,7 +190,7 @@ pub enum Success {
     MapOutput {
         /// How large it is.
         sizes: MapSizes,
-        /// Over record counts and key hashes, in order: a rerun whose checksum differs read or made other data.
+        /// Over record counts and key hashes, or the numbers that a sort goes by, in order: a rerun whose checksum differs read or made other data.
         checksum: u64,
     },
 }

@@ -45,7 +45,7 @@ struct Figure {
 pub(crate) fn measure(options: &Options) -> Result<()> {
     let mut figures = Vec::new();
     let Setting { scale, folder, patience, .. } = &options.setting;
-    // Tasks and starts have no size.
+    // Tasks and starts have no size, and a variant would say what its workload says.
     let grows = |name: &str| !["W1e", "W5s", "W7e", "W13", "W14"].contains(&name) && name.starts_with('W');
     let workloads = || WORKLOADS.iter().filter(|workload| grows(workload.name) && options.wants(workload));
     for size in SIZES {

@@ -53,12 +53,20 @@ pub struct Combine<K, V, A: Aggregate<V>> {
 }
 
 impl<K: Key, V: Data, A: Aggregate<V>> Combine<K, V, A> {
-    /// Of values: by a shuffle only if map sides do not [combine](Aggregate::COMBINES).
+    /// Of values.
+    ///
+    /// # Panics
+    /// If they come by a shuffle whose map sides [combine](Aggregate::COMBINES).
     pub fn values(side: Side<(K, V)>, aggregate: A, partitions: usize) -> Self {
+        assert!(!A::COMBINES || matches!(side, Side::Narrow(_)), "map sides combine: partial results arrive");
         Combine { arriving: Arriving::Values(side), aggregate, partitions }
     }
     /// Of partial results.
+    ///
+    /// # Panics
+    /// If map sides do not [combine](Aggregate::COMBINES).
     pub fn parts(shuffle: ShuffleId, aggregate: A, partitions: usize) -> Self {
+        assert!(A::COMBINES, "map sides do not combine: values arrive");
         Combine { arriving: Arriving::Parts(shuffle), aggregate, partitions }
     }
 }

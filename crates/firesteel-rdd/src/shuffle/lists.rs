@@ -33,7 +33,7 @@ pub(super) fn most(memory: &Reservation) -> u64 {
     MOST.0.min(most_owned(memory))
 }
 
-/// The same, with what values own: that is not looked at.
+/// The same with what values own, which no processor's cache has to have room for: nobody walks over it.
 pub(super) fn most_owned(memory: &Reservation) -> u64 {
     memory.task().share() / MOST.1
 }

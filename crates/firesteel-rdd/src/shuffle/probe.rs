@@ -114,7 +114,7 @@ impl<K: Key, V: Data, W: Data> Probe<K, V, W> {
         Take { records: right, lent: None, room, side: 1, bytes: Self::BYTES, memory }
     }
 
-    const BYTES: [usize; 2] = [size_of::<(K, V)>() + 1, Self::RIGHT];
+    const BYTES: [usize; 2] = [size_of::<(K, V)>(), Self::RIGHT];
 
     /// Finds the pairs; says whether it could: no right record is in two of them, and few records share a slot.
     pub(super) fn find(&mut self) -> bool {
@@ -214,7 +214,7 @@ impl<K: Key, V: Data, W: Data> Probe<K, V, W> {
         let (key, v) = match needs_drop::<V>() {
             true => {
                 let again = pairs.start < pairs.end && self.found[at + 1].0 == left;
-                self.next_left(left as usize, again)?
+                self.next_left(left as usize, again).expect("a left record that was found")
             }
             false => self.left[left as usize].clone(),
         };
@@ -245,8 +245,11 @@ impl<K: Key, V: Data, W: Data> Probe<K, V, W> {
         self.left.clear();
         self.lent.clear();
         self.right.clear();
-        self.room.owned[0] = 0;
         self.pairs = None;
+        // What left values owned has gone with them.
+        self.room.owned = [0; 2];
+        let in_place = self.room.records.iter().zip(Self::BYTES).map(|(room, bytes)| room * bytes).sum::<usize>();
+        self.memory.shrink_to(in_place as u64);
     }
 
     /// What was taken, for somebody else.

@@ -10,7 +10,7 @@ use crate::{
     Data,
     func::FuncRef,
     pipeline::Pipeline,
-    stream::{Flow, Lent, Own, Sink, Stream, TextLoan},
+    stream::{ElementLoan, Flow, Lent, Own, Sink, Stream, TextLoan},
     task::{Task, cannot_store},
     total::Total,
 };
@@ -88,8 +88,8 @@ impl<K: Data + Ord, V: 'static> Order<(K, V)> for ByKey {
     }
 }
 
-/// By what a function makes of an element: `sort_by`. The function is called once per element and sort; where sorted sequences on disk
-/// are merged, also twice per comparison.
+/// By what a function makes of an element: `sort_by`. The function is called at most once per element and sort (not at all where a number was
+/// noted for it); where sorted sequences on disk are merged, also twice per comparison.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ByKeyFunc<C>(pub C);
 
@@ -213,9 +213,9 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
     /// An element in a vector with room to grow, and in the merge sort's buffer or as a cached key.
     const IN_PLACE: u64 = (size_of::<T>() * 5 / 2 + 16) as u64;
 
-    /// What sorting an element in a page takes: its key with its place, and a place.
+    /// What sorting an element in a page takes: its key with its place, the same for the merge sort, and a place.
     fn placed_bytes() -> u64 {
-        let (ranked, placed) = (size_of::<(u64, Place)>() + size_of::<Place>(), size_of::<(O::Key, Place)>());
+        let (ranked, placed) = (2 * size_of::<(u64, Place)>() + size_of::<Place>(), size_of::<(O::Key, Place)>());
         (if are_ranked::<O::Key>() { ranked } else { placed * 5 / 2 }) as u64
     }
 
@@ -328,7 +328,10 @@ impl<T: Data, O: Order<T>> Sorter<T, O> {
             true => placed.sort_by(|a, b| a.0.cmp(&b.0)),
             false => placed.sort_by(|a, b| b.0.cmp(&a.0)),
         }
-        (placed.into_iter().map(|(_, place)| place).collect(), pages)
+        let mut places: Vec<Place> = placed.into_iter().map(|(_, place)| place).collect();
+        // They may have been collected where the keys were.
+        places.shrink_to_fit();
+        (places, pages)
     }
 
     /// Sorts what is in memory and writes it.
@@ -554,7 +557,7 @@ impl<T: Data> Placed<T> {
             places: places.into_iter(),
             pages,
             fetched: 0,
-            last: last.min(LINES * CACHE_LINE),
+            last: last.min(LINES * CACHE_LINE - 1),
             memory,
             disk,
             rest: None,
@@ -732,7 +735,7 @@ impl<T: Data, O: Order<T>> Stream for SortedStream<T, O> {
                 && let Some(Source::Places(items)) = &mut items.alone
             {
                 while let Some(place) = items.next_place() {
-                    if !sink.push(TextLoan::new(items.pages.read(place))) {
+                    if !sink.push(ElementLoan(TextLoan::new(items.pages.read(place)))) {
                         return Flow::Full;
                     }
                 }
@@ -775,6 +778,8 @@ mod tests {
         ) {
             let few: Vec<u64> = keys.iter().map(|key| key.checked_shr(bits).unwrap_or(0)).collect();
             agrees(&few);
+            // Nearly all in one heap.
+            agrees(&few.iter().copied().chain([u64::MAX]).collect::<Vec<_>>());
             agrees(&few.iter().map(|key| *key as i64).collect::<Vec<_>>());
             agrees(&few.iter().map(|key| *key as i16).collect::<Vec<_>>());
             agrees(&few.iter().map(|key| *key as u8).collect::<Vec<_>>());

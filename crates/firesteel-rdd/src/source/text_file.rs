@@ -70,7 +70,7 @@ impl Stream for LineStream {
                 Some(lines) => {
                     for text in lines {
                         records += 1;
-                        if !sink.push(TextLoan::<String>::new(text)) {
+                        if !sink.push(TextLoan::new(text)) {
                             flow = Some(Flow::Full);
                             break;
                         }

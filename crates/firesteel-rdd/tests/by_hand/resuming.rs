@@ -191,12 +191,16 @@ fn readers_of_shuffles_resume() {
     // Left values that own memory: lent, or not.
     let mut kept = Lineage::default();
     kept.erase(RddId(20), Map::new(RangeOf::new(0..60, 2), Plain::new(|i: u64| (i, i.to_string()))));
-    for (id, level) in [(21, StorageLevel::MEMORY_ONLY), (22, StorageLevel::NONE)] {
+    let [lent, not_lent] = [(21, StorageLevel::MEMORY_ONLY), (22, StorageLevel::NONE)].map(|(id, level)| {
         kept.erase(RddId(id), Cached::<(u64, String)>::new(RddId(id), RddId(20), CacheState::new(level)));
         let texts = Side::Narrow(Erased::of(RddId(id)));
         let join = Join::<u64, String, u64, Inner>::new(texts, side(left), 2);
-        assert!(check(&hand, &kept, join).concat().iter().all(|(key, (text, _))| *text == key.to_string()));
-    }
+        check(&hand, &kept, join).concat()
+    });
+    assert_eq!(lent, not_lent);
+    // Of each key whose left record is in the partition that hashing gives.
+    assert!(!lent.is_empty() && lent.len() % 40 == 0, "{} pairs", lent.len());
+    assert!(lent.iter().all(|(key, (text, value))| *text == key.to_string() && value % 50 == *key));
     // As text, in parts.
     let many = FlatMap::new(one_to(4), Plain::new(|_: u64| (0..3_000u64).map(|i| (i.to_string(), i))));
     let add = Reducing(Plain::new(|a: u64, b: u64| a + b));

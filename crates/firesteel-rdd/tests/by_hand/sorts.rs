@@ -1,10 +1,10 @@
 //! Sorts: the same order as a stable sort of a `Vec`, whatever the keys are, wherever they are noted and wherever records lie.
 
 use crate::hand::{Hand, Lineage};
-use firesteel_model::ShuffleId;
+use firesteel_model::{RddId, ShuffleId};
 use firesteel_rdd::{
-    ByKey, ByKeyFunc, Captureless, Data, KeyPartitioner, Map, Order, Partitioner, Plain, RangeOf, RangePartitioner,
-    ScatterSorted, Side, Sorted, Total,
+    ByKey, ByKeyFunc, Captureless, Data, Erased, KeyPartitioner, Map, Order, Partitioner, Plain, RangeOf,
+    RangePartitioner, ScatterSorted, Side, Sorted, Total,
 };
 use proptest::prelude::*;
 
@@ -35,6 +35,11 @@ where
         hand.write(SHUFFLE, &none, Map::new(source, Plain::new(item)), scatter);
         let side = Side::<T>::Shuffle(SHUFFLE);
         let sorted = hand.collect(&none, Sorted { side, order: order.clone(), ascending, partitions });
+        // The same where a batch has enough in mid-way.
+        let mut erased = Lineage::default();
+        erased
+            .erase(RddId(7), Sorted { side: Side::<T>::Shuffle(SHUFFLE), order: order.clone(), ascending, partitions });
+        assert!(hand.collect(&erased, Erased::<T>::of(RddId(7))) == sorted, "in batches, of {records} records");
         for (p, part) in sorted.iter().enumerate() {
             let mut expected: Vec<&T> = items.iter().filter(|item| ranges.partition(&order.key(item)) == p).collect();
             expected.sort_by(|a, b| {
