@@ -195,14 +195,9 @@ impl<T> Gathered<T> {
     }
 }
 
-/// Takes the texts of a chunk; their buffers are used again unless a long text has made them large.
-fn take_fitted(texts: &mut Texts) -> Texts {
-    if texts.owned() > 2 * CHUNK as u64 {
-        return std::mem::take(texts);
-    }
-    let fitted = texts.fitted();
-    texts.clear();
-    fitted
+/// Whether a long text has made the buffers of a chunk's texts too large to be used again.
+fn are_large(texts: &Texts) -> bool {
+    texts.owned() > 2 * CHUNK as u64
 }
 
 impl<T: Data> Sink<T> for Gathered<T> {
@@ -257,7 +252,9 @@ impl<T: Data> Storing<T> {
             }
             chunk.into()
         } else {
-            Chunk::Texts(Arc::new(take_fitted(texts)))
+            let chunk = if are_large(texts) { std::mem::take(texts) } else { texts.fitted() };
+            texts.clear();
+            Chunk::Texts(Arc::new(chunk))
         };
         let builder = self.builder.as_mut().expect("made before the partition is read");
         let fits = builder.push(chunk).unwrap_or_else(|e| cannot_store(e));
@@ -373,10 +370,10 @@ impl<T: Data> Writing<T> {
         let Gathered { values, texts, sample } = &mut self.gathered;
         if !texts.is_empty() {
             self.task.expect(self.out.texts(texts).map_err(Error::from));
-            match texts.owned() > 2 * CHUNK as u64 {
-                true => *texts = Texts::default(),
-                false => texts.clear(),
+            if are_large(texts) {
+                *texts = Texts::default();
             }
+            texts.clear();
         } else if !values.is_empty() {
             check_sample(sample, values);
             self.task.expect(self.out.chunk(values).map_err(Error::from));
