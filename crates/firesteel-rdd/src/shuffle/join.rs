@@ -448,13 +448,17 @@ impl<K: Key, V: Data, W: Data, J: JoinKind<V, W>> JoinStream<K, V, W, J> {
             return;
         }
         lists.give_up_for(&mut self.rows);
+        // What left values own may be much, and part of it goes to disk: the task may be asked to stop meanwhile.
+        let task = self.rows.disk().task().clone();
         let mut gather = Gather::new(&mut self.rows, &mut self.left.1, |row: &mut Values<V, W>| &mut row.left);
         left.for_each(|record| {
+            task.check();
             gather.push(Own(record));
         });
         let gather = Gather::new(&mut self.rows, &mut self.right.1, |row: &mut Values<V, W>| &mut row.right);
         let mut gather = gather.known_keys_only(true);
         right.for_each(|record| {
+            task.check();
             gather.push(Own(record));
         });
     }
