@@ -346,7 +346,17 @@ impl Scheduler {
         };
         let index = attempt.launch.index;
         let Some(run) = self.runs.get_mut(&attempt.launch.stage) else { return false };
-        !run.tasks[index as usize].done && *run.committers.entry(index).or_insert(id) == id
+        if run.tasks[index as usize].done || *run.committers.entry(index).or_insert(id) != id {
+            return false;
+        }
+        // Another attempt would be denied.
+        if let Some(set) = &mut run.set
+            && set.slow.remove(&index)
+            && !set.wants()
+        {
+            self.pools.want(&mut set.place, false);
+        }
+        true
     }
 
     pub(crate) fn barrier_reached(&mut self, id: AttemptId, out: &mut Vec<Command>) {

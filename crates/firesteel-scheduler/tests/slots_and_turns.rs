@@ -209,6 +209,38 @@ fn a_copy_shares_the_host_only_where_that_is_allowed() {
 }
 
 #[test]
+fn a_slow_task_that_may_commit_gets_no_copy_before_it_has_failed() {
+    let mut hand = Hand::new(speculating(true), 1, 4);
+    hand.submit(job(0, &[result_stage(0, 4, Inputs::default())]));
+    let slow = hand.attempt(0, 3);
+    hand.tell(Event::CommitAsked { attempt: slow.attempt });
+    for index in 0..3 {
+        let launch = hand.attempt(0, index);
+        hand.succeed(launch);
+    }
+    hand.wait(10_000);
+    assert_eq!(hand.running.len(), 1, "a copy would be denied");
+    hand.error(slow);
+    let next = hand.attempt(0, 3);
+    assert!(next.attempt != slow.attempt && !next.speculative);
+
+    // Found slow while no slot is free, and permitted then.
+    let mut hand = Hand::new(speculating(true), 1, 2);
+    hand.submit(job(0, &[result_stage(0, 3, Inputs::default())]));
+    hand.now = Duration::from_millis(10);
+    let quick = hand.attempt(0, 0);
+    hand.succeed(quick);
+    let (first, second) = (hand.attempt(0, 1), hand.attempt(0, 2));
+    hand.succeed(first);
+    hand.submit(job(1, &[result_stage(1, 1, Inputs::default())]));
+    assert_eq!(hand.running.len(), 2, "every slot is taken");
+    hand.wait(300);
+    hand.tell(Event::CommitAsked { attempt: second.attempt });
+    hand.succeed_all(1);
+    assert_eq!(hand.running, [second], "a copy would be denied");
+}
+
+#[test]
 fn a_failed_copy_leaves_the_original_alone_and_the_other_way_round() {
     let mut hand = with_a_straggler(speculating(true), 1, 4);
     let (slow, copy) = (hand.running[0], hand.running[1]);

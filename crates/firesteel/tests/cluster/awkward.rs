@@ -219,6 +219,8 @@ pub(crate) fn straggler_is_overtaken_and_its_output_is_written_once() {
             // It stands still, and is not dead: nobody gives it up before the job has ended.
             let own = std::process::id().to_string();
             Command::new("kill").args(["-STOP", &own]).status().unwrap();
+            // The signal reaches one thread, and in time the others: this one must not end its task meanwhile.
+            std::thread::sleep(Duration::from_secs(600));
         }
         counted.add(1);
         i
