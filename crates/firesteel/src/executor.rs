@@ -21,11 +21,12 @@ use firesteel_store::{BlockStatus, BlockStore, Memory, RunFiles, Scratch, Shuffl
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex},
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// A task as it is sent; what it has of the user's is bytes already. The stage's bytes and the shuffles' outputs go beside it, once per
@@ -215,6 +216,47 @@ impl Stores {
     }
 }
 
+/// When something began on this thread, by the clock and by the thread's processor time.
+#[derive(Clone, Copy)]
+struct Began {
+    at: Instant,
+    cpu: Duration,
+}
+
+impl Began {
+    /// Asking the system takes a third of a microsecond and lets other threads in, so what was heard stays good for so long, and
+    /// what took less had a processor all the time.
+    const GOOD: Duration = Duration::from_millis(1);
+
+    fn now() -> Self {
+        let at = Instant::now();
+        Began { at, cpu: Self::cpu(at) }
+    }
+
+    /// Nanoseconds since then, and nanoseconds on a processor; the latter to a millisecond.
+    fn since(self) -> (u64, u64) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        let elapsed = now - self.at;
+        let cpu = if elapsed < Self::GOOD { elapsed } else { (Self::cpu(now).saturating_sub(self.cpu)).min(elapsed) };
+        (nanos(elapsed), nanos(cpu))
+    }
+
+    /// How long this thread has had a processor.
+    fn cpu(now: Instant) -> Duration {
+        thread_local!(static HEARD: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) });
+        match HEARD.get() {
+            Some((at, cpu)) if now.saturating_duration_since(at) < Self::GOOD => cpu,
+            _ => {
+                let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+                let cpu = Duration::try_from(time).unwrap_or_default();
+                HEARD.set(Some((now, cpu)));
+                cpu
+            }
+        }
+    }
+}
+
 impl Runner {
     /// The executor of this number; `peers` have what it has not.
     pub(crate) fn new(
@@ -366,7 +408,7 @@ impl Runner {
     }
 
     fn run(&self, msg: TaskMsg, stage: &GetStage, told: &[(ShuffleId, u64, Arc<Vec<u8>>)], kill: KillFlag) -> TaskEnd {
-        let begin = Instant::now();
+        let begin = Began::now();
         let attempt = msg.info.attempt;
         let mut outputs = BTreeMap::new();
         for (shuffle, version, bytes) in told {
@@ -381,7 +423,9 @@ impl Runner {
         let task = Task::new(msg.info, self.shared.clone(), kill, splits, outputs);
         let outcome = self.attempt(&task, stage, msg.split.as_deref(), begin);
         let mut metrics = task.metrics();
-        metrics.run_ns = begin.elapsed().as_nanos() as u64;
+        let (elapsed, cpu) = begin.since();
+        metrics.run_ns = elapsed.saturating_sub(metrics.deserialize_ns);
+        metrics.cpu_ns = cpu.saturating_sub(metrics.deserialize_cpu_ns);
         let mut outcome = run_hooks(&task, outcome);
         let updates = panics::caught(|| task.accumulators().updates());
         let accumulators = match updates.and_then(|updates| updates.map_err(TaskFailure::Engine)) {
@@ -426,7 +470,7 @@ impl Runner {
         task: &Task,
         stage: &GetStage,
         split: Option<&[u8]>,
-        begin: Instant,
+        begin: Began,
     ) -> Result<Output, TaskFailure> {
         let _current = enter(task);
         let run = || -> Result<Output> {
@@ -435,7 +479,7 @@ impl Runner {
             }
             let stage: StageBytes = decode(&stage()?)?;
             let root = stage.decode(task)?;
-            task.measure(|m| m.deserialize_ns = begin.elapsed().as_nanos() as u64);
+            task.measure(|m| (m.deserialize_ns, m.deserialize_cpu_ns) = begin.since());
             task.check();
             let mut output = root.run(task.root_split(split), task);
             if let Some(at_once) = self.driver.wants_bytes() {

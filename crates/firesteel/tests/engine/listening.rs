@@ -14,6 +14,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 fn names(events: &[Event]) -> Vec<&'static str> {
@@ -90,6 +91,29 @@ fn all_listeners_see_the_same_order_and_times_never_go_back() {
         }
     }
     assert!(running.is_empty());
+}
+
+#[test]
+fn a_task_tells_how_long_it_ran_and_how_much_of_that_it_had_a_processor() {
+    const NAP: Duration = Duration::from_millis(50);
+    let sc = local("local[1]");
+    let told = Told::of(&sc);
+    sc.range_n(0..1, 1).map(|_| std::thread::sleep(NAP)).count().unwrap();
+    sc.range_n(0..50_000, 1).filter(|x| (0..200).fold(*x, |x, i| std::hint::black_box(x ^ i)) != 7).count().unwrap();
+    sc.stop().unwrap();
+    let metrics: Vec<_> = told
+        .rest()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::TaskEnd(end) => end.metrics,
+            _ => None,
+        })
+        .collect();
+    let [asleep, awake] = metrics[..] else { panic!("{metrics:?}") };
+    let nap = NAP.as_nanos() as u64;
+    assert!(asleep.run_ns >= nap && asleep.cpu_ns < nap, "{asleep:?}");
+    assert!(awake.cpu_ns > asleep.cpu_ns && awake.cpu_ns > 1_000_000, "{awake:?}");
+    assert!(asleep.deserialize_cpu_ns > 0 && asleep.deserialize_ns > 0, "{asleep:?}");
 }
 
 #[test]
