@@ -8,7 +8,8 @@ fn main() -> Result<()> {
     let sc = Context::builder().master("local[2]").app_name("loops").build()?;
     let numbers = sc.range_n(0..1 << 24, 8);
     let sum = numbers.map(|x| x ^ 0x5eed_0001).map(|x| x + 3).reduce(|a, b| a.wrapping_add(b))?;
-    let third = numbers.map(|x| x * 2).filter(|x| x % 3 == 0).map(|x| x ^ 0x5eed_0002).reduce(|a, b| a.wrapping_add(b))?;
+    let third =
+        numbers.map(|x| x * 2).filter(|x| x % 3 == 0).map(|x| x ^ 0x5eed_0002).reduce(|a, b| a.wrapping_add(b))?;
     println!("{sum} {third}");
     Ok(())
 }

@@ -89,12 +89,23 @@ fn mask16(bytes: &[u8; 16], byte: u8) -> u16 {
     move_mask_i8_m128i(cmp_eq_mask_i8_m128i(load_unaligned_m128i(bytes), wanted)) as u16
 }
 
-/// The same, of 16 bytes. To build this takes seconds longer.
 #[cfg(not(target_arch = "x86_64"))]
+use portable_mask16 as mask16;
+
+/// The same, of 16 bytes, for any processor.
+#[cfg(any(test, not(target_arch = "x86_64")))]
 #[inline(always)]
-fn mask16(bytes: &[u8; 16], byte: u8) -> u16 {
-    use wide::u8x16;
-    u8x16::new(*bytes).simd_eq(u8x16::splat(byte)).to_bitmask() as u16
+fn portable_mask16(bytes: &[u8; 16], byte: u8) -> u16 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let (parts, _) = bytes.as_chunks::<8>();
+    let part = |i: usize| {
+        // A byte is zero where the two agree.
+        let other = u64::from_le_bytes(parts[i]) ^ u64::from_ne_bytes([byte; 8]);
+        let differs = ((other & LOW) + LOW) | other;
+        // The top bits of the eight bytes, brought together in the topmost byte.
+        ((!differs & !LOW) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    };
+    (part(0) | part(1) << 8) as u16
 }
 
 #[cfg(test)]
@@ -116,6 +127,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_way_finds_the_same_bytes(bytes: [u8; 16], byte: u8, at in prop::collection::vec(0..16usize, 0..9)) {
+            let mut bytes = bytes;
+            at.iter().for_each(|at| bytes[*at] = byte);
+            let expected = (0..16).filter(|i| bytes[*i] == byte).fold(0, |mask, i| mask | 1 << i);
+            prop_assert_eq!(portable_mask16(&bytes, byte), expected);
+            prop_assert_eq!(mask16(&bytes, byte), expected);
+        }
+
         #[test]
         fn ends_agree_with_a_plain_loop(text in prop::collection::vec(prop::sample::select(b"\n\r\n\ra\x8a\x8d\x00".to_vec()), 0..300)) {
             let mut ends = vec![7];
