@@ -159,25 +159,19 @@ impl<V: Clone, P: Clone> Dense<V, P> {
         waiting.clear();
     }
 
-    /// Takes all out, in the order of their keys; nothing waits any more.
-    pub(super) fn drain<K: 'static>(self) -> impl Iterator<Item = (K, P)> {
-        let Dense { base, parts, taken, .. } = self;
-        (taken.into_iter().enumerate())
-            .flat_map(|(word, bits)| Bits(bits).map(move |bit| word * 64 + bit))
-            .filter_map(move |at| Some((key_of(base + at as u64)?, parts[at].clone())))
-    }
-}
-
-/// The places of the bits that are set.
-struct Bits(u64);
-
-impl Iterator for Bits {
-    type Item = usize;
+    /// Hands all on, in the order of their keys; nothing waits any more.
     #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        (bit < 64).then_some(bit as usize)
+    pub(super) fn drain<K: 'static>(self, mut each: impl FnMut(K, P)) {
+        let Dense { base, parts, taken, .. } = self;
+        for (word, mut bits) in taken.into_iter().enumerate() {
+            while bits != 0 {
+                let at = word * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if let Some(key) = key_of(base + at as u64) {
+                    each(key, parts[at].clone());
+                }
+            }
+        }
     }
 }
 
@@ -202,7 +196,8 @@ mod tests {
             }
         }
         dense.settle(&add);
-        let mut all: Vec<(K, u64)> = dense.drain().collect();
+        let mut all: Vec<(K, u64)> = Vec::new();
+        dense.drain(|key, part| all.push((key, part)));
         all.sort_by_key(|(key, _)| keys.iter().position(|other| other == key));
         assert!(all.into_iter().eq(keys.iter().map(|key| (*key, 5))), "of {keys:?}");
     }
@@ -253,7 +248,8 @@ mod tests {
             dense.add(dense.place(&(i % 100)).expect("it is one of them"), i, &Counting);
         }
         dense.settle(&Counting);
-        let counts: Vec<(u64, u64)> = dense.drain().collect();
+        let mut counts: Vec<(u64, u64)> = Vec::new();
+        dense.drain(|key, n| counts.push((key, n)));
         assert!(counts.iter().map(|(key, _)| *key).eq(0..100));
         assert_eq!(counts.iter().map(|(_, n)| n).sum::<u64>(), WAITING as u64 * 3 + 7);
     }

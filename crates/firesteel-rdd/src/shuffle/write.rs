@@ -465,9 +465,8 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     fn flush(&mut self) {
         if Self::DENSE {
             self.dense.settle(self.aggregate);
-            for (key, part) in replace(&mut self.dense, Dense::none()).drain() {
-                self.write(hash_of(&key), key, part);
-            }
+            let dense = replace(&mut self.dense, Dense::none());
+            dense.drain(|key, part| self.write(hash_of(&key), key, part));
             self.dense_memory.shrink_to(0);
         }
         let (seen, sent) = (self.seen, self.len() as u64);
