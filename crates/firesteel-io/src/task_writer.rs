@@ -9,7 +9,8 @@ use std::{
     path::PathBuf,
 };
 
-/// How much text is collected before it goes to the file.
+/// How much text is collected before it goes to the file. As the buffer of the file that a task reads, it is one of a fixed size for each
+/// task that runs, which a budget for what grows with the data does not count.
 const BUFFER: usize = 256 << 10;
 
 /// What one attempt has written.

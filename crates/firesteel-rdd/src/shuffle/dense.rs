@@ -11,7 +11,9 @@ use std::{
 
 /// At most so many bytes of partial results lie so. It is twice what a table may take, since more of it pays: a million sums by key
 /// (`firesteel-bench speed --only W4`) take a third less time than passed by.
-const MOST_BYTES: usize = 8 << 20;
+pub(super) const MOST_BYTES: usize = 8 << 20;
+/// The same where parts have a zero: each key would have a row otherwise, which takes several times as much.
+pub(super) const MOST_BYTES_FROM_ZERO: usize = 16 << 20;
 
 macro_rules! whole_numbers {
     ($($int:ty),*) => {
@@ -91,10 +93,10 @@ impl<V: Clone, P: Clone> Dense<V, P> {
         self.parts.is_empty()
     }
 
-    /// Places for the numbers around most of these, if that would not take too much; `any` fills the places that are free.
-    pub(super) fn around(numbers: Vec<u64>, any: &P) -> Option<Self> {
+    /// Places for the numbers around most of these, if that would not take more than so many bytes; `any` fills the places that are free.
+    pub(super) fn around(numbers: Vec<u64>, any: &P, bytes: usize) -> Option<Self> {
         let (least, most) = most_between(numbers)?;
-        let room = MOST_BYTES / size_of::<P>().max(1);
+        let room = bytes / size_of::<P>().max(1);
         let span = usize::try_from(most - least).ok()?.checked_add(1)?;
         // Others are likely to come, and some of them a little outside.
         let places = (span / 4).saturating_add(span).min(room);
@@ -188,7 +190,7 @@ mod tests {
     fn find_their_parts<K: Copy + Debug + PartialEq + 'static>(keys: &[K]) {
         let numbers: Vec<u64> = keys.iter().filter_map(number).collect();
         assert_eq!(numbers.len(), keys.len());
-        let mut dense = Dense::<u64, u64>::around(numbers, &0).expect("few are close together");
+        let mut dense = Dense::<u64, u64>::around(numbers, &0, MOST_BYTES).expect("few are close together");
         let add = Reducing(Plain::new(|a: u64, b: u64| a * 3 + b));
         for value in 0..3 {
             for key in keys {
@@ -220,11 +222,11 @@ mod tests {
     fn those_that_are_far_from_most_have_no_place() {
         let mut numbers: Vec<u64> = (1 << 40..(1 << 40) + 1_000).collect();
         numbers.extend([0, u64::MAX]);
-        let dense = Dense::<(), u64>::around(numbers, &0).expect("most are close together");
+        let dense = Dense::<(), u64>::around(numbers, &0, MOST_BYTES).expect("most are close together");
         assert!(dense.place(&((1u64 << 40) + 500)).is_some());
         assert_eq!((dense.place(&0u64), dense.place(&u64::MAX)), (None, None));
         // Beyond the greatest number there is none, and not the least.
-        let last = Dense::<(), u64>::around((u64::MAX - 1_000..=u64::MAX).collect(), &0).expect("all are");
+        let last = Dense::<(), u64>::around((u64::MAX - 1_000..=u64::MAX).collect(), &0, MOST_BYTES).expect("all are");
         assert!(last.place(&u64::MAX).is_some() && last.place(&(u64::MAX - 1_000)).is_some());
         assert_eq!(last.place(&0u64), None);
     }
@@ -232,18 +234,18 @@ mod tests {
     #[test]
     fn there_is_room_for_as_many_as_are_close_together_and_no_more() {
         let room = (MOST_BYTES / size_of::<u64>()) as u64;
-        let most = Dense::<(), u64>::around(vec![7, 7 + room - 1], &0).expect("there is room for these");
+        let most = Dense::<(), u64>::around(vec![7, 7 + room - 1], &0, MOST_BYTES).expect("there is room for these");
         assert!(most.place(&7u64).is_some() && most.place(&(7 + room - 1)).is_some());
         assert!(most.bytes() <= MOST_BYTES as u64 * 65 / 64 + (WAITING * 16) as u64);
-        assert!(Dense::<(), u64>::around(vec![7, 7 + room], &0).is_none());
-        assert!(Dense::<(), u64>::around(vec![0, u64::MAX], &0).is_none());
-        assert!(Dense::<(), u64>::around(Vec::new(), &0).is_none());
-        assert!(Dense::<(), [u64; 1 << 12]>::around(vec![0, 256], &[0; 1 << 12]).is_none());
+        assert!(Dense::<(), u64>::around(vec![7, 7 + room], &0, MOST_BYTES).is_none());
+        assert!(Dense::<(), u64>::around(vec![0, u64::MAX], &0, MOST_BYTES).is_none());
+        assert!(Dense::<(), u64>::around(Vec::new(), &0, MOST_BYTES).is_none());
+        assert!(Dense::<(), [u64; 1 << 12]>::around(vec![0, 256], &[0; 1 << 12], MOST_BYTES).is_none());
     }
 
     #[test]
     fn more_than_wait_at_a_time_are_counted_in_order() {
-        let mut dense = Dense::<u64, u64>::around((0..100).collect(), &0).expect("few are close together");
+        let mut dense = Dense::<u64, u64>::around((0..100).collect(), &0, MOST_BYTES).expect("few are close together");
         for i in 0..WAITING as u64 * 3 + 7 {
             dense.add(dense.place(&(i % 100)).expect("it is one of them"), i, &Counting);
         }

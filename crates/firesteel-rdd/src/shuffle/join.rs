@@ -326,23 +326,20 @@ impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
             }
         }
         let Some(keys) = &mut self.keys else { return true };
-        let (no_left, no_right) = (J::no_left(), J::no_right());
-        let left_of = |left: Option<&V>| left.cloned().map(J::left).or_else(|| no_left.clone());
-        let right_of = |right: Option<&W>| right.cloned().map(J::right).or_else(|| no_right.clone());
         loop {
             if let Some((key, [left, right])) = &self.current {
                 let (left, right) = (self.left.of(left), self.right.of(right));
-                let of =
-                    (left.len().max(usize::from(no_left.is_some())), right.len().max(usize::from(no_right.is_some())));
-                let mut pair = |left, right| match (left_of(left), right_of(right)) {
-                    (Some(left), Some(right)) => sink.push(Own((key.clone(), (left, right)))),
-                    _ => true,
-                };
-                let wants_more = match left.len() >= right.len() {
-                    true => nested(&mut self.done, of, |outer, inner| pair(left.get(outer), right.get(inner))),
-                    false => {
-                        nested(&mut self.done, (of.1, of.0), |outer, inner| pair(left.get(inner), right.get(outer)))
+                let done = &mut self.done;
+                let mut push = |left, right| sink.push(Own((key.clone(), (left, right))));
+                let wants_more = match (left.is_empty(), right.is_empty()) {
+                    (false, false) if left.len() >= right.len() => {
+                        nested(done, left, right, |v, w| push(J::left(v.clone()), J::right(w.clone())))
                     }
+                    (false, false) => nested(done, right, left, |w, v| push(J::left(v.clone()), J::right(w.clone()))),
+                    (true, _) => J::no_left()
+                        .is_none_or(|none| nested(done, right, &[none], |w, v| push(v.clone(), J::right(w.clone())))),
+                    (_, true) => J::no_right()
+                        .is_none_or(|none| nested(done, left, &[none], |v, w| push(J::left(v.clone()), w.clone()))),
                 };
                 if !wants_more {
                     return false;
@@ -364,13 +361,12 @@ impl<K: Key, V: Data, W: Data> JoinLists<K, V, W> {
 
 /// Goes on through all outer and inner values, as long as `pair` wants more; says whether it still does.
 #[inline]
-fn nested(done: &mut (usize, usize), of: (usize, usize), mut pair: impl FnMut(usize, usize) -> bool) -> bool {
-    while done.0 < of.0 && of.1 > 0 {
-        while done.1 < of.1 {
-            done.1 += 1;
-            if !pair(done.0, done.1 - 1) {
-                return false;
-            }
+fn nested<O, I>(done: &mut (usize, usize), outer: &[O], inner: &[I], mut pair: impl FnMut(&O, &I) -> bool) -> bool {
+    while let Some(value) = outer.get(done.0) {
+        // How far it is, is only noted where it stops.
+        if let Some(at) = inner[done.1..].iter().position(|other| !pair(value, other)) {
+            done.1 += at + 1;
+            return false;
         }
         *done = (done.0 + 1, 0);
     }

@@ -4,6 +4,7 @@ use super::{
     aggregate::Aggregate,
     combine::{Gather, Values},
     dense::{self, Dense},
+    lists::most_owned,
     rows::{Aside, Rows, replay},
     sort::{Order, are_ranked, rank},
     table::{Entry, PART, Table},
@@ -146,7 +147,7 @@ pub struct ScatterCombined<K, A> {
 }
 
 /// A bounded table in front of a run: flushed whole when full, in order of first arrival, and passed by for a while after it
-/// has combined too little.
+/// has combined too little. Where parts have a zero it is not flushed before the end: rows take over.
 struct Combiner<'a, K, V, A: Aggregate<V>> {
     partitioner: &'a KeyPartitioner<K>,
     aggregate: &'a A,
@@ -167,6 +168,8 @@ struct Combiner<'a, K, V, A: Aggregate<V>> {
     memory: Reservation,
     seen: u64,
     bypass: u64,
+    /// Where parts have a zero, and must not be written before all values have come: whether there is no room for more of them.
+    full: bool,
     run: RunWriter<(K, A::Part)>,
     first: Option<(K, A::Part)>,
 }
@@ -260,6 +263,11 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     fn new(partitioner: &'a KeyPartitioner<K>, aggregate: &'a A, task: &Task, shuffle: ShuffleId) -> Self {
         let entry = size_of::<K>() + size_of::<A::Part>() + 16;
         let capacity = (COMBINE_TABLE_BYTES as usize / entry).max(64);
+        let dense_memory = task.memory().reservation().named("map-side combine");
+        let (capacity, limit) = match A::HAS_ZERO && are_texts::<K>() {
+            true => (usize::MAX, most_owned(&dense_memory)),
+            false => (capacity, capacity as u64 * Self::in_place() + COMBINE_TABLE_BYTES),
+        };
         Combiner {
             partitioner,
             aggregate,
@@ -267,14 +275,15 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             texts: TextTable::default(),
             capacity,
             dense: Dense::none(),
-            dense_memory: task.memory().reservation().named("map-side combine"),
+            dense_memory,
             used: 0,
-            limit: capacity as u64 * Self::in_place() + COMBINE_TABLE_BYTES,
+            limit,
             weighed: 0,
             weigher: Weigher::default(),
             memory: task.memory().reservation().named("map-side combine"),
             seen: 0,
             bypass: 0,
+            full: false,
             run: RunWriter::new(places(partitioner.count())).spread().within(task.room(shuffle)),
             first: None,
         }
@@ -373,7 +382,13 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
     fn begin<X: Keyed<K, V>>(&mut self, hash: u64, mut x: X) {
         let a = self.aggregate;
         if Self::TEXTS && text_of(x.key()).is_some_and(|text| !self.texts.fits(text)) {
-            return self.pass(hash, x);
+            if !A::HAS_ZERO {
+                return self.pass(hash, x);
+            }
+            // It comes after all others, for rows to take.
+            let (key, part) = x.begin(a);
+            self.table.insert(hash, key, Some(part));
+            return self.fill();
         }
         let owned = if Self::TEXTS && are_texts::<K>() {
             let owned = x.weigh_value(&mut self.weigher);
@@ -392,7 +407,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         };
         match self.len() < self.capacity {
             true => self.grew(Self::in_place() + owned),
-            false => self.flush(),
+            false => self.fill(),
         }
         if Self::DENSE && self.table.len() == DENSE_LOOK {
             self.look_for_numbers();
@@ -408,7 +423,8 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             return;
         }
         let numbers = self.table.entries_mut().iter().map_while(|entry| dense::number(&entry.key)).collect();
-        let Some(dense) = Dense::around(numbers, &any) else { return };
+        let most = if A::HAS_ZERO { dense::MOST_BYTES_FROM_ZERO } else { dense::MOST_BYTES };
+        let Some(dense) = Dense::around(numbers, &any, most) else { return };
         self.dense_memory.take(dense.bytes());
         self.dense = dense;
         for Entry { key, value } in take(&mut self.table).into_entries() {
@@ -445,11 +461,24 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             };
             self.weighed = self.used;
             if full && self.used > self.limit / 2 {
-                return self.flush();
+                return self.fill();
             }
         }
-        let lacking = self.used.saturating_sub(self.memory.bytes());
-        self.memory.take(lacking.next_multiple_of(COMBINE_STEP_BYTES));
+        let lacking = self.used.saturating_sub(self.memory.bytes()).next_multiple_of(COMBINE_STEP_BYTES);
+        // Rows let texts out in the same order, so that these may ask.
+        if !(A::HAS_ZERO && are_texts::<K>()) {
+            self.memory.take(lacking);
+        } else if self.memory.grow(lacking.max(self.used / 4)).is_err() {
+            self.fill();
+        }
+    }
+
+    /// There is no room for more: what was combined goes out, or rows take over where a zero must not count again.
+    fn fill(&mut self) {
+        match A::HAS_ZERO {
+            true => self.full = true,
+            false => self.flush(),
+        }
     }
 
     /// Writes what is left.
@@ -497,11 +526,39 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
 }
 
 impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
-    /// Combines all that the partition has of each key before any of it is written: a zero counts once.
+    /// Makes rows of what there is, as it would be written.
+    fn hand_over(&mut self, rows: &mut Rows<K, Option<A::Part>>) {
+        if Self::DENSE {
+            self.dense.settle(self.aggregate);
+            for (key, part) in replace(&mut self.dense, Dense::none()).drain() {
+                rows.again(key, Some(part));
+            }
+            self.dense_memory.shrink_to(0);
+        }
+        if Self::TEXTS {
+            for (key, (_, part)) in take(&mut self.texts).iter_mut() {
+                rows.again(element_of(key), part.take());
+            }
+        }
+        for Entry { key, value } in take(&mut self.table).drain() {
+            rows.again(key, value);
+        }
+        self.memory.shrink_to(0);
+    }
+
+    /// Combines all that the partition has of each key before any of it is written: a zero counts once. Rows take over where the
+    /// table gets full.
     fn whole<S: Stream<Item = (K, V)>>(&mut self, input: &mut Input<S>) {
+        if Self::DENSE || Self::TEXTS {
+            input.drive(self);
+            if !self.full {
+                return;
+            }
+        }
         let (task, a) = (input.task().clone(), self.aggregate);
         let mut rows = Rows::new(&task, "map-side combine", |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned));
         let mut aside = Aside::new();
+        self.hand_over(&mut rows);
         input.drive(&mut Gather::new(&mut rows, &mut aside, Values(a)));
         loop {
             let values = aside.end(rows.disk());
@@ -527,7 +584,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, item: L) -> bool {
         self.add(Pair(item));
-        true
+        !(A::HAS_ZERO && self.full)
     }
 }
 

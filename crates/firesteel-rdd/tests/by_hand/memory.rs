@@ -1,13 +1,18 @@
 //! Operators of one task that share little memory: the same records as with ample memory, in the same order, and a number of
 //! bytes through the disk that grows with the data, not with its square.
 
-use crate::hand::{Hand, Lineage};
+use crate::hand::{Hand, Lineage, failure_of};
 use firesteel_model::{BlockId, BroadcastId, RddId, ShuffleId, StorageLevel, TaskMetrics};
 use firesteel_rdd::{
-    ByKey, CacheState, Cached, Captureless, Combine, Data, Erased, Grouping, Inner, Join, Key, KeyPartitioner, Map,
-    Pipeline, Plain, RangeOf, ReadSide, Reducing, Scatter, ScatterCombined, ScatterSorted, Side, Sorted, Subtract,
+    ByKey, CacheState, Cached, Captureless, Combine, Data, Erased, Grouping, Inner, Join, Key, KeyPartitioner,
+    KillFlag, Lent, Map, Pipeline, Plain, RangeOf, ReadSide, Reducing, Scatter, ScatterCombined, ScatterSorted, Side,
+    Sink, Sorted, Subtract, TaskFailure, drive,
 };
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 type Value = (u64, u64, u64);
 
@@ -114,6 +119,47 @@ fn a_join_of_texts_is_the_same_with_little_memory_whether_they_are_lent_or_not()
                 Join::<u64, String, Value, Inner>::new(Side::Narrow(Erased::of(RddId(8))), right, 1)
             });
         }
+    }
+}
+
+#[test]
+fn a_join_that_gives_its_probe_up_stops_when_it_is_asked_to() {
+    static KILL: OnceLock<KillFlag> = OnceLock::new();
+    static CLONES: AtomicU64 = AtomicU64::new(0);
+    const LAST: u64 = 100;
+    /// Asks the task to stop when so many have been cloned: blocks that the probe holds are only cloned where it is given up.
+    #[derive(Serialize, Deserialize)]
+    struct Stopping(String);
+    impl Clone for Stopping {
+        fn clone(&self) -> Self {
+            if CLONES.fetch_add(1, Ordering::Relaxed) + 1 == LAST {
+                KILL.get().expect("set before the task runs").kill();
+            }
+            Stopping(self.0.clone())
+        }
+    }
+    let (hand, mut lineage) = (Hand::new(), Lineage::default());
+    let twice = Plain::new(|i: u64| (i / 2, Stopping(i.to_string())));
+    lineage.erase(RddId(6), Map::new(RangeOf::new(0..10_000, 1), twice));
+    let kept = Cached::<(u64, Stopping)>::new(RddId(7), RddId(6), CacheState::new(StorageLevel::MEMORY_ONLY));
+    lineage.erase(RddId(7), kept);
+    lineage.erase(RddId(8), Map::new(RangeOf::new(0..5_000, 1), Plain::new(|i: u64| (i, i))));
+    let (left, right) = (Side::Narrow(Erased::of(RddId(7))), Side::Narrow(Erased::of(RddId(8))));
+    let join = Join::<u64, Stopping, u64, Inner>::new(left, right, 1);
+    let task = hand.task(&lineage, 0, 1);
+    KILL.set(task.kill_flag().clone()).expect("only here");
+    let mut stream = join.open(0, &task);
+    let failure = failure_of(|| drive(&mut stream, &task, &mut All));
+    assert!(matches!(failure, Some(TaskFailure::Killed)), "{failure:?}");
+    assert_eq!(CLONES.load(Ordering::Relaxed), LAST);
+}
+
+/// Wants all there is.
+struct All;
+
+impl<T> Sink<T> for All {
+    fn push<L: Lent<T>>(&mut self, _: L) -> bool {
+        true
     }
 }
 

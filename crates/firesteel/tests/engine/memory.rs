@@ -132,6 +132,10 @@ proptest! {
         same("group_by_key of names", |sc| named(sc).group_by_key_into(to));
         let long = |sc: &Context| a(sc).map(|(key, value)| (format!("{key:0>1000}"), value));
         same("group_by_key of long names", |sc| long(sc).group_by_key_into(to));
+        let sum = |a: (u64, u32), b: (u64, u32)| (a.0 * 3 % 1_009 + b.0, a.1 | b.1);
+        same("fold_by_key", |sc| a(sc).fold_by_key_into(to, (10, 0), sum));
+        same("fold_by_key of names", |sc| named(sc).fold_by_key_into(to, (10, 0), sum));
+        same("fold_by_key of long names", |sc| long(sc).fold_by_key_into(to, (10, 0), sum));
         same("sort_by_key of long names", |sc| long(sc).sort_by_key_n(false, to));
         same("join with what lies in place", |sc| few(sc).group_by_key_into(to).map_values(|all| all.len()).join_into(&a(sc), to));
         same("join", |sc| a(sc).join_into(&few(sc), to));

@@ -203,12 +203,46 @@ fn whole_numbers_as_keys_are_merged_in_order_wherever_they_lie() {
 
 #[test]
 fn a_zero_counts_once_for_each_key_and_map_partition_however_many_keys_there_are() {
-    let sc = Context::builder().master("local[2]").build().unwrap();
-    let ones = sc.range_n(0..200_000, 2).map(|i| (i % 50_000, 1u64));
-    // Two of each key in each map partition.
-    let folded = ones.fold_by_key(10, |a, b| a + b).filter(|(_, n)| *n != 24).count().unwrap();
-    let aggregated = ones.aggregate_by_key(10, |a, b| a + b, |a, b| a + b).filter(|(_, n)| *n != 24).count().unwrap();
-    assert_eq!((folded, aggregated), (0, 0));
+    let sc = Context::builder().master("local[2]").conf("firesteel.memory.budget", "64m").build().unwrap();
+    // Numbers close together, so many that there is no room for all where they say, and some far from the others, fewer and more of them
+    // than a table takes; texts, fewer and more of them; keys that are neither.
+    macro_rules! counted_once {
+        ($keys:expr, $key:expr) => {{
+            // Two of each key in each map partition.
+            let ones = sc.range_n(0..4 * $keys, 2).map(|i| ($key(i % $keys), 1u32));
+            let folded = ones.fold_by_key(10, |a, b| a + b).map(|(_, n)| n);
+            assert_eq!(folded.count_by_value().unwrap(), HashMap::from([(24, $keys)]), "{}", stringify!($key));
+            // Parts that are wider, and parts that own memory.
+            let pairs = ones.aggregate_by_key(
+                (10u64, 0u64),
+                |a, v| (a.0 + u64::from(v), a.1 + 1),
+                |a, b| (a.0 + b.0, a.1 + b.1),
+            );
+            assert_eq!(pairs.map(|(_, n)| n).count_by_value().unwrap(), HashMap::from([((24, 4), $keys)]));
+            let all = ones.aggregate_by_key(
+                vec![10],
+                |mut a, v| {
+                    a.push(v);
+                    a
+                },
+                |mut a, b| {
+                    a.extend(b);
+                    a
+                },
+            );
+            assert_eq!(
+                all.map(|(_, n)| n).count_by_value().unwrap(),
+                HashMap::from([(vec![10, 1, 1, 10, 1, 1], $keys)])
+            );
+        }};
+    }
+    counted_once!(1_000, |i: u64| i);
+    counted_once!(50_000, |i: u64| i as i32 - 7);
+    counted_once!(200_000, |i: u64| if i < 60_000 { i } else { i << 40 });
+    counted_once!(200_000, |i: u64| 40 * i);
+    counted_once!(1_000, |i: u64| i.to_string());
+    counted_once!(150_000, |i: u64| format!("{i:0>40}"));
+    counted_once!(50_000, |i: u64| (i as u32, i as u32));
 }
 
 #[test]
