@@ -530,9 +530,7 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
     fn hand_over(&mut self, rows: &mut Rows<K, Option<A::Part>>) {
         if Self::DENSE {
             self.dense.settle(self.aggregate);
-            for (key, part) in replace(&mut self.dense, Dense::none()).drain() {
-                rows.again(key, Some(part));
-            }
+            replace(&mut self.dense, Dense::none()).drain(|key, part| rows.again(key, Some(part)));
             self.dense_memory.shrink_to(0);
         }
         if Self::TEXTS {
