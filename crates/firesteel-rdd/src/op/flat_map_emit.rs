@@ -70,6 +70,7 @@ impl<S: Stream, U: 'static, C: EmitFunc<S::Item, U>> Stream for FlatMapEmitStrea
     #[inline(always)]
     fn drive<K: Sink<U>>(&mut self, sink: &mut K) -> Flow {
         while let Some(made) = self.rest.pop_front() {
+            self.pace.step();
             if !sink.push(Own(made)) {
                 return Flow::Full;
             }

@@ -258,7 +258,7 @@ impl<V, A: Aggregate<V>> Gathering<A::Part> for Parts<'_, V, A> {
 
 /// Puts what arrives into the rows.
 pub(super) struct Gather<'a, K, X, G: Gathering<X>> {
-    rows: &'a mut Rows<K, Option<G::Part>>,
+    pub(super) rows: &'a mut Rows<K, Option<G::Part>>,
     aside: &'a mut Aside<(K, X)>,
     weigher: Weigher,
     how: G,

@@ -16,7 +16,7 @@ use crate::{
     op::{HalfOf, Second},
     partitioner::{KeyPartitioner, Ranges, hash_of},
     stream::{Lent, Loan, Own, Sink, Stream},
-    task::Task,
+    task::{Pace, Task},
 };
 use firesteel_model::ShuffleId;
 use firesteel_store::{
@@ -409,7 +409,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
             true => self.grew(Self::in_place() + owned),
             false => self.fill(),
         }
-        if Self::DENSE && self.table.len() == DENSE_LOOK {
+        if Self::DENSE && self.table.len() == DENSE_LOOK && !self.full {
             self.look_for_numbers();
         }
     }
@@ -468,7 +468,7 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
         // Rows let texts out in the same order, so that these may ask.
         if !(A::HAS_ZERO && are_texts::<K>()) {
             self.memory.take(lacking);
-        } else if self.memory.grow(lacking.max(self.used / 4)).is_err() {
+        } else if self.memory.grow(lacking.max(self.used / 4)).or_else(|_| self.memory.grow(lacking)).is_err() {
             self.fill();
         }
     }
@@ -526,42 +526,45 @@ impl<'a, K: Key, V: Data, A: Aggregate<V>> Combiner<'a, K, V, A> {
 }
 
 impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
-    /// Makes rows of what there is, as it would be written.
-    fn hand_over(&mut self, rows: &mut Rows<K, Option<A::Part>>) {
+    /// Makes rows of what there is: first of what has a place by number, then of texts, then of others.
+    #[cold]
+    #[inline(never)]
+    fn hand_over(&mut self, rows: &mut Rows<K, Option<A::Part>>, task: &Task) {
+        let mut pace = Pace::new(task);
+        // For a moment nobody says that this is held: rows that do not get as much now would not ask for it again.
+        self.dense_memory.shrink_to(0);
+        self.memory.shrink_to(0);
+        let mut each = |key, part| {
+            pace.step();
+            rows.again(key, part);
+        };
         if Self::DENSE {
             self.dense.settle(self.aggregate);
-            replace(&mut self.dense, Dense::none()).drain(|key, part| rows.again(key, Some(part)));
-            self.dense_memory.shrink_to(0);
+            replace(&mut self.dense, Dense::none()).drain(|key, part| each(key, Some(part)));
         }
         if Self::TEXTS {
-            for (key, (_, part)) in take(&mut self.texts).iter_mut() {
-                rows.again(element_of(key), part.take());
-            }
+            take(&mut self.texts).iter_mut().for_each(|(key, (_, part))| each(element_of(key), part.take()));
         }
-        for Entry { key, value } in take(&mut self.table).drain() {
-            rows.again(key, value);
-        }
-        self.memory.shrink_to(0);
+        take(&mut self.table).drain().for_each(|Entry { key, value }| each(key, value));
     }
 
     /// Combines all that the partition has of each key before any of it is written: a zero counts once. Rows take over where the
     /// table gets full.
     fn whole<S: Stream<Item = (K, V)>>(&mut self, input: &mut Input<S>) {
-        if Self::DENSE || Self::TEXTS {
-            input.drive(self);
-            if !self.full {
-                return;
-            }
-        }
         let (task, a) = (input.task().clone(), self.aggregate);
         let mut rows = Rows::new(&task, "map-side combine", |part: &Option<A::Part>| part.as_ref().map_or(0, A::owned));
         let mut aside = Aside::new();
-        self.hand_over(&mut rows);
-        input.drive(&mut Gather::new(&mut rows, &mut aside, Values(a)));
+        let gather = Gather::new(&mut rows, &mut aside, Values(a));
+        input.drive(&mut Whole { combiner: self, gather, task: &task });
+        if !self.full && (Self::DENSE || Self::TEXTS) {
+            return;
+        }
+        let mut pace = Pace::new(&task);
         loop {
             let values = aside.end(rows.disk());
             let (leaving, left) = rows.end();
             for (key, part) in leaving {
+                pace.step();
                 self.write(hash_of(&key), key, part.expect(PART));
             }
             if values.is_none() && left.is_none() {
@@ -578,11 +581,33 @@ impl<K: Key, V: Data, A: Aggregate<V>> Combiner<'_, K, V, A> {
     }
 }
 
+/// Combines parts that have a zero, as long as there is room, and gathers rows from then on.
+struct Whole<'a, 'b, K, V, A: Aggregate<V>> {
+    combiner: &'a mut Combiner<'b, K, V, A>,
+    gather: Gather<'a, K, V, Values<'a, A>>,
+    task: &'a Task,
+}
+
+impl<K: Key, V: Data, A: Aggregate<V>> Sink<(K, V)> for Whole<'_, '_, K, V, A> {
+    #[inline(always)]
+    fn push<L: Lent<(K, V)>>(&mut self, item: L) -> bool {
+        let combines = const { Combiner::<K, V, A>::DENSE || Combiner::<K, V, A>::TEXTS };
+        if !combines || self.combiner.full {
+            return self.gather.push(item);
+        }
+        self.combiner.add(Pair(item));
+        if self.combiner.full {
+            self.combiner.hand_over(self.gather.rows, self.task);
+        }
+        true
+    }
+}
+
 impl<K: Key, V: Data, A: Aggregate<V>> Sink<(K, V)> for Combiner<'_, K, V, A> {
     #[inline(always)]
     fn push<L: Lent<(K, V)>>(&mut self, item: L) -> bool {
         self.add(Pair(item));
-        !(A::HAS_ZERO && self.full)
+        true
     }
 }
 

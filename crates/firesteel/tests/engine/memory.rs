@@ -147,6 +147,21 @@ proptest! {
 }
 
 #[test]
+fn sums_by_number_that_give_way_to_rows_come_out_alike_with_any_memory() {
+    let sum = |a: (u64, u32), b: (u64, u32)| (a.0 * 3 % 1_009 + b.0, a.1 | b.1);
+    let spilled = same("fold_by_key", |sc| {
+        sc.range_n(0..200_000, 1)
+            .map(|i| {
+                // Close together at first, and then more that are far apart than a table takes.
+                let far = i >= 40_000 && !i.is_multiple_of(5);
+                (if far { (i % 150_000) << 40 } else { i % 60_000 }, (i, i as u32))
+            })
+            .fold_by_key_into(2, (10, 0), sum)
+    });
+    assert!(spilled > 0);
+}
+
+#[test]
 fn half_of_all_records_in_one_key_can_be_aggregated_sorted_and_joined() {
     let few = |sc: &Context| sc.parallelize_n((0..40u64).map(|k| (k, k * k)), 3);
     let skewed = |sc: &Context| pairs(sc, 20_000, 1_000, 200, true, 4);

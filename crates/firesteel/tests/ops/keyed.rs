@@ -242,7 +242,7 @@ fn a_zero_counts_once_for_each_key_and_map_partition_however_many_keys_there_are
     counted_once!(200_000, |i: u64| 40 * i);
     counted_once!(1_000, |i: u64| i.to_string());
     counted_once!(150_000, |i: u64| format!("{i:0>40}"));
-    counted_once!(50_000, |i: u64| (i as u32, i as u32));
+    counted_once!(200_000, |i: u64| (i as u32, i as u32));
 }
 
 #[test]
