@@ -116,6 +116,12 @@ impl Checks {
                 self.excluded.registered(*executor, *host);
                 self.executors.entry(*executor).or_insert((*slots, 0));
             }
+            // One whose result is being fetched has ended on its executor, and no command tells it to stop.
+            Event::AttemptKillAsked { attempt, .. } => {
+                if let Some(known) = self.attempts.get_mut(attempt).filter(|known| known.fetching) {
+                    known.killed = true;
+                }
+            }
             Event::AttemptFailed { attempt, failure } => self.failed(scheduler, *attempt, failure),
             Event::ExecutorLost { executor, reason, .. } if reason.counts_as_failure() => {
                 let launches: Vec<_> = self
