@@ -284,8 +284,14 @@ impl Scheduler {
                 let is_slow = self.now.saturating_sub(attempt.since) > limit;
                 let only_one = task.copies == 1 && attempt.launch.stage_attempt == set.attempt;
                 // Where one may commit, another would be denied, again and again.
-                let only_one = only_one && !run.committers.contains_key(index);
-                if is_slow && only_one && !attempt.killed && !attempt.fetching && !task.done && set.slow.insert(*index)
+                let commits = run.committers.contains_key(index);
+                if is_slow
+                    && only_one
+                    && !commits
+                    && !attempt.killed
+                    && !attempt.fetching
+                    && !task.done
+                    && set.slow.insert(*index)
                 {
                     let partition = attempt.launch.partition;
                     let event = SchedulerEvent::SpeculativeTaskSubmitted {
